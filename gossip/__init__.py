@@ -1,0 +1,1 @@
+"""Moving signed messages."""

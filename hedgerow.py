@@ -1,0 +1,1 @@
+"""hedgerow: a learning node without a server."""

@@ -1,0 +1,1 @@
+"""What a node learns, and how it trains."""

@@ -1,0 +1,1 @@
+"""Many peers, some of them bad."""
