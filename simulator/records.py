@@ -1,0 +1,110 @@
+"""What a round of a simulation was: the record that engines yield and reports keep.
+
+Laws:
+- A record is data: arrays and numbers, no objects of an engine.
+- Vertices 0 .. H-1 are honest nodes, H .. H+S-1 Sybils; arrays over nodes are in order of vertex and hold honest
+  nodes only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """Mean weight that honest nodes gave to neighbours they heard this round; NaN when there were none.
+
+    Attributes:
+        sybil: over links from Sybils.
+        honest: over links from honest neighbours.
+    """
+
+    sybil: float
+    honest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Decisions link by link.
+
+    Attributes:
+        receivers: (E,) int32 honest vertices that decided.
+        senders: (E,) int32 vertices decided on, for each receiver in order of peer id.
+        weights: (E,) float32 influence relative to the receiver's own 1.
+        verdicts: (E,) int8 aggregation.evidence.Verdict.
+    """
+
+    receivers: NDArray[np.int32]
+    senders: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    verdicts: NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One round of one rule.
+
+    Attributes:
+        rule: the rule as the scenario names it (with parameters that differ from the defaults).
+        seed: the run's seed.
+        round: from 0.
+        accuracy: (H,) float64 share of test samples predicted right after integration; None in a round without
+            measurement.
+        success: (H,) float64 attack success, or None like accuracy.
+        influence: mean neighbour weights.
+        bytes: (H,) int64 bytes each honest node sent in this round (headers, payloads, relays).
+        seconds: wall seconds the engine spent on this round, without the measurement.
+        edges: decisions link by link, in rounds with measurement.
+    """
+
+    rule: str
+    seed: int
+    round: int
+    accuracy: NDArray[np.float64] | None
+    success: NDArray[np.float64] | None
+    influence: Influence
+    bytes: NDArray[np.int64]
+    seconds: float
+    edges: Edges | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """All models of one round, for tests and for those who look inside.
+
+    Attributes:
+        round: from 0.
+        start: (H, d) models before local training.
+        trained: (H, d) after local training: what honest nodes sent.
+        sent: (S, d) what Sybils sent; rows of NaN where one kept silent.
+        integrated: (H, d) after the rule.
+        edges: decisions link by link.
+    """
+
+    round: int
+    start: Tensor
+    trained: Tensor
+    sent: Tensor
+    integrated: Tensor
+    edges: Edges
+
+
+Observer = Callable[[Trace], None]
+"""Called once a round, before the record is yielded."""
+
+
+def influence(edges: Edges, honest: int, absent: int = 1) -> Influence:
+    """Mean weights over links whose verdict is not `absent`, Sybils and honest senders apart."""
+    here = edges.verdicts != absent
+    bad = here & (edges.senders >= honest)
+    good = here & (edges.senders < honest)
+    return Influence(
+        sybil=float(edges.weights[bad].mean()) if bad.any() else float("nan"),
+        honest=float(edges.weights[good].mean()) if good.any() else float("nan"),
+    )

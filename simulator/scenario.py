@@ -1,0 +1,227 @@
+"""A scenario: every input of a simulation, as one frozen, validated value.
+
+Laws:
+- Two runs of one scenario, one rule and one seed are the same run, bit for bit, whatever the number of workers.
+- Nothing outside the scenario changes a result; where and how fast it runs (workers, folders) is no part of it.
+- Unknown keys, rules, tasks, topologies and attacks are refused by name, with the nearest word that exists.
+
+The defaults are the demo: 20 honest nodes learn handwritten digits while ten Sybils of one adversary swap two
+classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from node.names import UnknownName
+
+Value = bool | int | float | str | tuple[float, ...]
+"""What a parameter of a rule, a topology, a partition or an attack can be."""
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be run; the message is one sentence that names the key."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Choice(_Part):
+    """A name from a registry and the parameters that differ from its defaults.
+
+    In TOML either a plain string, `"ring"`, or a table, `{ name = "random-geometric", radius = 0.2 }`.
+    """
+
+    name: str
+    parameters: dict[str, Value] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        inner = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
+        return f"{self.name}({inner})" if inner else self.name
+
+
+def _choice(value: object) -> object:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping) and "parameters" not in value:
+        return {"name": value.get("name"), "parameters": {k: v for k, v in value.items() if k != "name"}}
+    return value
+
+
+def _attack(value: object) -> object:
+    return None if value == "none" else _choice(value)
+
+
+Named = Annotated[Choice, BeforeValidator(_choice)]
+
+
+class Cut(_Part):
+    """The network falls apart into two halves for some rounds, then heals.
+
+    Attributes:
+        start: first round of the cut.
+        stop: first round after it.
+        share: share of the honest nodes (by vertex) on the first side.
+    """
+
+    start: int = Field(ge=0)
+    stop: int = Field(ge=0)
+    share: float = Field(default=0.5, gt=0, lt=1)
+
+
+class Crash(_Part):
+    """Some nodes stop without a word, and may come back with what their disk holds.
+
+    Attributes:
+        nodes: honest vertices that stop.
+        round: round at whose start they stop.
+        back: round of the others at which they start again; absent = never.
+    """
+
+    nodes: tuple[int, ...]
+    round: int = Field(ge=0)
+    back: int | None = Field(default=None, ge=0)
+
+
+class Scenario(_Part):
+    """Every input of a simulation.
+
+    Attributes:
+        name: short name, used in reports and file names.
+        task: name in node.learning's TASKS, or `module:name`.
+        model: model of that task; absent = the task's own.
+        data_dir: folder of the data set; absent = where the task looks by itself.
+        nodes: honest nodes.
+        rounds: rounds to run.
+        rules: rules to compare; each runs on its own, from identical inputs.
+        seeds: seeds; each rule runs once for each.
+        topology: graph between honest nodes.
+        partition: how training samples are split into shares (one an honest node, one for the adversary).
+        alpha: concentration of the Dirichlet partition (small = skewed).
+        attack: what the adversary does; absent or "none" = there is no adversary.
+        sybils: identities of the adversary; overrides phi; both absent = half as many as honest nodes.
+        phi: attack edges per honest node.
+        placement: `dense` (each Sybil beside a cluster of near nodes), `spread` (attack edges as far apart as
+            possible) or `all` (every Sybil beside every node).
+        sybil_degree: most attack edges a Sybil has in `dense` and `spread`.
+        initial: `common` = all start from one model, `independent` = each from its own.
+        engine: `fast` = array engine, `world` = real services over an in-memory network in virtual time.
+        evaluate_every: measure after every this many rounds (the last round is always measured).
+        evaluate_samples: test samples used; absent = all.
+        lr, batch, epochs, steps, held_out: override the task's own training settings.
+        authors: relayed authors that a node remembers.
+        compute: virtual seconds that local training takes (world).
+        deadline: virtual seconds after which a round closes without those who are late (world).
+        latency: virtual seconds a frame travels.
+        jitter: largest random virtual seconds added to it.
+        loss: share of frames that get lost, in [0, 1).
+        bandwidth: bytes a virtual second that one node sends; absent = no limit.
+        cuts: splits of the network.
+        crashes: nodes that stop.
+    """
+
+    name: str = Field(default="demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    task: str = "digits"
+    model: str | None = None
+    data_dir: str | None = None
+    nodes: int = Field(default=20, ge=1, le=100_000)
+    rounds: int = Field(default=40, ge=1, le=1_000_000)
+    rules: tuple[Named, ...] = (
+        Choice(name="mean"),
+        Choice(name="sybilwall"),
+        Choice(name="bristle"),
+        Choice(name="sybilwall-bristle"),
+    )
+    seeds: tuple[int, ...] = (1,)
+    topology: Named = Choice(name="random-geometric")
+    partition: Named = Choice(name="dirichlet")
+    alpha: float = Field(default=0.5, gt=0)
+    attack: Annotated[Choice | None, BeforeValidator(_attack)] = Choice(name="label-flip")
+    sybils: int | None = Field(default=None, ge=0)
+    phi: float | None = Field(default=None, ge=0)
+    placement: Literal["dense", "spread", "all"] = "dense"
+    sybil_degree: int = Field(default=7, ge=1)
+    initial: Literal["common", "independent"] = "common"
+    engine: Literal["world", "fast"] = "fast"
+    evaluate_every: int = Field(default=1, ge=1)
+    evaluate_samples: int | None = Field(default=None, ge=1)
+    lr: float | None = Field(default=None, gt=0)
+    batch: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    held_out: float | None = Field(default=None, ge=0, lt=1)
+    authors: int = Field(default=100, ge=0)
+    compute: float = Field(default=1.0, ge=0)
+    deadline: float = Field(default=10.0, gt=0)
+    latency: float = Field(default=0.02, ge=0)
+    jitter: float = Field(default=0.0, ge=0)
+    loss: float = Field(default=0.0, ge=0, lt=1)
+    bandwidth: float | None = Field(default=None, gt=0)
+    cuts: tuple[Cut, ...] = ()
+    crashes: tuple[Crash, ...] = ()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """A scenario from plain values (TOML, command line).
+
+        Raises:
+            ScenarioError: an unknown key or a value out of range; one sentence, with the nearest known key.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ScenarioError(_sentence(error)) from None
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """A scenario from a TOML file; its name is the file's unless it says otherwise.
+
+        Raises:
+            ScenarioError: no such file, not TOML, or not a scenario.
+        """
+        path = Path(path)
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ScenarioError(f"{path}: {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ScenarioError(f"{path}: not TOML: {error}.") from None
+        try:
+            return cls.of({"name": path.stem} | values)
+        except ScenarioError as error:
+            raise ScenarioError(f"{path}: {error}") from None
+
+    def but(self, **changes: object) -> Self:
+        """A validated copy with some fields changed."""
+        return self.of(self.model_dump() | changes)
+
+    @property
+    def adversary(self) -> bool:
+        """Whether somebody attacks."""
+        return self.attack is not None
+
+    def digest(self) -> str:
+        """Sixteen hex digits that name this scenario (sweeps file their results under it)."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        return self
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = {"start", "stop", "share"} if where.startswith("cuts") else Scenario.model_fields
+        return str(UnknownName("key", str(first["loc"][-1]), known))
+    return f"{where}: {first['msg']}."
