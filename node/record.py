@@ -1,0 +1,58 @@
+"""What one round of one node was, as data: a line of JSONL, an entry of the status page, an item for an observer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from aggregation.evidence import Verdict
+from identity.keys import PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourRecord:
+    """What a round made of one neighbour: `weight` relative to the own model's 1, and why."""
+
+    peer: PeerId
+    weight: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """One round of one node. Durations in seconds.
+
+    Attributes:
+        accuracy: of the integrated model on the test data in [0, 1], or None when not evaluated in this round.
+        train_seconds, rule_seconds, waited: parts of `duration`.
+        closed_by: "all", "deadline", "alone", "behind" or "stop".
+        relayed: records of others that the rule could use.
+    """
+
+    round: int
+    next_round: int
+    rule: str
+    accuracy: float | None
+    neighbours: tuple[NeighbourRecord, ...]
+    relayed: int
+    duration: float
+    waited: float
+    deadline: float
+    train_seconds: float
+    rule_seconds: float
+    closed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundView:
+    """A record plus the models themselves, for observers inside the process (the simulator).
+
+    Attributes:
+        trained: (d,) float32, own model after local training (what was published).
+        params: (d,) float32, after the rule.
+    """
+
+    record: NodeRecord
+    trained: Tensor
+    params: Tensor
