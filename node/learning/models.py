@@ -1,0 +1,52 @@
+"""Models that come with the project; each is a factory by input shape and classes, with torch's own initial weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model that users can name.
+
+    Attributes:
+        name: as users write it.
+        summary: one line.
+        build: (shape of one input, classes) -> module.
+    """
+
+    name: str
+    summary: str
+    build: Callable[[tuple[int, ...], int], nn.Module]
+
+
+def softmax(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Softmax regression: Flatten, Linear. Initial weights U(-1/sqrt(f), 1/sqrt(f)): U(-1/28, 1/28) for 784 inputs."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), classes))
+
+
+def mlp(shape: tuple[int, ...], classes: int, hidden: int = 128) -> nn.Module:
+    """One hidden layer of 128 ReLU: 784-128-10 has 101 770 params."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+
+def lenet(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """LeNet-5 with padding 2 in the first layer: 61 706 params for 28x28 and ten classes.
+
+    Source: LeCun et al., "Gradient-based learning applied to document recognition" (1998), in today's form with ReLU and max pooling.
+    """
+    raise NotImplementedError
+
+
+MODELS: Mapping[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        ModelSpec("softmax", "softmax regression: one linear layer", softmax),
+        ModelSpec("mlp", "one hidden layer of 128 ReLU", mlp),
+        ModelSpec("lenet", "LeNet-5: two convolutions, three linear layers", lenet),
+    )
+}
