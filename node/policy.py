@@ -1,0 +1,49 @@
+"""What a node may decide about time: pace, deadlines, how many rounds, how much to remember. Durations in seconds.
+
+The deadline of a round is counted from the moment the own update is out. Each neighbour has an estimate of its lag (arrival of
+its update of round t minus own publication of round t, at least 0): mean m and mean deviation v, updated as
+`v += (|lag - m| - v) / 4`, `m += (lag - m) / 8`, first lag: m = lag, v = lag / 2. Its allowance is m + deviations * v. Then
+
+    deadline = clamp(min(largest allowance, stretch * median allowance), least, most)
+
+over the neighbours that are waited for; `most` as long as nobody has been heard. So one slow peer cannot stretch a round beyond
+`stretch` times what its median neighbour needs. A neighbour that misses `patience` rounds in a row is no longer waited for until
+an update of it comes in time again (or would have): what it sends still counts when it is there.
+
+Source: retransmission timer of TCP (Jacobson, "Congestion avoidance and control", SIGCOMM 1988; RFC 6298, section 2).
+Differs: pooled over peers by maximum and median; no doubling, since a missed update is not sent again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPolicy:
+    """How a node paces its rounds.
+
+    Attributes:
+        rounds: rounds to play, counted from round 0 of the network; None: for ever.
+        pace: least duration of a round.
+        least, most: bounds of the deadline.
+        deviations: mean deviations above the mean that a neighbour is allowed.
+        stretch: how far above the median allowance the deadline may lie.
+        patience: rounds in a row a neighbour may miss and still be waited for.
+        expect: neighbours to wait for before the first round.
+        gather: longest wait for them.
+        relays: whether histories are relayed (only rules that need them).
+        authors: stored records of others, at most.
+    """
+
+    rounds: int | None = None
+    pace: float = 0.0
+    least: float = 1.0
+    most: float = 60.0
+    deviations: float = 4.0
+    stretch: float = 2.0
+    patience: int = 2
+    expect: int = 0
+    gather: float = 30.0
+    relays: bool = True
+    authors: int = 100
