@@ -1,0 +1,241 @@
+"""What an attack is: stages that poison data, craft models, choose the time, or break frames; and what counts as success.
+
+Laws:
+- An attack is written as its stages joined by "+": `label-flip+orthogonal-noise`, `sleeper+backdoor+scaled-clones`. Data stages
+  poison the adversary's training rows; model stages run left to right, each turning the (S, d) models of the stage before it
+  into its own; with no model stage every Sybil sends one and the same trained model (clones).
+- An attack holds no state and draws only from `AttackView.generator`: the same view gives the same models, in any engine.
+- One model per Sybil and round, signed once: an attack on a single victim goes through the Sybils that have that victim as target.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aggregation.evidence import Rule
+from node.draws import Purpose, generator
+from node.learning.dataset import Dataset
+from node.learning.learner import Learner
+from simulator.attacks.trigger import Trigger
+
+
+class Knowledge(StrEnum):
+    """What an attack has to know. None knows keys or honest nodes' private samples."""
+
+    SHARD = "own shard"
+    DATA = "all training samples"
+    UPDATES = "all updates"
+    GRAPH = "who is whose neighbour"
+    RULE = "the rule and its parameters"
+
+
+class Stage(StrEnum):
+    """Where an attack acts."""
+
+    DATA = "data"
+    MODEL = "model"
+    TIME = "time"
+    WIRE = "wire"
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """Success: share of test samples of two classes that are predicted as the other one."""
+
+    first: int = 0
+    second: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Success: share of all test samples of class c that are predicted as class c + by (modulo the number of classes)."""
+
+    by: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Backdoor:
+    """Success: share of triggered test samples of other classes that are predicted as the target."""
+
+    trigger: Trigger
+    target: int = 1
+
+
+Measure = Flip | Shift | Backdoor
+
+
+@dataclass(frozen=True, slots=True)
+class AttackView:
+    """All that the adversary knows when it crafts the models of a round. A = its address in draws.
+
+    Attributes:
+        round: number of the round, from 0.
+        seed: seed of the run.
+        address: uint64 address of the adversary in draws.
+        honest: (H, d) honest models of this round, after local training (the adversary speaks last).
+        previous: (H, d) the same one round earlier; in round 0 the initial models.
+        start: (d,) the adversary's own model before its local training.
+        trained: (d,) and after it, on its (poisoned) rows; with several groups, the first group's.
+        targets: for each Sybil, the honest nodes it has a link with, ascending.
+        neighbours: for each honest node, its neighbours: below H honest, from H on Sybils, ascending.
+        classes: (H, c) bool: which classes each honest node trains (the signed class mask).
+        learner: the shared learner.
+        data: all training rows: the task's, then the adversary's poisoned ones.
+        public: number of the task's own rows, at the beginning of `data`.
+        samples: the adversary's rows of `data` (poisoned, if the attack poisons).
+        clean: its own share as it was before poisoning.
+        rule: what honest nodes use, or None when unknown.
+        rounds: rounds of the whole run, or None when open-ended.
+    """
+
+    round: int
+    seed: int
+    address: int
+    honest: Tensor
+    previous: Tensor
+    start: Tensor
+    trained: Tensor
+    targets: tuple[tuple[int, ...], ...]
+    neighbours: tuple[tuple[int, ...], ...]
+    classes: Tensor
+    learner: Learner
+    data: Dataset
+    public: int
+    samples: Tensor
+    clean: Tensor
+    rule: Rule | None = None
+    rounds: int | None = None
+
+    @property
+    def sybils(self) -> int:
+        """Number of identities, S."""
+        return len(self.targets)
+
+    def centre(self) -> Tensor:
+        """Mean of the honest models of this round: (d,)."""
+        return self.honest.mean(dim=0)
+
+    def movement(self) -> Tensor:
+        """Where honest nodes are going: mean of this round's models minus mean of the last round's: (d,)."""
+        return self.centre() - self.previous.mean(dim=0)
+
+    def generator(self, salt: str) -> np.random.Generator:
+        """A fresh generator of this round and stage; the same salt gives the same draws again."""
+        return generator(self.seed, Purpose.ATTACK, self.address ^ zlib.crc32(salt.encode()), self.round)
+
+    def normal(self, salt: str, *shape: int) -> Tensor:
+        """Standard normal float32 draws of this round and stage."""
+        draws = self.generator(salt).standard_normal(shape, dtype=np.float32)
+        return torch.from_numpy(draws).to(self.honest.device)
+
+
+Poison = Callable[[Dataset, Tensor, np.random.Generator], Dataset]
+"""(task's training data, own rows (k,), generator) -> the adversary's training rows, in its stead."""
+
+Craft = Callable[[AttackView, Tensor], Tensor]
+"""(view, models (S, d) of the stage before) -> models (S, d)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataStage:
+    """What a data attack builds.
+
+    Attributes:
+        poison: the adversary's rows from its share; None: the share as it is.
+        measure: what counts as success.
+        groups: Sybils are dealt into so many groups, each trained on its own rows: row r belongs to group r % groups,
+            Sybil s to group s % groups.
+    """
+
+    poison: Poison | None
+    measure: Measure
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TimeStage:
+    """What a time attack builds: behave before `wake`, attack from that round on."""
+
+    wake: int
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """The one parameter that the line search tunes, and its bounds (searched on a logarithmic scale)."""
+
+    parameter: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttackSpec:
+    """One stage by name.
+
+    Attributes:
+        name: as users write it.
+        stage: where it acts.
+        source: paper, or why it is here.
+        summary: formula, in one line.
+        knowledge: what the adversary must know.
+        build: makes the stage from its parameters: DATA a DataStage, MODEL a Craft, TIME a TimeStage, WIRE a frame fault.
+        parameters: names and defaults.
+        strength: what the line search may tune, or None.
+    """
+
+    name: str
+    stage: Stage
+    source: str
+    summary: str
+    knowledge: frozenset[Knowledge]
+    build: Callable[..., object]
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    strength: Strength | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """A whole attack, ready to act.
+
+    Attributes:
+        name: its spelling.
+        data: rows and measure.
+        crafts: model stages, in order; empty means clones.
+        faults: what the wire stages built (used by the world and the harness; the array engine has no frames).
+        wake: first round of the attack; before it the adversary behaves as an honest node under S names.
+        knowledge: union over stages.
+    """
+
+    name: str
+    data: DataStage
+    crafts: tuple[Craft, ...] = ()
+    faults: tuple[object, ...] = ()
+    wake: int = 0
+    knowledge: frozenset[Knowledge] = frozenset()
+
+    @property
+    def measure(self) -> Measure:
+        """What counts as success."""
+        return self.data.measure
+
+    @property
+    def groups(self) -> int:
+        """How many groups of Sybils train on rows of their own."""
+        return self.data.groups
+
+    def poison(self, data: Dataset, shard: Tensor, generator: np.random.Generator) -> Dataset | None:
+        """The adversary's own training rows, to be appended to the shared data; None: its share stays as it is."""
+        return None if self.data.poison is None else self.data.poison(data, shard, generator)
+
+    def craft(self, view: AttackView, models: Tensor) -> Tensor:
+        """What each Sybil sends: (S, d) from the (S, d) models it trained."""
+        for stage in self.crafts:
+            models = stage(view, models)
+        return models
