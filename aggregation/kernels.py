@@ -1,0 +1,168 @@
+"""Sums, sorted means and squared distances over rows of a table, for many nodes in one call.
+
+Laws:
+- Rows are named by number; -1 is absent. A row whose weight is 0 is never read (0 times NaN is NaN).
+- Nothing here depends on who else is in the call: one node alone gets the same bits as among a thousand.
+- torch does the work unless the caller stands inside `compiled()`, which the array engine does when numba is there: then
+  aggregation.compiled does, to the same result within rounding. A daemon never pays for a compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+_COMPILED: ContextVar[bool] = ContextVar("compiled", default=False)
+_BLOCK = 512  # columns that are sorted at once: k rows of them stay in L1/L2
+
+
+@contextmanager
+def compiled(use: bool = True) -> Iterator[None]:
+    """Within this block (and this thread) the functions below use numba, if it is installed."""
+    token = _COMPILED.set(use)
+    try:
+        yield
+    finally:
+        _COMPILED.reset(token)
+
+
+@cache
+def available() -> bool:
+    """Whether numba can be imported."""
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def weighted_sum(values: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    """Sum over k of weights[..., k] * values[index[..., k]].
+
+    Args:
+        values: (R, d) float32 rows.
+        index: (..., k) int64 row numbers; -1 absent.
+        weights: (..., k) float32; rows of weight 0 are not read.
+
+    Returns:
+        (..., d) float32; zeros where nothing has weight.
+    """
+    taken = (index >= 0) & (weights != 0)
+    flat = taken.flatten(0, -2) if taken.dim() > 1 else taken.unsqueeze(0)
+    if _numba(values):
+        from aggregation import compiled as kernels
+
+        rows = torch.where(taken, index, -1).reshape(flat.shape)
+        out = values.new_empty(flat.shape[0], values.shape[1])
+        kernels.weighted_sum(values.numpy(), rows.numpy(), weights.reshape(flat.shape).contiguous().numpy(), out.numpy())
+        return out.reshape(*index.shape[:-1], values.shape[1])
+    counts = flat.sum(dim=1)
+    offsets = torch.cumsum(counts, dim=0) - counts
+    out = embedding_bag(
+        index[taken], values, offsets, mode="sum", per_sample_weights=weights[taken].to(values.dtype)
+    )
+    return out.reshape(*index.shape[:-1], values.shape[1])
+
+
+def median(values: Tensor, index: Tensor) -> Tensor:
+    """Median of the present rows, column by column; the mean of the middle two when their number is even.
+
+    Args and returns as `trimmed_mean`.
+    """
+    count = (index >= 0).sum(dim=-1)
+    return trimmed_mean(values, index, (count - 1).clamp(min=0) // 2)
+
+
+def trimmed_mean(values: Tensor, index: Tensor, trim: Tensor | int) -> Tensor:
+    """Mean of what remains when the `trim` lowest and `trim` highest of the present rows go, column by column.
+
+    Args:
+        values: (R, d) float32 rows; the named ones are finite.
+        index: (..., k) int64 row numbers; -1 absent.
+        trim: rows dropped at each end, one number or (...,); where nothing would remain, the middle one or two do.
+
+    Returns:
+        (..., d) float32; zeros where no row is present.
+    """
+    rows = index.reshape(-1, index.shape[-1])
+    count = (rows >= 0).sum(dim=1)
+    cut = torch.as_tensor(trim, device=rows.device).expand(index.shape[:-1]).reshape(-1)
+    cut = torch.minimum(cut, (count - 1).clamp(min=0) // 2)
+    packed = rows.gather(1, (rows < 0).to(torch.int8).argsort(dim=1, stable=True))
+    out = values.new_zeros(rows.shape[0], values.shape[1])
+    kinds = torch.stack([count, cut], dim=1).unique(dim=0)
+    for size, drop in kinds.tolist():
+        if size == 0:
+            continue
+        who = ((count == size) & (cut == drop)).nonzero().squeeze(1)
+        _sorted_mean(values, packed[who, :size], int(drop), out, who)
+    return out.reshape(*index.shape[:-1], values.shape[1])
+
+
+def _sorted_mean(values: Tensor, index: Tensor, drop: int, out: Tensor, who: Tensor) -> None:
+    size = index.shape[1]
+    steps = network(size, drop)
+    if _numba(values):
+        from aggregation import compiled as kernels
+
+        kernels.sorted_mean(values.numpy(), index.contiguous().numpy(), steps, drop, out.numpy(), who.numpy())
+        return
+    width = values.shape[1]
+    for start in range(0, width, _BLOCK):
+        stop = min(start + _BLOCK, width)
+        block = values[:, start:stop]
+        lanes = [block[index[:, k]] for k in range(size)]
+        spare = torch.empty_like(lanes[0])
+        for low, high in steps:
+            torch.minimum(lanes[low], lanes[high], out=spare)
+            torch.maximum(lanes[low], lanes[high], out=lanes[high])
+            lanes[low], spare = spare, lanes[low]
+        kept = lanes[drop : size - drop]
+        total = kept[0]
+        for lane in kept[1:]:
+            total = total.add_(lane)
+        out[who, start:stop] = total.div_(len(kept)) if len(kept) > 1 else total
+
+
+@cache
+def network(size: int, drop: int = 0) -> tuple[tuple[int, int], ...]:
+    """Compare-exchange steps that sort `size` lanes (low, high).
+
+    Batcher's odd-even merge network, less the steps that cannot reach lanes drop .. size - drop - 1.
+
+    Source: K. Batcher, "Sorting networks and their applications" (AFIPS 1968).
+    """
+    steps: list[tuple[int, int]] = []
+    p = 1
+    while p < size:
+        k = p
+        while k >= 1:
+            for j in range(k % p, size - k, 2 * k):
+                for i in range(min(k, size - j - k)):
+                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
+                        steps.append((i + j, i + j + k))
+            k //= 2
+        p *= 2
+    wanted = set(range(drop, size - drop)) if drop else set(range(size))
+    kept: list[tuple[int, int]] = []
+    for low, high in reversed(steps):
+        if low in wanted or high in wanted:
+            kept.append((low, high))
+            wanted |= {low, high}
+    return tuple(reversed(kept))
+
+
+def _numba(values: Tensor) -> bool:
+    return (
+        _COMPILED.get()
+        and values.device.type == "cpu"
+        and values.dtype == torch.float32
+        and values.is_contiguous()
+        and available()
+    )

@@ -1,0 +1,1 @@
+"""The array engine: all nodes of a synchronous scenario as stacked tensors."""
