@@ -1,0 +1,82 @@
+"""What the gossip service tells the node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from gossip.errors import Drop
+from gossip.messages import Update, UpdateHeader
+from identity.keys import PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class PeerJoined:
+    """A handshake succeeded. `round` and `sequence` are the peer's own claims; `address` may be empty."""
+
+    peer: PeerId
+    round: int
+    sequence: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLeft:
+    """The connection to a peer ended; `reason` is for people."""
+
+    peer: PeerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateVerified:
+    """An update passed every check, told once per update.
+
+    `via` is who told us: the author itself when `distance` is 1, a relayer when it is more (claimed + 1, in [2, 16]).
+    """
+
+    update: Update
+    via: PeerId
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateHeard:
+    """A verified update came once more from another peer: no payload, only who and how far. Once per (update, via)."""
+
+    header: UpdateHeader
+    digest: bytes
+    via: PeerId
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Something was dropped and counted; `peer` is who sent it, if known."""
+
+    reason: Drop
+    peer: PeerId | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeadAhead:
+    """A peer showed a header of our own key beyond our ledger (a restored backup): it has been adopted.
+
+    The next `publish` continues after `sequence`, and needs a round above `round`.
+    """
+
+    sequence: int
+    round: int
+    via: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Equivocated:
+    """An author signed two contradicting headers; both sealed headers are the proof, its further updates are refused."""
+
+    author: PeerId
+    first: bytes
+    second: bytes
+
+
+Event: TypeAlias = PeerJoined | PeerLeft | UpdateVerified | UpdateHeard | Dropped | HeadAhead | Equivocated

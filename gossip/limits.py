@@ -1,0 +1,62 @@
+"""Every byte, count, length, rate and wait that a peer can make us spend: one named field each.
+
+Laws: checked before anything is allocated or verified; a field says its unit and where its number comes from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What peers may use. The defaults suit models up to 16 M parameters and tens of neighbours."""
+
+    # bytes
+    frame: int = 4 * KIB  # a control frame; also the most that untyped decoding ever sees (1 MB of empty maps = 73 MB)
+    header: int = 512  # an update header without its envelope
+    address: int = 128  # characters of a listen address: a full DNS name is at most 253, ours are short
+    class_mask: int = 256  # bytes: 2048 classes
+    payload: int = 64 * MIB  # one update's payload
+    chunk: int = 256 * KIB  # a write to the socket: larger gains nothing on loopback
+    # counts
+    peers_in_frame: int = 8  # signed address records in one Peers frame
+    headers_in_request: int = 16  # headers that one HeaderRequest may ask for
+    queue: int = 64  # frames waiting for one peer; the oldest goes first
+    degree: int = 8  # neighbours we dial up to (memberlist and gossipsub both hold 6 to 12)
+    connections: int = 128  # in all
+    inbound: int = 64  # of these, dialled by others: the rest is reserved for those we dial
+    streams: int = 4  # blobs that one peer may be sent at a time
+    fetches: int = 16  # blobs that we fetch at a time
+    authors: int = 4096  # authors whose chains we remember in memory
+    chain: int = 16  # newest headers remembered per author: the gap buffer and the window of late arrivals
+    records: int = 256  # address records of others
+    early: int = 64  # headers from beyond the round window, one an author
+    heard: int = 16384  # digests remembered for duplicates
+    # rounds
+    window: int = 8  # rounds that an update may lag behind (W)
+    ahead: int = 2  # rounds that an update may lead
+    # bytes in store
+    blobs: int = 512 * MIB  # payloads kept to serve to others
+    # rates: tokens per second and the burst
+    peer_rate: float = 200.0  # frames from one connection: 15.6 k verifications/s fit in one core, so 1.3 % of it
+    peer_burst: float = 400.0
+    author_rate: float = 20.0  # new headers by one author: a round is rarely shorter than 50 ms
+    author_burst: float = 64.0
+    # seconds
+    connect: float = 5.0
+    hello: float = 5.0
+    blob: float = 5.0  # plus the payload's size / blob_rate
+    blob_rate: float = 64.0 * KIB  # bytes/s below which a holder counts as not having it
+    heartbeat: float = 20.0
+    goodbye: float = 2.0  # to drain queues when closing
+    retry_first: float = 0.2  # full jitter: uniform in (0, min(retry_cap, first * 2**attempt))
+    retry_cap: float = 30.0
+    retries: int = 3  # per holder of a blob
+
+    def blob_seconds(self, length: int) -> float:
+        """The deadline for a blob of this many bytes."""
+        return self.blob + length / self.blob_rate
