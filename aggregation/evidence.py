@@ -153,6 +153,8 @@ class Evidence:
         honest: (..., n) bool, only in a simulator (oracle mean).
         trusted: (..., n) bool, neighbours on an allow-list, or None.
         probe: what models do here, or None.
+        priority: (..., n) numbers drawn uniformly by the caller, for rules that look at only some neighbours (lowest first within a
+            third); None: in order of peer id.
     """
 
     table: Table
@@ -169,6 +171,7 @@ class Evidence:
     honest: Tensor | None = None
     trusted: Tensor | None = None
     probe: Probe | None = None
+    priority: Tensor | None = None
 
     def present(self) -> Tensor:
         """Neighbours whose model is here and finite: bool (..., n)."""
@@ -187,8 +190,8 @@ class Weights:
     """What a weighting says.
 
     Attributes:
-        own: (...,) weight of the own model.
-        neighbours: (..., n) weight of each neighbour, in [0, 1]; 0 for absent ones.
+        own: (...,) weight of the own model, of the table's dtype.
+        neighbours: (..., n) weight of each neighbour, in [0, 1], of the table's dtype; 0 for absent ones.
         verdicts: (..., n) int8, why.
     """
 

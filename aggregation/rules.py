@@ -1,0 +1,37 @@
+"""The registry of rules by name.
+
+A new rule: write its module with `SPECS`, and add the module to the tuple below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from types import MappingProxyType
+
+from aggregation import foolsgold, sybilwall
+from aggregation.compose import Parameter, RuleError, RuleSpec, compose, unknown
+from aggregation.evidence import Rule
+
+__all__ = ["RULES", "Parameter", "RuleError", "RuleSpec", "build_rule", "compose"]
+
+RULES: Mapping[str, RuleSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in chain(
+            foolsgold.SPECS,
+            sybilwall.SPECS,
+        )
+    }
+)
+
+
+def build_rule(name: str, **parameters: Parameter) -> Rule:
+    """The rule of this name.
+
+    Raises:
+        RuleError: no such rule, or no such parameter, or a value of the wrong type; the message names the nearest word.
+    """
+    if name not in RULES:
+        raise RuleError(unknown("rule", name, RULES))
+    return RULES[name].make(**parameters)
