@@ -2,8 +2,8 @@
 
 Laws:
 - A record is data: arrays and numbers, no objects of an engine.
-- Vertices 0 .. H-1 are honest nodes, H .. H+S-1 Sybils; arrays over nodes are in order of vertex and hold honest
-  nodes only.
+- Vertices 0 .. H-1 are honest nodes, H .. H+S-1 Sybils; arrays over nodes are in order of vertex and
+  hold honest nodes only.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class RoundRecord:
         rule: the rule as the scenario names it (with parameters that differ from the defaults).
         seed: the run's seed.
         round: from 0.
-        accuracy: (H,) float64 share of test samples predicted right after integration; None in a round without
-            measurement.
+        accuracy: (H,) float64 share of test samples predicted right after integration; None in a round
+            without measurement.
         success: (H,) float64 attack success, or None like accuracy.
         influence: mean neighbour weights.
         bytes: (H,) int64 bytes each honest node sent in this round (headers, payloads, relays).

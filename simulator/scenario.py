@@ -1,8 +1,8 @@
 """A scenario: every input of a simulation, as one frozen, validated value.
 
 Laws:
-- Two runs of one scenario, one rule and one seed are the same run, bit for bit, whatever the number of workers.
-- Nothing outside the scenario changes a result; where and how fast it runs (workers, folders) is no part of it.
+- Two runs of one scenario, one rule and one seed are the same run, bit for bit, on any number of workers.
+- Nothing outside the scenario changes a result; where and how fast it runs (workers, folders) is not in it.
 - Unknown keys, rules, tasks, topologies and attacks are refused by name, with the nearest word that exists.
 
 The defaults are the demo: 20 honest nodes learn handwritten digits while ten Sybils of one adversary swap two
