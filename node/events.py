@@ -66,26 +66,53 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """A neighbour's own header was too early to be admitted: the neighbour is in this round, at least."""
+
+    peer: PeerId
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
 class Announced:
     """A verified, admitted header came in from `via`; answered by `Want` when its payload is worth fetching.
 
-    Attributes:
-        distance: as the sender claims it: 0 for its own update, its own distance to the author for a relay.
+    A header whose author is `via` is the neighbour's own update; any other is a relay.
     """
 
     author: PeerId
     round: int
     via: PeerId
-    distance: int
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """An update is here whole: signature, digest, schema and finiteness are checked. Fields as in `Announced`."""
+    """An update is here whole: signature, digest, schema and finiteness are checked.
+
+    Attributes:
+        distance: 1 for the sender's own update; for a relay what the sender claims, plus one.
+    """
 
     update: Update
     via: PeerId
     distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An update that arrived before came once more, from another neighbour; named by the digest of its header."""
+
+    author: PeerId
+    digest: bytes
+    via: PeerId
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Convicted:
+    """There is proof that an author signed two contradicting headers: nothing of it counts any more."""
+
+    author: PeerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +157,20 @@ class StopAsked:
 
 
 Event = (
-    Begin | Joined | Left | Announced | Arrived | Trained | Published | Integrated | Overtaken | Woken | StopAsked
+    Begin
+    | Joined
+    | Left
+    | Ahead
+    | Announced
+    | Arrived
+    | Heard
+    | Convicted
+    | Trained
+    | Published
+    | Integrated
+    | Overtaken
+    | Woken
+    | StopAsked
 )
 
 

@@ -1,0 +1,435 @@
+"""The whole behaviour of a node, without I/O: events and the time go in, effects come out.
+
+One round: train; publish; wait for the neighbours' updates of this round, until all are here or the deadline; let the rule decide;
+relay one known record to each neighbour; next round. Everything that changes this course lives in this file:
+
+- A neighbour is whoever is connected. One that leaves during a round counts to its end if its update is here.
+- The deadline adapts to the neighbours' lags (`node.policy`); late, slow and dead peers cost their weight, never the round.
+- Without neighbours a node trains on alone, at its pace.
+- When more than half of the live neighbours are ahead by more than one round, the node goes on in the lower median of the rounds
+  they say they are in (`node.neighbour.overtaken`): before it publishes, or after it closes its round at once.
+- Rounds of own updates grow strictly. A restart resumes with the update that is in the ledger, or after it.
+- Relays of the present round count in the next one (`node.history`).
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from gossip.messages import Update
+from identity.keys import PeerId
+from node.events import (
+    Ahead,
+    Announced,
+    Arrived,
+    Begin,
+    Convicted,
+    Effect,
+    Event,
+    Finish,
+    Heard,
+    Integrate,
+    Integrated,
+    Joined,
+    Left,
+    Overtaken,
+    Phase,
+    Publish,
+    Published,
+    Relay,
+    Report,
+    StopAsked,
+    Timer,
+    Train,
+    Trained,
+    Wake,
+    Want,
+    Woken,
+)
+from node.history import PER_SENDER, History, Known
+from node.neighbour import Neighbour, deadline, overtaken, waited_for
+from node.policy import RoundPolicy
+
+AHEAD = 2  # rounds that a neighbour's update may lead (as gossip admits)
+MEMORY = 4  # own publication times kept, to tell how late an update was
+
+
+class NodeCore:
+    """One node.
+
+    Attributes:
+        phase: where in its life it is.
+        round: the round it is in.
+
+    Args:
+        own: own peer id.
+        policy: rounds, pace, deadlines, bounds.
+        seed: of relay draws.
+    """
+
+    def __init__(self, own: PeerId, policy: RoundPolicy, seed: int) -> None:
+        self.phase = Phase.NEW
+        self.round = 0
+        self._own = own
+        self._policy = policy
+        self._history = History(own, seed, policy.authors)
+        self._neighbours: dict[PeerId, Neighbour] = {}
+        self._resumed = False
+        self._floor = 0  # own rounds below are spent
+        self._opened = 0.0
+        self._deadline = 0.0
+        self._sent: dict[int, float] = {}  # round -> when the own update was out
+        self._closed_at = 0.0
+        self._closed_by = ""
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """What this event makes the node want done.
+
+        Args:
+            event: what happened.
+            now: monotonic seconds; never goes back.
+        """
+        if self.phase is Phase.STOPPED:
+            return []
+        match event:
+            case Begin(round, published):
+                return self._begin(round, published, now)
+            case Joined(peer, round):
+                return self._joined(peer, round, now)
+            case Left(peer):
+                return self._left(peer, now)
+            case Ahead(peer, round):
+                return self._ahead(peer, round, now)
+            case Announced(author, round, via):
+                return self._announced(author, round, via, now)
+            case Arrived(update, via, distance):
+                return self._arrived(update, via, distance, now)
+            case Heard(author, digest, via, distance):
+                return self._heard(author, digest, via, distance, now)
+            case Convicted(author):
+                return self._convicted(author, now)
+            case Trained(round):
+                return self._trained(round)
+            case Published(round):
+                return self._published(round, now)
+            case Integrated(round):
+                return self._integrated(round, now)
+            case Overtaken(round):
+                self._floor = max(self._floor, round + 1)
+                return []
+            case Woken(timer, round):
+                return self._woken(timer, round, now)
+            case StopAsked():
+                self.phase = Phase.STOPPED
+                return [Finish()]
+            case _:
+                assert_never(event)
+
+    def neighbours(self) -> tuple[Neighbour, ...]:
+        """Live neighbours in order of peer id: for status pages; not to be changed."""
+        return tuple(self._live())
+
+    def validate(self) -> None:
+        """Raise AssertionError when an invariant is broken; tests call it after every step."""
+        assert self._own not in self._neighbours
+        closed = self.phase in (Phase.INTEGRATING, Phase.PACING, Phase.LINGERING, Phase.STOPPED)
+        for peer, neighbour in self._neighbours.items():
+            assert peer == neighbour.peer
+            assert neighbour.live or self.round in neighbour.updates
+            assert len(neighbour.updates) <= AHEAD + 1
+            assert len(neighbour.stamps) <= PER_SENDER
+            assert neighbour.lag is None or (neighbour.lag >= 0 and neighbour.deviation >= 0)
+            for round, update in neighbour.updates.items():
+                assert (update.header.author, update.header.round) == (peer, round)
+                assert round >= self.round
+        if self.phase is Phase.WAITING:
+            assert self._why_close() is None
+            assert self._policy.least <= self._deadline <= max(self._policy.least, self._policy.most)
+        if self.phase is Phase.LINGERING:
+            assert self._policy.rounds is not None
+            assert self.round >= self._policy.rounds
+        if not closed and self._policy.rounds is not None and self.phase is not Phase.NEW:
+            assert self.round < self._policy.rounds
+        assert len(self._sent) <= MEMORY
+        assert all(round <= self.round for round in self._sent)
+        self._history.validate()
+
+    # Coming up
+
+    def _begin(self, round: int, published: bool, now: float) -> list[Effect]:
+        self.round, self._resumed, self._opened = round, published, now
+        if self._over(round):
+            return self._linger(round, now)
+        self.phase = Phase.GATHERING
+        if self._policy.expect > len(self._live()):
+            return [Wake(Timer.GATHER, round, now + self._policy.gather)]
+        return self._gathered(now)
+
+    def _gathered(self, now: float) -> list[Effect]:
+        if self._resumed:
+            self.phase, self._opened = Phase.PUBLISHING, now
+            return [Publish(self.round)]
+        return self._open(self.round, now)
+
+    # Neighbours
+
+    def _joined(self, peer: PeerId, round: int, now: float) -> list[Effect]:
+        if peer == self._own:
+            return []
+        neighbour = self._neighbours.get(peer)
+        if neighbour is None:
+            self._neighbours[peer] = Neighbour(peer, round)
+        else:
+            neighbour.live, neighbour.misses, neighbour.claimed = True, 0, max(neighbour.claimed, round)
+        if self.phase is Phase.GATHERING and len(self._live()) >= self._policy.expect:
+            return self._gathered(now)
+        return self._perhaps_close(now)
+
+    def _left(self, peer: PeerId, now: float) -> list[Effect]:
+        neighbour = self._neighbours.get(peer)
+        if neighbour is None:
+            return []
+        neighbour.live = False
+        neighbour.stamps.clear()
+        departed = sum(not other.live for other in self._neighbours.values())
+        if self.round not in neighbour.updates or departed > self._policy.authors:
+            self._drop(neighbour)
+        if self.phase is Phase.LINGERING and not self._live():
+            return self._finish()
+        return self._perhaps_close(now)
+
+    def _ahead(self, peer: PeerId, round: int, now: float) -> list[Effect]:
+        if peer in self._neighbours:
+            self._neighbours[peer].claimed = max(self._neighbours[peer].claimed, round)
+        return self._perhaps_close(now)
+
+    def _convicted(self, author: PeerId, now: float) -> list[Effect]:
+        self._history.forget(author)
+        neighbour = self._neighbours.get(author)
+        if neighbour is not None:
+            neighbour.updates.clear()
+            neighbour.lag, neighbour.misses = None, self._policy.patience  # as never heard: not waited for
+            if not neighbour.live:
+                del self._neighbours[author]
+        return self._perhaps_close(now)
+
+    def _drop(self, neighbour: Neighbour) -> None:
+        """Forget a neighbour that left; its newest update becomes history at distance 1."""
+        del self._neighbours[neighbour.peer]
+        if neighbour.updates and self._policy.relays:
+            newest = neighbour.updates[max(neighbour.updates)]
+            self._history.keep(_own_word(newest))
+
+    # Updates
+
+    def _announced(self, author: PeerId, round: int, via: PeerId, now: float) -> list[Effect]:
+        sender = self._neighbours.get(via)
+        if sender is None or author == self._own:
+            return []
+        if author == via:
+            return self._announced_own(sender, round, now)
+        wanted = self._policy.relays and author not in self._neighbours
+        if not wanted or round > self.round + AHEAD or len(sender.stamps) >= PER_SENDER or not self._history.room(via):
+            return []
+        sender.stamps[author, round] = sender.claimed + 1
+        return [Want()]
+
+    def _announced_own(self, sender: Neighbour, round: int, now: float) -> list[Effect]:
+        sender.claimed = max(sender.claimed, round)
+        first = self.round if self._open_to_updates() else self.round + 1
+        if round < first:
+            self._note_lag(sender, round, now)
+        wanted = first <= round <= self.round + AHEAD and round not in sender.updates
+        return [*([Want()] if wanted else []), *self._perhaps_close(now)]
+
+    def _arrived(self, update: Update, via: PeerId, distance: int, now: float) -> list[Effect]:
+        sender = self._neighbours.get(via)
+        author, round = update.header.author, update.header.round
+        if sender is None or author == self._own:
+            return []
+        if author != via:
+            self._relayed(sender, update, distance)
+            return []
+        sender.claimed = max(sender.claimed, round)
+        self._note_lag(sender, round, now)
+        if self.round <= round <= self.round + AHEAD:
+            sender.updates.setdefault(round, update)
+        return self._perhaps_close(now)
+
+    def _heard(self, author: PeerId, digest: bytes, via: PeerId, distance: int, now: float) -> list[Effect]:
+        update = self._history.find(author, digest)
+        return [] if update is None else self._arrived(update, via, distance, now)
+
+    def _relayed(self, sender: Neighbour, update: Update, distance: int) -> None:
+        author, round = update.header.author, update.header.round
+        ripe = sender.stamps.pop((author, round), sender.claimed + 1)
+        if self._policy.relays and author not in self._neighbours and round <= self.round + AHEAD:
+            self._history.receive(update, sender.peer, distance, ripe)
+
+    def _note_lag(self, sender: Neighbour, round: int, now: float) -> None:
+        """How much later than our own this update came; forgives a neighbour that would be in time by now."""
+        if round in self._sent:
+            lag = now - self._sent[round]
+        elif round >= self.round:
+            lag = 0.0
+        else:
+            return
+        sender.late(lag)
+        if lag <= self._allowed():
+            sender.misses = 0
+
+    # The round
+
+    def _open(self, round: int, now: float) -> list[Effect]:
+        """Start a round, or the one to jump to."""
+        round = max(round, self._floor)
+        round = max(round, overtaken(round, self._live()) or 0)
+        if self._over(round):
+            return self._linger(round, now)
+        self._enter(round)
+        self.phase, self._opened = Phase.TRAINING, now
+        return [Train(round)]
+
+    def _trained(self, round: int) -> list[Effect]:
+        self._expect(Phase.TRAINING, round)
+        target = max(round, self._floor, overtaken(round, self._live()) or 0)
+        if self._policy.rounds is not None:
+            target = min(target, max(self._policy.rounds - 1, round))
+        self._enter(target)
+        self.phase = Phase.PUBLISHING
+        return [Publish(target)]
+
+    def _published(self, round: int, now: float) -> list[Effect]:
+        self._expect(Phase.PUBLISHING, round)
+        self.phase = Phase.WAITING
+        self._floor = max(self._floor, round + 1)
+        self._sent[round] = now
+        for old in sorted(self._sent)[:-MEMORY]:
+            del self._sent[old]
+        self._deadline = self._allowed()
+        closing = self._perhaps_close(now)
+        return closing or [Wake(Timer.DEADLINE, round, now + self._deadline)]
+
+    def _perhaps_close(self, now: float) -> list[Effect]:
+        reason = self._why_close() if self.phase is Phase.WAITING else None
+        return [] if reason is None else self._close(reason, now)
+
+    def _why_close(self) -> str | None:
+        live = self._live()
+        if not live:
+            return "alone" if not any(self.round in n.updates for n in self._neighbours.values()) else "all"
+        if overtaken(self.round, live) is not None:
+            return "behind"
+        waited = waited_for(live, self._policy)
+        return "all" if all(self.round in neighbour.updates for neighbour in waited) else None
+
+    def _close(self, reason: str, now: float) -> list[Effect]:
+        self.phase = Phase.INTEGRATING
+        self._closed_at, self._closed_by = now, reason
+        for neighbour in self._live():
+            if self.round in neighbour.updates:
+                neighbour.misses = 0
+            elif reason != "behind":
+                neighbour.misses += 1
+        self._history.settle(self.round, self._neighbours)
+        peers = tuple(sorted(self._neighbours))
+        updates = tuple(self._neighbours[peer].updates.get(self.round) for peer in peers)
+        relayed = self._history.relayed(self._neighbours) if self._policy.relays else ()
+        return [Integrate(self.round, peers, updates, relayed)]
+
+    def _integrated(self, round: int, now: float) -> list[Effect]:
+        self._expect(Phase.INTEGRATING, round)
+        effects: list[Effect] = list(self._relays())
+        heard = tuple(sorted(p for p, n in self._neighbours.items() if round in n.updates))
+        missing = tuple(sorted(p for p in self._neighbours if p not in heard))
+        following = max(round + 1, overtaken(round, self._live()) or 0, self._floor)
+        waited = self._closed_at - self._sent[round]
+        effects.append(
+            Report(round, now - self._opened, waited, self._deadline, heard, missing, self._closed_by, following)
+        )
+        for neighbour in [n for n in self._neighbours.values() if not n.live]:
+            self._drop(neighbour)
+        if self._over(following):
+            return effects + self._linger(following, now)
+        if now - self._opened < self._policy.pace:
+            self._enter(following)
+            self.phase = Phase.PACING
+            return [*effects, Wake(Timer.PACE, following, self._opened + self._policy.pace)]
+        return effects + self._open(following, now)
+
+    def _relays(self) -> list[Relay]:
+        """One record for each live neighbour: what neighbours said themselves this round, or what is stored."""
+        if not self._policy.relays:
+            return []
+        direct = [_own_word(n.updates[self.round]) for n in self._neighbours.values() if self.round in n.updates]
+        candidates = [*direct, *self._history.relayed(self._neighbours)]
+        chosen = ((n.peer, self._history.choose(self.round, n.peer, candidates)) for n in self._live())
+        return [Relay(peer, known) for peer, known in chosen if known is not None]
+
+    def _woken(self, timer: Timer, round: int, now: float) -> list[Effect]:
+        due = (self.phase, round) == (_WOKEN_IN[timer], self.round)
+        if not due:
+            return []
+        match timer:
+            case Timer.GATHER:
+                return self._gathered(now)
+            case Timer.DEADLINE:
+                return self._close("deadline", now)
+            case Timer.PACE:
+                return self._open(round, now)
+            case Timer.LINGER:
+                return self._finish()
+            case _:
+                assert_never(timer)
+
+    # The end
+
+    def _over(self, round: int) -> bool:
+        return self._policy.rounds is not None and round >= self._policy.rounds
+
+    def _linger(self, round: int, now: float) -> list[Effect]:
+        """Stay as long as a neighbour would wait for our last update."""
+        self._enter(round)
+        if not self._live():
+            return self._finish()
+        self.phase = Phase.LINGERING
+        return [Wake(Timer.LINGER, round, now + self._allowed())]
+
+    def _finish(self) -> list[Effect]:
+        self.phase = Phase.STOPPED
+        return [Finish()]
+
+    # Small things
+
+    def _live(self) -> list[Neighbour]:
+        return [self._neighbours[peer] for peer in sorted(self._neighbours) if self._neighbours[peer].live]
+
+    def _allowed(self) -> float:
+        return deadline(waited_for(self._live(), self._policy), self._policy)
+
+    def _open_to_updates(self) -> bool:
+        return self.phase in (Phase.NEW, Phase.GATHERING, Phase.TRAINING, Phase.PUBLISHING, Phase.WAITING)
+
+    def _enter(self, round: int) -> None:
+        self.round = round
+        for neighbour in list(self._neighbours.values()):
+            neighbour.forget(round)
+            if not neighbour.live and round not in neighbour.updates:
+                self._drop(neighbour)
+
+    def _expect(self, phase: Phase, round: int) -> None:
+        if (self.phase, self.round) != (phase, round):
+            raise RuntimeError(f"{phase.value} of round {round} ended in {self.phase.value} of round {self.round}")
+
+
+_WOKEN_IN = {
+    Timer.GATHER: Phase.GATHERING,
+    Timer.DEADLINE: Phase.WAITING,
+    Timer.PACE: Phase.PACING,
+    Timer.LINGER: Phase.LINGERING,
+}
+
+
+def _own_word(update: Update) -> Known:
+    author = update.header.author
+    return Known(author, update.header.round, update, 1, frozenset([author]))

@@ -1,0 +1,84 @@
+"""What the core remembers of one neighbour: its round, its updates, how late it usually is; and the deadline that follows.
+
+The formula and its source stand in `node.policy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gossip.messages import Update
+from identity.keys import PeerId
+from node.policy import RoundPolicy
+
+GAIN_MEAN = 1 / 8  # RFC 6298, section 2
+GAIN_DEVIATION = 1 / 4
+
+
+@dataclass(slots=True)
+class Neighbour:
+    """A direct neighbour.
+
+    Attributes:
+        live: connected now; a neighbour that left is kept to the end of the round if its update is here.
+        claimed: newest round it has said it is in.
+        misses: rounds in a row that closed without it.
+        lag, deviation: running mean and mean deviation of its lag in seconds; None before the first update.
+        updates: own updates of the present round and later.
+        stamps: rounds in which announced relays become ripe, by (author, round), while their payloads are fetched.
+    """
+
+    peer: PeerId
+    claimed: int
+    live: bool = True
+    misses: int = 0
+    lag: float | None = None
+    deviation: float = 0.0
+    updates: dict[int, Update] = field(default_factory=dict)
+    stamps: dict[tuple[PeerId, int], int] = field(default_factory=dict)
+
+    def late(self, lag: float) -> None:
+        """Take one lag (seconds, at least 0) into the estimate."""
+        if self.lag is None:
+            self.lag, self.deviation = lag, lag / 2
+        else:
+            self.deviation += GAIN_DEVIATION * (abs(lag - self.lag) - self.deviation)
+            self.lag += GAIN_MEAN * (lag - self.lag)
+
+    def allowance(self, policy: RoundPolicy) -> float:
+        """How long to wait for it, before clamping; the policy's `most` while it has not been heard."""
+        return policy.most if self.lag is None else self.lag + policy.deviations * self.deviation
+
+    def forget(self, before: int) -> None:
+        """Drop updates of rounds before this one."""
+        for round in [round for round in self.updates if round < before]:
+            del self.updates[round]
+
+
+def waited_for(live: Sequence[Neighbour], policy: RoundPolicy) -> list[Neighbour]:
+    """Those a round waits for: not who was never heard, nor (up to half of the rest) who missed `patience` rounds in a row."""
+    heard = [n for n in live if n.misses < policy.patience or n.lag is not None]
+    least = (len(heard) + 1) // 2
+    ranked = sorted(heard, key=lambda n: (n.misses, n.peer))
+    return [n for position, n in enumerate(ranked) if position < least or n.misses < policy.patience]
+
+
+def deadline(waited: Sequence[Neighbour], policy: RoundPolicy) -> float:
+    """Seconds from own publication to the close of a round; `least` when nobody is waited for."""
+    if not waited:
+        return policy.least
+    allowed = sorted(n.allowance(policy) for n in waited)
+    middle = (allowed[(len(allowed) - 1) // 2] + allowed[len(allowed) // 2]) / 2
+    return min(max(min(allowed[-1], policy.stretch * middle), policy.least), policy.most)
+
+
+def overtaken(round: int, live: Sequence[Neighbour]) -> int | None:
+    """The round to jump to: the lower median of claimed rounds, when more than half are ahead by more than one; else None.
+
+    One liar cannot move it: with three neighbours or more an honest claim lies on either side, with two the smaller one counts.
+    A node's only neighbour is its whole network, and is believed.
+    """
+    claims = sorted(n.claimed for n in live)
+    ahead = sum(claim > round + 1 for claim in claims)
+    return claims[(len(claims) - 1) // 2] if 2 * ahead > len(claims) else None
