@@ -20,9 +20,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from node.names import UnknownName
+from aggregation.rules import build_rule
+from node.learning.models import MODELS
+from node.learning.partition import PARTITIONS
+from node.learning.tasks import TASKS
+from node.names import UnknownName, choose
+from simulator.attacks.registry import build_attack
+from simulator.topology import TOPOLOGIES
 
-Value = bool | int | float | str | tuple[float, ...]
+Value = bool | int | float | str
 """What a parameter of a rule, a topology, a partition or an attack can be."""
 
 
@@ -99,6 +105,7 @@ class Scenario(_Part):
         task: name in node.learning's TASKS, or `module:name`.
         model: model of that task; absent = the task's own.
         data_dir: folder of the data set; absent = where the task looks by itself.
+        extractor: file of a frozen extractor, for the tasks that take one.
         nodes: honest nodes.
         rounds: rounds to run.
         rules: rules to compare; each runs on its own, from identical inputs.
@@ -118,7 +125,7 @@ class Scenario(_Part):
         evaluate_samples: test samples used; absent = all.
         lr, batch, epochs, steps, held_out: override the task's own training settings.
         authors: relayed authors that a node remembers.
-        compute: virtual seconds that local training takes (world).
+        pace: least virtual seconds a round takes (world).
         deadline: virtual seconds after which a round closes without those who are late (world).
         latency: virtual seconds a frame travels.
         jitter: largest random virtual seconds added to it.
@@ -132,6 +139,7 @@ class Scenario(_Part):
     task: str = "digits"
     model: str | None = None
     data_dir: str | None = None
+    extractor: str | None = None
     nodes: int = Field(default=20, ge=1, le=100_000)
     rounds: int = Field(default=40, ge=1, le=1_000_000)
     rules: tuple[Named, ...] = (
@@ -159,7 +167,7 @@ class Scenario(_Part):
     steps: int | None = Field(default=None, ge=1)
     held_out: float | None = Field(default=None, ge=0, lt=1)
     authors: int = Field(default=100, ge=0)
-    compute: float = Field(default=1.0, ge=0)
+    pace: float = Field(default=1.0, gt=0)
     deadline: float = Field(default=10.0, gt=0)
     latency: float = Field(default=0.02, ge=0)
     jitter: float = Field(default=0.0, ge=0)
@@ -215,13 +223,50 @@ class Scenario(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        """Refuse names that do not exist and parts that do not fit."""
+        if ":" not in self.task:
+            choose("task", self.task, TASKS)
+        if self.model is not None and ":" not in self.task:
+            choose("model", self.model, MODELS)
+        for rule in self.rules:
+            build_rule(rule.name, **rule.parameters)
+        topology = choose("topology", self.topology.name, TOPOLOGIES)
+        partition = choose("partition", self.partition.name, PARTITIONS)
+        _known(f"topology {topology.name}", self.topology, topology.parameters)
+        _known(f"partition {partition.name}", self.partition, partition.parameters)
+        if self.attack is not None:
+            build_attack(self.attack.name, self.attack.parameters)
+        if not self.rules:
+            raise ValueError("rules: at least one rule is needed")
+        if len({str(rule) for rule in self.rules}) < len(self.rules):
+            raise ValueError("rules: a rule is listed twice")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: at least one is needed, and none twice")
+        if any(cut.stop <= cut.start for cut in self.cuts):
+            raise ValueError("cuts: a cut stops after it starts")
+        for crash in self.crashes:
+            if any(not 0 <= vertex < self.nodes for vertex in crash.nodes):
+                raise ValueError(f"crashes: nodes are numbered 0 to {self.nodes - 1}")
+            if crash.back is not None and crash.back <= crash.round:
+                raise ValueError("crashes: a node comes back after the round in which it stops")
+        if self.engine == "fast":
+            for key in ("jitter", "loss", "bandwidth", "cuts", "crashes"):
+                if getattr(self, key):
+                    raise ValueError(f"{key}: the fast engine has no network; set engine = \"world\"")
         return self
+
+
+def _known(kind: str, choice: Choice, parameters: Mapping[str, object]) -> None:
+    for key in choice.parameters:
+        choose(f"parameter of {kind}", key, parameters)
 
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = {"start", "stop", "share"} if where.startswith("cuts") else Scenario.model_fields
-        return str(UnknownName("key", str(first["loc"][-1]), known))
-    return f"{where}: {first['msg']}."
+        parts: dict[str, type[BaseModel]] = {"cuts": Cut, "crashes": Crash}
+        inside = parts.get(str(first["loc"][0]), Scenario)
+        return str(UnknownName("key", str(first["loc"][-1]), inside.model_fields))
+    text = first["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{where}: {text[0].lower()}{text[1:]}" if where else text

@@ -9,17 +9,27 @@ Laws:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+import hashlib
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from identity.keys import PeerId, SigningKey
+from node.draws import Purpose, address, bits, generator
+from node.learning.dataset import Dataset
 from node.learning.learner import Learner
-from node.learning.task import Dataset, Shard, Task
+from node.learning.partition import Shard, hold_out, partition
+from node.learning.task import Task
+from node.learning.tasks import make_task
 from simulator.attacks.attack import Attack
-from simulator.scenario import Scenario
+from simulator.attacks.registry import build_attack
+from simulator.placement import place
+from simulator.scenario import Scenario, ScenarioError
+from simulator.topology import draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,7 @@ class Setup:
         learner: trains flat vectors of params.
         data: training rows, followed by the rows that the adversary poisoned.
         clean: number of rows before the poisoned ones.
+        share: (k,) the adversary's own rows as dealt, before poisoning; empty without one.
         honest: H, number of honest nodes.
         sybils: S, number of the adversary's identities.
         neighbours: for every vertex (H + S) its neighbours' vertices, in order of peer id.
@@ -53,6 +64,7 @@ class Setup:
     learner: Learner
     data: Dataset
     clean: int
+    share: Tensor
     honest: int
     sybils: int
     neighbours: tuple[tuple[int, ...], ...]
@@ -72,10 +84,132 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
 
     Args:
         scenario: what to run.
-        task: a task of the caller's own in place of the scenario's.
+        task: a task of the caller's own in place of the scenario's; the scenario's overrides hold for it too.
         seed: one of the scenario's seeds; absent = the first.
 
     Raises:
-        ScenarioError: the scenario names things that do not exist or do not fit together.
+        ScenarioError: the scenario's parts do not fit together.
+        TaskError: the data is missing or wrong.
+        TopologyError: there is no such graph.
     """
-    raise NotImplementedError(scenario, task, seed)
+    seed = scenario.seeds[0] if seed is None else seed
+    honest = scenario.nodes
+    task = _adjusted(_task(scenario) if task is None else task, scenario)
+    learner = Learner(task)
+    links = _links(scenario, seed)
+    keys = tuple(_key(seed, vertex) for vertex in range(len(links)))
+    peers = tuple(key.peer for key in keys)
+    neighbours = tuple(tuple(sorted(beside, key=lambda vertex: peers[vertex])) for beside in links)
+
+    attack = None if scenario.attack is None else build_attack(scenario.attack.name, scenario.attack.parameters)
+    shares = _shares(scenario, task, honest + (attack is not None), seed)
+    shards = [
+        hold_out(task.train.labels, share, task.held_out, generator(seed, Purpose.HOLD_OUT, vertex))
+        for vertex, share in enumerate(shares[:honest])
+    ]
+    data, own = task.train, torch.empty(0, dtype=torch.int64)
+    if attack is not None:
+        own = rows = shares[honest]
+        poisoned = attack.poison(data, own, generator(seed, Purpose.ATTACK))
+        if poisoned is not None:
+            rows = torch.arange(len(data.labels), len(data.labels) + len(poisoned.labels))
+            data = data.joined(poisoned)
+        shards.append(Shard(train=rows, held_out=torch.empty(0, dtype=torch.int64)))
+
+    common = learner.initial(seed)
+    if scenario.initial == "common":
+        initial = common.expand(honest + 1, -1).clone()
+    else:
+        initial = torch.stack([learner.initial(_seed_of(seed, vertex)) for vertex in range(honest + 1)])
+    return Setup(
+        scenario=scenario,
+        seed=seed,
+        task=task,
+        learner=learner,
+        data=data,
+        clean=len(task.train.labels),
+        share=own,
+        honest=honest,
+        sybils=len(links) - honest,
+        neighbours=neighbours,
+        keys=keys,
+        peers=peers,
+        addresses=np.array([address(peer) for peer in peers], dtype=np.uint64),
+        order=np.array(sorted(range(len(peers)), key=lambda vertex: peers[vertex]), dtype=np.int64),
+        shards=tuple(shards),
+        attack=attack,
+        initial=initial,
+        common=common,
+        network=hashlib.sha256(f"hedgerow/simulation/{scenario.digest()}/{seed}".encode()).digest(),
+    )
+
+
+def _task(scenario: Scenario) -> Task:
+    return make_task(scenario.task, scenario.model, scenario.data_dir, scenario.extractor)
+
+
+def _adjusted(task: Task, scenario: Scenario) -> Task:
+    """The task with the scenario's training settings; the original stays as it is."""
+    changes: dict[str, object] = {
+        "batch_size": scenario.batch,
+        "local_epochs": scenario.epochs,
+        "local_steps": scenario.steps,
+        "held_out": scenario.held_out,
+        "optimizer": None if scenario.lr is None else replace(task.optimizer, lr=scenario.lr),
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if not changes:
+        return task
+    adjusted = copy.copy(task)
+    for name, value in changes.items():
+        object.__setattr__(adjusted, name, value)  # a task is frozen for its users; this copy is not theirs yet
+    return adjusted
+
+
+def _links(scenario: Scenario, seed: int) -> list[list[int]]:
+    """Neighbours of every vertex, in no order."""
+    graph = draw(
+        scenario.topology.name,
+        scenario.nodes,
+        generator(seed, Purpose.TOPOLOGY),
+        scenario.topology.parameters,
+    )
+    links = [list(graph[vertex]) for vertex in range(scenario.nodes)]
+    if scenario.attack is None:
+        return links
+    sybils = scenario.sybils
+    if sybils is None and scenario.phi is None:
+        sybils = (scenario.nodes + 1) // 2
+    places = place(
+        graph,
+        generator(seed, Purpose.PLACEMENT),
+        phi=scenario.phi,
+        sybils=sybils,
+        placement=scenario.placement,
+        degree=scenario.sybil_degree,
+    )
+    for targets in places:
+        for target in targets:
+            links[target].append(len(links))
+        links.append(list(targets))
+    return links
+
+
+def _shares(scenario: Scenario, task: Task, count: int, seed: int) -> tuple[Tensor, ...]:
+    parameters: dict[str, float | int | None] = {}
+    for name, value in scenario.partition.parameters.items():
+        if isinstance(value, str):
+            raise ScenarioError(f"partition: {name} is a number, not '{value}'")
+        parameters[name] = value
+    if scenario.partition.name == "dirichlet":
+        parameters.setdefault("alpha", scenario.alpha)
+    draws = generator(seed, Purpose.PARTITION)
+    return partition(scenario.partition.name, task.train.labels, count, draws, **parameters)
+
+
+def _key(seed: int, vertex: int) -> SigningKey:
+    return SigningKey(bits(seed, Purpose.KEYS, vertex, np.arange(4)).astype("<u8").tobytes())
+
+
+def _seed_of(seed: int, vertex: int) -> int:
+    return int(bits(seed, Purpose.INITIAL, vertex)) >> 1

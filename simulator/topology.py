@@ -134,7 +134,7 @@ def erdos_renyi(nodes: int, generator: Generator, probability: float = 0.0) -> n
 
 
 def small_world(nodes: int, generator: Generator, degree: int = 4, rewire: float = 0.1) -> nx.Graph[int]:
-    """A ring of `degree` near neighbours, edges rewired with probability `rewire`, redrawn until connected."""
+    """A ring of `degree` near neighbours, edges rewired with chance `rewire`, redrawn until connected."""
     near = min(degree, nodes - 1)
     return _until_connected(
         "small-world", lambda: nx.watts_strogatz_graph(nodes, max(2, near), rewire, seed=generator)
