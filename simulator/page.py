@@ -1,0 +1,201 @@
+"""One HTML page about a simulation: table, curves, graph, who misbehaved and why. It loads nothing from a network."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from aggregation.evidence import Verdict
+from simulator import plots
+from simulator.records import RoundRecord
+from simulator.scenario import Scenario
+from simulator.summary import Summary
+
+STYLE = """
+:root { --ink:#1d2733; --soft:#5d6b79; --line:#dde3e9; --paper:#fff; --good:#0a7d4f; --bad:#b3261e; }
+* { box-sizing:border-box }
+body { margin:0; font:15px/1.5 system-ui,sans-serif; color:var(--ink); background:#f4f6f8 }
+main { max-width:1120px; margin:0 auto; padding:28px 20px 60px }
+h1 { font-size:26px; margin:0 0 4px }
+h2 { font-size:18px; margin:34px 0 10px }
+p.lead,figcaption,.soft { color:var(--soft); margin:0 0 14px }
+section,figure { background:var(--paper); border:1px solid var(--line); border-radius:10px; padding:16px;
+  margin:0 0 16px; overflow-x:auto }
+figure svg { max-width:100%; height:auto; display:block }
+table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums }
+th,td { text-align:right; padding:6px 10px; border-bottom:1px solid var(--line); white-space:nowrap }
+th { white-space:normal }
+th:first-child,td:first-child { text-align:left }
+th { font-weight:600; color:var(--soft); vertical-align:bottom }
+tr:last-child td { border-bottom:0 }
+b { color:var(--good) }
+dl { display:grid; grid-template-columns:max-content 1fr; gap:2px 18px; margin:0 }
+dt { color:var(--soft) }
+dd { margin:0 }
+.spark { vertical-align:middle }
+.bad { color:var(--bad) }
+code { background:#eef1f4; padding:1px 5px; border-radius:4px }
+"""
+
+
+def render(
+    scenario: Scenario,
+    summaries: Sequence[Summary],
+    records: Mapping[str, Sequence[RoundRecord]],
+    neighbours: Sequence[Sequence[int]],
+    honest: int,
+) -> str:
+    """The page as text.
+
+    Args:
+        scenario: what was run.
+        summaries: one a rule, in the order to show.
+        records: rule -> its records, all seeds.
+        neighbours: the graph of the first seed, by vertex.
+        honest: number of honest vertices; the others are Sybils.
+    """
+    first = {rule: [row for row in rows if row.seed == rows[0].seed] for rule, rows in records.items() if rows}
+    sybils = len(neighbours) - honest
+    attacked = scenario.adversary
+    parts = [
+        f"<h1>{html.escape(scenario.name)}</h1>",
+        f'<p class="lead">{html.escape(_lead(scenario, sybils))}</p>',
+        f"<section>{_table(summaries)}</section>",
+        "<h2>Round by round</h2>",
+        f"<figure>{plots.curves(records, attacked)}<figcaption>Line: mean over honest nodes. Band: worst to best "
+        "decile of nodes. Weight: mean weight given to honest neighbours (solid) and to Sybils (dashed), the own model "
+        "counting 1.</figcaption></figure>",
+        "<h2>Who was believed</h2>",
+        _graph(neighbours, honest, first),
+    ]
+    judged = {rule: rows for rule, rows in first.items() if any(row.edges is not None for row in rows)}
+    if judged:
+        parts += ["<h2>Who misbehaved, and why</h2>", f"<section>{_reasons(judged, honest)}</section>"]
+        parts += [_worst(rule, rows, honest) for rule, rows in judged.items()]
+    parts += ["<h2>The scenario</h2>", f"<section>{_inputs(scenario)}</section>"]
+    title = html.escape(scenario.name)
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    body = f"<body><main>{''.join(parts)}</main></body>"
+    return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head>{body}</html>\n'
+
+
+def _lead(scenario: Scenario, sybils: int) -> str:
+    what = f"{scenario.nodes} honest nodes learn {scenario.task} for {scenario.rounds} rounds"
+    split = f"{scenario.partition}" + (f" {scenario.alpha:g}" if scenario.partition.name == "dirichlet" else "")
+    foe = f"one adversary plays {sybils} Sybils ({scenario.attack})" if scenario.adversary else "nobody attacks"
+    return (
+        f"{data}; data split {split}; {foe}. Seeds: {', '.join(map(str, scenario.seeds))}. Engine: {scenario.engine}."
+    )
+
+
+def _table(summaries: Sequence[Summary]) -> str:
+    columns: list[tuple[str, list[float], Callable[[Sequence[float]], float] | None, str]] = [
+        ("accuracy", [s.accuracy.mean() for s in summaries], max, ".3f"),
+        ("worst node", [s.accuracy.min() for s in summaries], max, ".3f"),
+        ("attack success", [s.success.mean() for s in summaries], min, ".3f"),
+        ("median", [float(np.median(s.success)) for s in summaries], min, ".3f"),
+        ("worst node", [s.success.max() for s in summaries], min, ".3f"),
+        ("weight to Sybils", [s.sybil_weight for s in summaries], min, ".3f"),
+        ("to honest", [s.honest_weight for s in summaries], None, ".3f"),
+        ("kB a node and round", [s.bytes / 1000 for s in summaries], None, ".1f"),
+        ("seconds", [s.seconds for s in summaries], None, ".1f"),
+    ]
+    lines = [[html.escape(summary.rule)] for summary in summaries]
+    for _, values, pick, form in columns:
+        known = [value for value in values if not math.isnan(value)]
+        best = pick(known) if pick and len(known) > 1 else None
+        for line, value in zip(lines, values, strict=True):
+            text = "-" if math.isnan(value) else format(value, form)
+            line.append(f"<b>{text}</b>" if value == best else text)
+    return _rows(["rule", *(head for head, *_ in columns)], lines)
+
+
+def _rows(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table from cells that are HTML already."""
+    head = "".join(f"<th>{cell}</th>" for cell in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _graph(neighbours: Sequence[Sequence[int]], honest: int, records: Mapping[str, Sequence[RoundRecord]]) -> str:
+    drawn = plots.graph(neighbours, honest, records)
+    if drawn is None:
+        return f'<p class="soft">The graph has {len(neighbours)} vertices: too many to draw.</p>'
+    text = (
+        "After the last round. Circles: honest nodes by accuracy. Red squares: Sybils. "
+        "Width of a link: weight given over it."
+    )
+    return f"<figure>{drawn}<figcaption>{text}</figcaption></figure>"
+
+
+def _reasons(records: Mapping[str, Sequence[RoundRecord]], honest: int) -> str:
+    lines = []
+    for rule, rows in records.items():
+        edges = next((row.edges for row in reversed(rows) if row.edges is not None), None)
+        if edges is None:
+            continue
+        for who, mine in (("Sybils", edges.senders >= honest), ("honest", edges.senders < honest)):
+            if mine.any():
+                counts = Counter(_word(code) for code in edges.verdicts[mine])
+                why = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+                lines.append([html.escape(rule), who, str(int(mine.sum())), f"{edges.weights[mine].mean():.3f}", why])
+    return _rows(["rule", "links from", "links", "mean weight", "verdicts after the last round"], lines)
+
+
+def _worst(rule: str, rows: Sequence[RoundRecord], honest: int) -> str:
+    """The node that fared worst under a rule: its neighbours, with the history of their weights and verdicts."""
+    measured = [row for row in rows if row.edges is not None]
+    accuracy, success = measured[-1].accuracy, measured[-1].success
+    if accuracy is None or success is None:
+        return ""
+    worst = int(np.argmax(success - accuracy))
+    histories: dict[int, list[tuple[float, int]]] = {}
+    for row in measured:
+        if row.edges is not None:
+            mine = row.edges.receivers == worst
+            links = zip(row.edges.senders[mine], row.edges.weights[mine], row.edges.verdicts[mine], strict=True)
+            for sender, weight, verdict in links:
+                histories.setdefault(int(sender), []).append((float(weight), int(verdict)))
+    lines = []
+    for sender, seen in sorted(histories.items()):
+        weights = [weight for weight, _ in seen]
+        name = f"<span class=bad>Sybil {sender}</span>" if sender >= honest else f"node {sender}"
+        mean, last = f"{np.mean(weights):.2f}", f"{weights[-1]:.2f}"
+        lines.append([name, _spark(weights), mean, last, _word(seen[-1][1])])
+    figures = f"accuracy {accuracy[worst]:.3f}, attack success {success[worst]:.3f}"
+    return (
+        f"<section><details><summary>{html.escape(rule)}: node {worst} fared worst ({figures})</summary>"
+        f"{_rows(['neighbour', 'weight by round', 'mean', 'last', 'last verdict'], lines)}</details></section>"
+    )
+
+
+def _word(verdict: int) -> str:
+    return Verdict(int(verdict)).name.lower().replace("_", " ")
+
+
+def _spark(values: Sequence[float]) -> str:
+    step = 120 / max(len(values) - 1, 1)
+    points = " ".join(f"{step * i:.1f},{19 - 18 * min(max(v, 0), 1):.1f}" for i, v in enumerate(values))
+    line = f'<polyline points="{points}" fill="none" stroke="#0072b2" stroke-width="1.4"/>'
+    return f'<svg class="spark" width="122" height="20">{line}</svg>'
+
+
+def _inputs(scenario: Scenario) -> str:
+    values = scenario.model_dump(mode="python", exclude_none=True)
+    items = "".join(
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(_plain(value))}</dd>" for key, value in values.items()
+    )
+    return f"<dl>{items}</dl>"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping) and "name" in value:
+        inner = ", ".join(f"{key}={item}" for key, item in dict(value.get("parameters", {})).items())
+        return f"{value['name']}({inner})" if inner else str(value["name"])
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_plain(item) for item in value) or "none"
+    return str(value)
