@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from aggregation.compose import RuleError, RuleSpec
 from aggregation.evidence import Decision, Evidence, Need, Rule, Verdict, Weights
-from aggregation.neighbourhood import mean, neighbourhood
+from aggregation.integration import weighted_mean
+from aggregation.neighbourhood import neighbourhood
 
 
 def unheard(evidence: Evidence) -> Weights:
@@ -26,10 +28,10 @@ def honest(evidence: Evidence) -> Weights:
     """Weight 1 for honest neighbours, 0 for the others: (..., n).
 
     Raises:
-        ValueError: the evidence does not say who is honest; only a simulator can.
+        RuleError: the evidence does not say who is honest; only a simulator can.
     """
     if evidence.honest is None:
-        raise ValueError("oracle-mean needs to know who is honest: it runs in a simulator only")
+        raise RuleError("oracle-mean needs to know who is honest: it runs in a simulator only")
     around = neighbourhood(evidence)
     taken = around.heard & evidence.honest
     verdicts = around.verdicts
@@ -45,4 +47,12 @@ def alone() -> Rule:
 
 def oracle_mean() -> Rule:
     """Mean of own and honest neighbours' models: the upper end, for a simulator that knows who is honest."""
-    return Rule("oracle-mean", honest, mean, frozenset({Need.ORACLE}))
+    return Rule("oracle-mean", honest, weighted_mean, frozenset({Need.ORACLE}))
+
+
+SPECS = (
+    RuleSpec("alone", "", "Listens to nobody: the lower end of every comparison.", alone, {}),
+    RuleSpec(
+        "oracle-mean", "", "Mean of own and honest models, in a simulator: the upper end of every comparison.", oracle_mean, {}
+    ),
+)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from aggregation.compose import RuleError, RuleSpec
 from aggregation.evidence import Evidence, Rule, Verdict, Weights
-from aggregation.neighbourhood import Neighbourhood, mean, neighbourhood
+from aggregation.integration import weighted_mean
+from aggregation.neighbourhood import Neighbourhood, neighbourhood
 
 
 def shrink(lengths: Tensor, bound: Tensor) -> Tensor:
@@ -67,10 +69,10 @@ def scc(bad: float = 0.2) -> Rule:
     Source: L. He, S. P. Karimireddy, M. Jaggi, "Byzantine-Robust Decentralized Learning via ClippedGossip", arXiv 2202.01545 (2022).
 
     Raises:
-        ValueError: bad outside (0, .5).
+        RuleError: bad outside (0, .5).
     """
     _check("scc", bad)
-    return Rule("scc", lambda evidence: _clipped(evidence, adaptive_bound, bad), mean)
+    return Rule("scc", lambda evidence: _clipped(evidence, adaptive_bound, bad), weighted_mean)
 
 
 def cs_plus(bad: float = 0.2) -> Rule:
@@ -79,10 +81,10 @@ def cs_plus(bad: float = 0.2) -> Rule:
     Source: R. Gaucher, A. Dieuleveut, H. Hendrikx, "Unified Breakdown Analysis for Byzantine Robust Gossip", arXiv 2410.10418 (2024).
 
     Raises:
-        ValueError: bad outside (0, .5).
+        RuleError: bad outside (0, .5).
     """
     _check("cs-plus", bad)
-    return Rule("cs-plus", lambda evidence: _clipped(evidence, breakdown_bound, bad), mean)
+    return Rule("cs-plus", lambda evidence: _clipped(evidence, breakdown_bound, bad), weighted_mean)
 
 
 def _clipped(evidence: Evidence, bound: Callable[[Neighbourhood, float], Tensor], bad: float) -> Weights:
@@ -103,4 +105,22 @@ def _nearest_first(around: Neighbourhood) -> tuple[Tensor, Tensor]:
 
 def _check(name: str, bad: float) -> None:
     if not 0 < bad < 0.5:
-        raise ValueError(f"{name}: bad must lie between 0 and .5, got {bad}")
+        raise RuleError(f"{name}: bad must lie between 0 and .5, got {bad}")
+
+
+SPECS = (
+    RuleSpec(
+        "scc",
+        "He, Karimireddy, Jaggi, arXiv 2202.01545 (2022)",
+        "Self-centred clipping with an adaptive bound.",
+        scc,
+        {"bad": 0.2},
+    ),
+    RuleSpec(
+        "cs-plus",
+        "Gaucher, Dieuleveut, Hendrikx, arXiv 2410.10418 (2024)",
+        "Self-centred clipping of twice the assumed bad weight.",
+        cs_plus,
+        {"bad": 0.2},
+    ),
+)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aggregation.compose import RuleError, RuleSpec
 from aggregation.evidence import Evidence, Rule, Weights
-from aggregation.neighbourhood import mean, neighbourhood
+from aggregation.integration import weighted_mean
+from aggregation.neighbourhood import neighbourhood
 
 
 def weiszfeld(squares: Tensor, present: Tensor, steps: int, smoothing: float) -> Tensor:
@@ -43,19 +45,30 @@ def geometric_median(steps: int = 8, smoothing: float = 0.1) -> Rule:
     """Point with the least sum of distances to own and neighbours' models (RFA). No neighbour: own model; one: a point between.
 
     Raises:
-        ValueError: steps < 0 or smoothing <= 0.
+        RuleError: steps < 0 or smoothing <= 0.
     """
     if steps < 0 or not smoothing > 0:
-        raise ValueError(f"geometric-median: steps must be >= 0 and smoothing > 0, got {steps} and {smoothing}")
+        raise RuleError(f"geometric-median: steps must be >= 0 and smoothing > 0, got {steps} and {smoothing}")
 
     def weigh(evidence: Evidence) -> Weights:
         around = neighbourhood(evidence)
         shares = weiszfeld(around.squares, around.present, steps, smoothing)
         return Weights(own=shares[..., 0], neighbours=shares[..., 1:], verdicts=around.verdicts)
 
-    return Rule("geometric-median", weigh, mean)
+    return Rule("geometric-median", weigh, weighted_mean)
 
 
 def _inverse(distance: Tensor, present: Tensor, smoothing: float) -> Tensor:
     weights = torch.where(present, 1 / distance.clamp(min=smoothing), torch.zeros_like(distance))
     return weights / weights.sum(dim=-1, keepdim=True)
+
+
+SPECS = (
+    RuleSpec(
+        "geometric-median",
+        "Pillutla, Kakade, Harchaoui, arXiv 1912.13445 (2019)",
+        "The point with the least sum of distances to own and neighbours' models.",
+        geometric_median,
+        {"steps": 8, "smoothing": 0.1},
+    ),
+)

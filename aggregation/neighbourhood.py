@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
-from aggregation.evidence import Decision, Evidence, Verdict, Weights
+from aggregation.evidence import Evidence, Verdict
 
 BLOCK_ELEMENTS = 1 << 21  # floats gathered at a time (8 MB): a few such buffers stay within a usual L3 cache
 
@@ -75,41 +74,6 @@ def neighbourhood(evidence: Evidence) -> Neighbourhood:
     verdicts[(evidence.neighbours >= 0) & ~heard] = int(Verdict.NOT_FINITE)
     index = torch.where(present, rows, evidence.own.unsqueeze(-1))
     return Neighbourhood(index=index, present=present, squares=squares, verdicts=verdicts)
-
-
-def mixture(values: Tensor, index: Tensor, coefficients: Tensor) -> Tensor:
-    """Sum over k of coefficient_k times row_k, in one pass over the rows.
-
-    Args:
-        values: (R, d) rows.
-        index: (..., k) row numbers, all of finite rows.
-        coefficients: (..., k) of any sign.
-
-    Returns:
-        (..., d) in the type of values.
-    """
-    flat = index.reshape(-1, index.shape[-1])
-    scales = coefficients.to(values.dtype).reshape(flat.shape)
-    return embedding_bag(flat, values, per_sample_weights=scales, mode="sum").reshape(*index.shape[:-1], values.shape[-1])
-
-
-def mean(evidence: Evidence, weights: Weights) -> Decision:
-    """Integration: weighted mean of own and neighbours, (w_0 x_i + sum w_j x_j) / (w_0 + sum w_j).
-
-    All weights 0: the own model. Rows of weight 0 and unusable rows are left out.
-    """
-    around = neighbourhood(evidence)
-    votes = torch.where(around.heard, weights.neighbours.double(), torch.zeros((), dtype=torch.float64))
-    raw = torch.cat([weights.own.double().unsqueeze(-1), votes], dim=-1)
-    total = raw.sum(dim=-1, keepdim=True)
-    alone = torch.zeros_like(raw)
-    alone[..., 0] = 1
-    shares = torch.where(total > 0, raw / torch.where(total > 0, total, torch.ones_like(total)), alone)
-    index = torch.where(shares != 0, around.index, evidence.own.unsqueeze(-1))
-    params = mixture(evidence.table.values, index, shares)
-    quiet = (shares[..., 0] == 1).unsqueeze(-1)  # nothing heard: bit-identical to the own model
-    params = torch.where(quiet, evidence.table.values[evidence.own], params)
-    return Decision(params=params, weights=votes.to(params.dtype), verdicts=weights.verdicts)
 
 
 def difference_products(values: Tensor, index: Tensor, anchor: Tensor, scale: Tensor | None = None) -> Tensor:

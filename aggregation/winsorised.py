@@ -1,0 +1,147 @@
+"""The winsorised mean: per coordinate, the b lowest rows count as the next one, the b highest likewise, then all are averaged.
+
+Unlike a trimmed mean it takes nobody's whole vote; unlike a mean no b rows can carry a coordinate beyond the others' range.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from aggregation.clipping import median_bound, shrink
+from aggregation.compose import RuleError
+from aggregation.evidence import Decision, Evidence, Integration, Weights
+from aggregation.kernels import network
+from aggregation.neighbourhood import column_blocks, neighbourhood
+
+
+def winsor_bound(count: Tensor, trim: float, strangers: Tensor | None = None) -> Tensor:
+    """b = min(max(1, floor(trim m)), floor((m - 1) / 2)), and no more than there are strangers.
+
+    Args:
+        count: (...,) int64, rows m, own included.
+        trim: share of rows bounded at each end; 0 leaves the bound out (b = 0).
+        strangers: (...,) rows that are not trusted, or None for all.
+
+    Returns:
+        (...,) int64, >= 0.
+    """
+    if trim == 0:
+        return torch.zeros_like(count)
+    bound = torch.floor(trim * count.double() + 1e-9).long().clamp(min=1)
+    bound = bound.minimum(torch.div(count - 1, 2, rounding_mode="floor")).clamp(min=0)
+    return bound if strangers is None else bound.minimum(strangers)
+
+
+def winsorised_mean(rows: Tensor, present: Tensor, bound: Tensor) -> Tensor:
+    """Winsorised mean over present rows, per coordinate.
+
+    Args:
+        rows: (..., m, d); absent rows may hold anything.
+        present: (..., m) bool.
+        bound: (...,) int64 b with 2b < number of present rows.
+
+    Returns:
+        (..., d); zeros where no row is present.
+    """
+    count, size = present.sum(dim=-1), rows.shape[-2]
+    lanes = [
+        torch.where(present[..., k, None], rows[..., k, :], torch.finfo(rows.dtype).max) for k in range(size)
+    ]
+    return sorted_sum(lanes, winsor_shares(count, bound, size).to(rows.dtype))
+
+
+def winsor_shares(count: Tensor, bound: Tensor, size: int) -> Tensor:
+    """Share of each sorted position in the winsorised mean: (...,), (...,) -> (..., size) float64, sums to 1 where count > 0."""
+    place = torch.arange(size, device=count.device)
+    low, high = bound.unsqueeze(-1), (count - 1 - bound).unsqueeze(-1)
+    inside = ((place >= low) & (place <= high)).double()
+    ends = (place == low).double() + (place == high).double()
+    return (inside + ends * low) / count.clamp(min=1).unsqueeze(-1)
+
+
+def trim_shares(count: Tensor, bound: Tensor, size: int) -> Tensor:
+    """Share of each sorted position in the trimmed mean: (...,), (...,) -> (..., size) float64, sums to 1 where count > 0."""
+    place = torch.arange(size, device=count.device)
+    low, high = bound.unsqueeze(-1), (count - 1 - bound).unsqueeze(-1)
+    inside = ((place >= low) & (place <= high)).double()
+    return inside / (high - low + 1).clamp(min=1)
+
+
+def sorted_sum(lanes: list[Tensor], shares: Tensor) -> Tensor:
+    """Sort lanes per coordinate, then sum share_k times the k-th lowest. The lanes are used up.
+
+    Args:
+        lanes: m tensors (..., d), finite; a filler that is to sort last has share 0.
+        shares: (..., m).
+
+    Returns:
+        (..., d).
+    """
+    spare = torch.empty_like(lanes[0])
+    for low, high in network(len(lanes)):
+        torch.minimum(lanes[low], lanes[high], out=spare)
+        torch.maximum(lanes[low], lanes[high], out=lanes[high])
+        lanes[low], spare = spare, lanes[low]
+    total = lanes[0].mul_(shares[..., 0, None])
+    for k in range(1, len(lanes)):
+        total.addcmul_(lanes[k], shares[..., k, None])
+    return total
+
+
+def clipped_winsorised_mean(clip: float = 2.0, trim: float = 0.2) -> Integration:
+    """Integration: x_i + winsorised mean of 0 (own) and w_j clip(x_j - x_i, tau) over neighbours with weight w_j > 0.
+
+    tau = clip x lower median of |x_j - x_i| over all neighbours that are here, b by `winsor_bound` with the m rows that vote.
+    Nobody votes: own model, bit for bit. One votes: the mean of both. A weight below 1 shortens a row, it still counts as one.
+
+    With m >= 3 and at most b dishonest rows every coordinate of the result lies within [min, max] of own and honest rows.
+
+    Args:
+        clip: bound in units of the lower median distance, > 0; infinite: no clipping.
+        trim: share bounded at each end, in [0, .5); 0: plain mean of the rows.
+
+    Raises:
+        RuleError: a parameter out of its range.
+    """
+    if not clip > 0:
+        raise RuleError(f"clip must be > 0 (inf: no clipping), got {clip}")
+    if not 0 <= trim < 0.5:
+        raise RuleError(f"trim must lie in [0, .5), got {trim}")
+
+    def integrate(evidence: Evidence, weights: Weights) -> Decision:
+        around = neighbourhood(evidence)
+        votes = torch.where(around.heard, weights.neighbours.double(), 0.0)
+        kept = votes > 0
+        factors = votes * shrink(around.lengths, median_bound(around, clip))
+        strangers = None if evidence.trusted is None else (kept & ~evidence.trusted).sum(dim=-1)
+        count = kept.sum(dim=-1) + 1
+        params = _pull(evidence, around.index[..., 1:], kept, factors, winsor_bound(count, trim, strangers))
+        return Decision(params=params, weights=votes.to(params.dtype), verdicts=weights.verdicts)
+
+    return integrate
+
+
+def _pull(evidence: Evidence, index: Tensor, kept: Tensor, factors: Tensor, bound: Tensor) -> Tensor:
+    """x_i + winsorised mean of 0 and factor_j (x_j - x_i), in blocks of columns: never holds (..., n, d)."""
+    values, width = evidence.table.values, index.shape[-1]
+    own = evidence.own.reshape(-1)
+    kept, factors, index = kept.reshape(-1, width), factors.reshape(-1, width), index.reshape(-1, width)
+    votes = kept.sum(dim=-1)
+    most = int(votes.max()) if votes.numel() else 0
+    order = kept.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
+    index, kept = index.gather(-1, order), kept.gather(-1, order)
+    factors = factors.gather(-1, order).to(values.dtype)
+    shares = winsor_shares(votes + 1, bound.reshape(-1), most + 1).to(values.dtype)
+    filler = torch.finfo(values.dtype).max
+    full = kept.all(dim=0).tolist()
+    out = values[own]
+    for columns in column_blocks(values.shape[-1], index.numel() + own.numel()) if most else ():
+        part = values[:, columns]
+        mine = out[:, columns].contiguous()
+        lanes = [torch.zeros_like(mine)]
+        for k in range(most):
+            lane = part[index[:, k]].sub_(mine).mul_(factors[:, k, None])
+            lanes.append(lane if full[k] else lane.masked_fill_(~kept[:, k, None], filler))
+        out[:, columns] += sorted_sum(lanes, shares)
+    return out.reshape(*evidence.own.shape, values.shape[-1])
