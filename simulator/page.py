@@ -87,9 +87,9 @@ def _lead(scenario: Scenario, sybils: int) -> str:
     what = f"{scenario.nodes} honest nodes learn {scenario.task} for {scenario.rounds} rounds"
     split = f"{scenario.partition}" + (f" {scenario.alpha:g}" if scenario.partition.name == "dirichlet" else "")
     foe = f"one adversary plays {sybils} Sybils ({scenario.attack})" if scenario.adversary else "nobody attacks"
-    return (
-        f"{data}; data split {split}; {foe}. Seeds: {', '.join(map(str, scenario.seeds))}. Engine: {scenario.engine}."
-    )
+    seeds = ", ".join(map(str, scenario.seeds))
+    where = f"on a {scenario.topology} graph; data split {split}"
+    return f"{what} {where}; {foe}. Seeds: {seeds}. Engine: {scenario.engine}."
 
 
 def _table(summaries: Sequence[Summary]) -> str:
