@@ -16,7 +16,7 @@ Differs: pooled over peers by maximum and median; no doubling, since a missed up
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,7 @@ class RoundPolicy:
     gather: float = 30.0
     relays: bool = True
     authors: int = 100
+
+    def without_relays(self) -> RoundPolicy:
+        """The same, for a rule that asks for no relays."""
+        return replace(self, relays=False)

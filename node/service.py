@@ -2,61 +2,86 @@
 
 Laws:
 - No behaviour here: whoever wants to add an `if` about rounds, peers or relays adds it to `node.core`.
-- Training and rules run in the executor that is passed in (threads in a daemon, None = inline in virtual time).
+- Training, rule and evaluation run one after the other in the executor that is passed in (a thread in a daemon, inline in
+  virtual time): they share one learner.
 - Time is `clock()` and the running loop's timers, nothing else.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar, assert_never
 
+import torch
 from torch import Tensor
 
-from aggregation.evidence import Probe, Rule
+from aggregation.evidence import Decision, Need, Rule, Verdict
+from gossip import events as wire
 from gossip.messages import UpdateHeader
-from gossip.service import GossipEvent, GossipService
+from gossip.service import GossipService, Wants
 from identity.keys import PeerId
-from node.learning.data import Dataset, Shard
-from node.learning.learner import Learner
+from node import events as ev
+from node.core import NodeCore
+from node.draws import address
+from node.judgement import Heard, Judge
+from node.learning.dataset import Dataset
+from node.learning.learner import Learner, TrainState
+from node.learning.partition import Shard
+from node.opinions import Opinions
 from node.policy import RoundPolicy
-from node.record import RoundView
+from node.record import NeighbourRecord, NodeRecord, RoundView
 
-Wants = Callable[[UpdateHeader, PeerId, int], bool]
-OnEvent = Callable[[GossipEvent], None]
+P = ParamSpec("P")
+R = TypeVar("R")
+OnEvent = Callable[[wire.Event], None]
 MakeGossip = Callable[[Wants, OnEvent], GossipService]
+Evaluate = Callable[[int, Tensor, TrainState | None], float | None]
+
+log = logging.getLogger("hedgerow.node")
 
 
 class Checkpoints(Protocol):
     """Where a node keeps its model between rounds."""
 
-    def save(self, round: int, params: Tensor) -> None:
-        """Keep params, ready to start `round`, durably."""
+    def save(self, round: int, params: Tensor, state: TrainState | None) -> None:
+        """Keep what is needed to start `round`, durably. Called in the executor."""
 
 
 class NodeService:
     """One node, live or in a simulated world.
 
+    Attributes:
+        core: the behaviour; read it, do not drive it.
+        gossip: the wire; there once `run` has begun.
+        opinions: what was thought of each peer.
+        record: the latest round's record, or None.
+        params: (d,) the model that the present round started from.
+        diverged: rounds whose training gave a NaN or an infinity; the model before it was published instead.
+
     Args:
         identity: own peer id.
-        policy: rounds, pace, deadlines.
+        policy: rounds, pace, deadlines. Relays are sent and taken in only if the rule needs them too.
         learner: the task, as functions of flat params.
         data: training data (shared between nodes of one process).
         shard: which rows are this node's.
         rule: what to believe.
         initial: (d,) float32 params to start from (own).
-        common: (d,) float32 the network's common initial model, or None (histories `update` need it).
         gossip: makes the gossip service when given the two callbacks.
         seed: of batch order and relay draws; the same on all nodes of a network.
-        probe: what models do on own data, or None when the rule needs none.
-        classes: classes this node trains, for the header's mask (None: all).
+        common: (d,) float32 the network's common initial model, or None (histories `update` need it).
+        trusted: neighbours on an allow-list, or None.
+        honest: honest peers, known in a simulation only, or None.
         first_round: the round to start with.
-        published: (d,) own update of `first_round` that is in the ledger already, or None (a restart).
-        executor: where training and rules run; None: inline.
+        published: the own update of `first_round` is in the ledger already (a restart); it is sent again.
+        state: what training carried over from before a restart, or None.
+        executor: where training, rule and evaluation run; None: inline.
         clock: monotonic seconds; None: the running loop's time.
         observe: called once a round with the record and the models.
-        evaluate: (round, params) -> accuracy, or None to leave a round out; runs in the executor.
+        evaluate: (round, params, state) -> accuracy, or None to leave a round out; runs in the executor.
         checkpoints: where params are kept between rounds, or None.
     """
 
@@ -73,19 +98,224 @@ class NodeService:
         gossip: MakeGossip,
         seed: int,
         common: Tensor | None = None,
-        probe: Probe | None = None,
-        classes: frozenset[int] | None = None,
+        trusted: frozenset[PeerId] | None = None,
+        honest: frozenset[PeerId] | None = None,
         first_round: int = 0,
-        published: Tensor | None = None,
+        published: bool = False,
+        state: TrainState | None = None,
         executor: Executor | None = None,
         clock: Callable[[], float] | None = None,
         observe: Callable[[RoundView], None] | None = None,
-        evaluate: Callable[[int, Tensor], float | None] | None = None,
+        evaluate: Evaluate | None = None,
         checkpoints: Checkpoints | None = None,
-    ) -> None: ...
+    ) -> None:
+        self.core = NodeCore(identity, policy.without_relays() if Need.RELAYS not in rule.needs else policy, seed)
+        self.opinions = Opinions()
+        self.record: NodeRecord | None = None
+        self.params = initial
+        self.diverged = 0
+        self._identity = identity
+        self._learner = learner
+        self._data = data
+        self._shard = shard
+        self._judge = Judge(
+            rule, learner, data, shard, common=common, rounds=policy.rounds, trusted=trusted, honest=honest
+        )
+        self._make_gossip = gossip
+        self._seed = seed
+        self._first = ev.Begin(first_round, published)
+        self._state = state
+        self._executor = executor
+        self._clock = clock
+        self._observe = observe
+        self._evaluate = evaluate
+        self._checkpoints = checkpoints
+        self._trained = initial
+        self._decision: Decision | None = None
+        self._closed: ev.Integrate | None = None
+        self._seconds = {"train": 0.0, "rule": 0.0}
+        self._effects: asyncio.Queue[ev.Effect] = asyncio.Queue()
+        self._timers: dict[ev.Timer, asyncio.TimerHandle] = {}
+        self._finished = asyncio.Event()
+        self._round = -1
 
     async def run(self) -> None:
-        """Play rounds until the policy's last one is done or `stop` is called; closes the gossip service on the way out."""
+        """Play rounds until the policy's last one is done or `stop` is called; closes the gossip service on the way out.
+
+        Raises:
+            Exception: whatever went wrong on this side (a full disk, a port in use, a bug); gossip is closed first.
+        """
+        loop = asyncio.get_running_loop()
+        self._clock = self._clock or loop.time
+        self.gossip = self._make_gossip(self._wants, self._on_event)
+        working = loop.create_task(self._work(), name="node")
+        finishing = loop.create_task(self._finished.wait(), name="node-finish")
+        try:
+            await self.gossip.start()
+            self._happen(self._first)
+            await asyncio.wait({working, finishing}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        finally:
+            for task in (working, finishing):
+                task.cancel()
+            await asyncio.gather(working, finishing, return_exceptions=True)
+            for timer in self._timers.values():
+                timer.cancel()
+            await self.gossip.close()
 
     def stop(self) -> None:
-        """Ask the node to stop: it says goodbye, and `run` returns."""
+        """Ask the node to stop: it says goodbye, and `run` returns. Belongs to the loop's thread."""
+        self._happen(ev.StopAsked())
+
+    # Events
+
+    def _happen(self, event: ev.Event) -> bool:
+        """Tell the core; put its effects to work. Returns whether it wants the payload that was announced."""
+        wanted = False
+        for effect in self.core.handle(event, self._now()):
+            match effect:
+                case ev.Want():
+                    wanted = True
+                case ev.Finish():
+                    self._finished.set()
+                case ev.Wake(timer, round, at):
+                    self._wake(timer, round, at)
+                case _:
+                    self._effects.put_nowait(effect)
+        if self.core.round != self._round:
+            self._round = self.core.round
+            self.gossip.advance(self._round)
+        return wanted
+
+    def _wants(self, header: UpdateHeader, via: PeerId, distance: int) -> bool:
+        return self._happen(ev.Announced(header.author, header.round, via))
+
+    def _on_event(self, event: wire.Event) -> None:
+        match event:
+            case wire.PeerJoined():
+                self._happen(ev.Joined(event.peer, event.round))
+            case wire.PeerLeft():
+                self._happen(ev.Left(event.peer))
+            case wire.UpdateVerified():
+                self._happen(ev.Arrived(event.update, event.via, event.distance))
+            case wire.UpdateHeard():
+                self._happen(ev.Heard(event.header.author, event.digest, event.via, event.distance))
+            case wire.HeadAhead():
+                self._happen(ev.Overtaken(event.round))
+            case wire.Equivocated():
+                self._happen(ev.Convicted(event.author))
+            case wire.Dropped():
+                pass  # counted by gossip
+            case _:
+                assert_never(event)
+
+    def _wake(self, timer: ev.Timer, round: int, at: float) -> None:
+        if timer in self._timers:
+            self._timers[timer].cancel()
+        delay = max(0.0, at - self._now())
+        loop = asyncio.get_running_loop()
+        self._timers[timer] = loop.call_later(delay, self._happen, ev.Woken(timer, round))
+
+    def _now(self) -> float:
+        assert self._clock is not None
+        return self._clock()
+
+    # Effects
+
+    async def _work(self) -> None:
+        while True:
+            effect = await self._effects.get()
+            match effect:
+                case ev.Train(round):
+                    await self._train(round)
+                case ev.Publish(round):
+                    await self._publish(round)
+                case ev.Integrate():
+                    await self._integrate(effect)
+                case ev.Relay(to, known):
+                    await self.gossip.relay(to, known.update, known.distance)
+                case ev.Report():
+                    await self._report(effect)
+                case ev.Want() | ev.Wake() | ev.Finish():
+                    raise RuntimeError(f"{effect} is not work")
+                case _:
+                    assert_never(effect)
+
+    async def _train(self, round: int) -> None:
+        began = self._now()
+        trained, state = await self._off(
+            self._learner.train,
+            self.params,
+            self._data,
+            self._shard.train,
+            self._seed,
+            address(self._identity),
+            round,
+            self._state,
+        )
+        if bool(torch.isfinite(trained).all()):
+            self._trained, self._state = trained, state
+        else:
+            self.diverged += 1
+            self._trained = self.params
+            log.warning("diverged round=%d: publishing the model from before training", round)
+        self._seconds["train"] = self._now() - began
+        self._happen(ev.Trained(round))
+
+    async def _publish(self, round: int) -> None:
+        vector = self._trained.detach().contiguous().numpy()
+        base = await self._off(_digest, self.params)
+        update = await self.gossip.publish(round, memoryview(vector).cast("B"), base, self._judge.mask)
+        self._trained = torch.from_numpy(update.vector.copy())
+        self._happen(ev.Published(round))
+
+    async def _integrate(self, closed: ev.Integrate) -> None:
+        began = self._now()
+        heard = Heard(closed.neighbours, closed.updates, [known.update for known in closed.relayed])
+        self._decision = await self._off(self._judge.decide, closed.round, self.params, self._trained, heard)
+        self._closed = closed
+        self.params = self._decision.params.detach()
+        self._seconds["rule"] = self._now() - began
+        self._happen(ev.Integrated(closed.round))
+
+    async def _report(self, report: ev.Report) -> None:
+        assert self._decision is not None
+        assert self._closed is not None
+        accuracy = None
+        if self._evaluate is not None:
+            accuracy = await self._off(self._evaluate, report.round, self.params, self._state)
+        weights, verdicts = self._decision.weights.tolist(), self._decision.verdicts.tolist()
+        neighbours = tuple(
+            NeighbourRecord(peer, weight, Verdict(verdict))
+            for peer, weight, verdict in zip(self._closed.neighbours, weights, verdicts, strict=True)
+        )
+        self.record = NodeRecord(
+            round=report.round,
+            next_round=report.next_round,
+            rule=self._judge.rule.name,
+            accuracy=accuracy,
+            neighbours=neighbours,
+            relayed=len(self._closed.relayed),
+            duration=report.duration,
+            waited=report.waited,
+            deadline=report.deadline,
+            train_seconds=self._seconds["train"],
+            rule_seconds=self._seconds["rule"],
+            closed_by=report.closed_by,
+        )
+        self.opinions.note(report.round, neighbours)
+        if self._checkpoints is not None:
+            await self._off(self._checkpoints.save, report.next_round, self.params, self._state)
+        if self._observe is not None:
+            self._observe(RoundView(self.record, self._trained, self.params))
+
+    async def _off(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run in the executor, or here and now if there is none."""
+        if self._executor is None:
+            return call(*args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))
+
+
+def _digest(params: Tensor) -> bytes:
+    return hashlib.sha256(memoryview(params.detach().contiguous().numpy()).cast("B")).digest()
