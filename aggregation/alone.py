@@ -21,7 +21,9 @@ def unheard(evidence: Evidence) -> Weights:
 
 def keep(evidence: Evidence, weights: Weights) -> Decision:
     """The own model, bit for bit."""
-    return Decision(params=evidence.table.values[evidence.own].clone(), weights=weights.neighbours, verdicts=weights.verdicts)
+    return Decision(
+        params=evidence.table.values[evidence.own].clone(), weights=weights.neighbours, verdicts=weights.verdicts
+    )
 
 
 def honest(evidence: Evidence) -> Weights:
@@ -37,7 +39,9 @@ def honest(evidence: Evidence) -> Weights:
     verdicts = around.verdicts
     verdicts[around.heard & ~evidence.honest] = int(Verdict.HARMFUL)
     values = evidence.table.values
-    return Weights(own=torch.ones_like(evidence.own, dtype=values.dtype), neighbours=taken.to(values.dtype), verdicts=verdicts)
+    return Weights(
+        own=torch.ones_like(evidence.own, dtype=values.dtype), neighbours=taken.to(values.dtype), verdicts=verdicts
+    )
 
 
 def alone() -> Rule:
@@ -53,6 +57,10 @@ def oracle_mean() -> Rule:
 SPECS = (
     RuleSpec("alone", "", "Listens to nobody: the lower end of every comparison.", alone, {}),
     RuleSpec(
-        "oracle-mean", "", "Mean of own and honest models, in a simulator: the upper end of every comparison.", oracle_mean, {}
+        "oracle-mean",
+        "",
+        "Mean of own and honest models, in a simulator: the upper end of every comparison.",
+        oracle_mean,
+        {},
     ),
 )

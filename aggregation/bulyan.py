@@ -1,4 +1,4 @@
-"""Bulyan: Krum, again and again, until enough rows are chosen; then, per coordinate, the mean of those around their median."""
+"""Bulyan: Krum again and again until enough rows are chosen; then, per coordinate, the mean around their median."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def bulyan_faults(count: Tensor, faults: int) -> Tensor:
 def bulyan_selection(squares: Tensor, present: Tensor, faults: Tensor) -> Tensor:
     """Rows chosen by Krum applied m - 2f times to those that remain.
 
-    Krum's score of a row among r remaining: sum of its r - f - 2 (at least 1) smallest squared distances to the others; the lowest score is
-    chosen, ties by position.
+    Krum's score of a row among r remaining: sum of its r - f - 2 (at least 1) smallest squared distances to the others; the
+    lowest score is chosen, ties by position.
 
     Args:
         squares: (..., m, m) squared distances.
@@ -66,26 +66,27 @@ def around_median(rows: Tensor, present: Tensor, keep: Tensor) -> Tensor:
     return torch.where(near, ordered.gather(-2, order), 0.0).sum(dim=-2) / keep.unsqueeze(-1)
 
 
-def bulyan(faults: int = 1) -> Rule:
-    """Own and neighbours' models as m rows: theta = m - 2f chosen by Krum, then per coordinate the mean of the theta - 2f nearest the median.
+def bulyan(f: int = 1) -> Rule:
+    """Of m rows, own included, theta = m - 2f by Krum, then per coordinate the mean of the theta - 2f nearest the median.
 
-    f is lowered to what the rows bear, floor((m - 3) / 4): with fewer than 7 rows nothing is defended and the result is the mean.
+    f is lowered to what the rows bear, floor((m - 3) / 4): with fewer than 7 rows nothing is defended and the result is
+    the mean.
 
     Args:
-        faults: f >= 0, dishonest neighbours to withstand.
+        f: dishonest neighbours to withstand.
 
     Source: E. M. El Mhamdi, R. Guerraoui, S. Rouault, "The Hidden Vulnerability of Distributed Learning in Byzantium",
         arXiv 1802.07927 (2018).
 
     Raises:
-        RuleError: faults < 0.
+        RuleError: f < 0.
     """
-    if faults < 0:
-        raise RuleError(f"bulyan: faults must be >= 0, got {faults}")
+    if f < 0:
+        raise RuleError(f"bulyan: f must be >= 0, got {f}")
 
     def weigh(evidence: Evidence) -> Weights:
         around = neighbourhood(evidence)
-        chosen = bulyan_selection(around.squares, around.present, bulyan_faults(around.count, faults))
+        chosen = bulyan_selection(around.squares, around.present, bulyan_faults(around.count, f))
         around.verdicts[around.heard & ~chosen[..., 1:]] = int(Verdict.FAR)
         votes = chosen.to(evidence.table.values.dtype)
         return Weights(own=votes[..., 0], neighbours=votes[..., 1:], verdicts=around.verdicts)
@@ -95,7 +96,7 @@ def bulyan(faults: int = 1) -> Rule:
         values = evidence.table.values
         voting = torch.cat([weights.own.unsqueeze(-1), weights.neighbours], dim=-1) > 0
         voting &= around.present
-        keep = (voting.sum(dim=-1) - 2 * bulyan_faults(around.count, faults)).clamp(min=1)
+        keep = (voting.sum(dim=-1) - 2 * bulyan_faults(around.count, f)).clamp(min=1)
         params = values[evidence.own]
         for columns in column_blocks(values.shape[-1], around.index.numel()):
             params[..., columns] = around_median(values[:, columns][around.index], voting, keep)
@@ -110,6 +111,6 @@ SPECS = (
         "El Mhamdi, Guerraoui, Rouault, arXiv 1802.07927 (2018)",
         "Repeated Krum, then the mean of the values around the median of each coordinate.",
         bulyan,
-        {"faults": 1},
+        {"f": 1},
     ),
 )

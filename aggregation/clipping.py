@@ -15,8 +15,8 @@ from aggregation.neighbourhood import Neighbourhood, neighbourhood
 
 
 def shrink(lengths: Tensor, bound: Tensor) -> Tensor:
-    """Factor min(1, tau / |v|) that clips vectors of these lengths: (..., n), (..., 1) -> (..., n); length 0 gives 1."""
-    return torch.where(lengths > bound, bound / torch.where(lengths > 0, lengths, torch.ones_like(lengths)), torch.ones_like(lengths))
+    """Factor min(1, tau / |v|) for vectors of these lengths: (..., n), (..., 1) -> (..., n); length 0 gives 1."""
+    return torch.where(lengths > bound, bound / torch.where(lengths > 0, lengths, 1.0), 1.0)
 
 
 def lower_median(values: Tensor, present: Tensor) -> Tensor:
@@ -42,12 +42,12 @@ def median_bound(around: Neighbourhood, factor: float) -> Tensor:
 def adaptive_bound(around: Neighbourhood, bad: float) -> Tensor:
     """tau of self-centred clipping: tau^2 = sum over the closest 1 - b of weight, of W_ij |x_j - x_i|^2, / b: (..., 1).
 
-    Uniform W_ij = 1 / m, own row included (distance 0). The row that crosses 1 - b counts with the part of its weight below it.
+    Uniform W_ij = 1 / m, own row included (distance 0). The row that crosses 1 - b counts with its weight below that.
     """
     ordered, weight = _nearest_first(around)
     before = weight * torch.arange(ordered.shape[-1], device=ordered.device)
     part = (1 - bad - before).clamp(min=0).minimum(weight)
-    square = torch.where(part > 0, part * torch.where(part > 0, ordered, torch.zeros_like(ordered)) ** 2, torch.zeros_like(ordered))
+    square = part * torch.where(part > 0, ordered, 0.0) ** 2
     return (square.sum(dim=-1, keepdim=True) / bad).sqrt()
 
 
@@ -59,14 +59,15 @@ def breakdown_bound(around: Neighbourhood, bad: float) -> Tensor:
 
 
 def scc(bad: float = 0.2) -> Rule:
-    """Self-centred clipping: x_i + sum_j W_ij clip(x_j - x_i, tau_i), uniform W_ij = 1 / (n + 1), tau by `adaptive_bound`.
+    """Self-centred clipping: x_i + sum_j W_ij clip(x_j - x_i, tau_i), W_ij = 1 / (n + 1), tau by `adaptive_bound`.
 
     Args:
         bad: b in (0, .5), the share of weight assumed to be bad.
 
     No neighbour: own model. One: the mean of both (its weight exceeds b, so nothing is clipped).
 
-    Source: L. He, S. P. Karimireddy, M. Jaggi, "Byzantine-Robust Decentralized Learning via ClippedGossip", arXiv 2202.01545 (2022).
+    Source: L. He, S. P. Karimireddy, M. Jaggi, "Byzantine-Robust Decentralized Learning via ClippedGossip",
+        arXiv 2202.01545 (2022).
 
     Raises:
         RuleError: bad outside (0, .5).
@@ -78,7 +79,8 @@ def scc(bad: float = 0.2) -> Rule:
 def cs_plus(bad: float = 0.2) -> Rule:
     """CS+: as `scc`, with tau by `breakdown_bound`: at least 2b of the weight is clipped to the same length.
 
-    Source: R. Gaucher, A. Dieuleveut, H. Hendrikx, "Unified Breakdown Analysis for Byzantine Robust Gossip", arXiv 2410.10418 (2024).
+    Source: R. Gaucher, A. Dieuleveut, H. Hendrikx, "Unified Breakdown Analysis for Byzantine Robust Gossip",
+        arXiv 2410.10418 (2024).
 
     Raises:
         RuleError: bad outside (0, .5).

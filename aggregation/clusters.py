@@ -29,7 +29,7 @@ def one_vote(similarity: Tensor, order: Tensor, present: Tensor, threshold: floa
 
 
 def nearest_first(lengths: Tensor, present: Tensor, trusted: Tensor | None) -> Tensor:
-    """Line in which votes are given: trusted neighbours, then the others, each by distance, ties by position: (..., n)."""
+    """Line in which votes are given: trusted first, then the others, each by distance, ties by position: (..., n)."""
     order = torch.where(present, lengths, torch.full_like(lengths, torch.inf)).argsort(dim=-1, stable=True)
     if trusted is None:
         return order

@@ -30,11 +30,12 @@ def hedgerow(
     1. D_j = clip(x_j - x_i, tau), tau = clip x lower median of |x_j - x_i|.
     2. s_jk = largest over views of the cosine of D_j and D_k, each view centred over own (0) and neighbours.
     3. Nearest first, trusted before others: j keeps its vote unless s_jk > threshold for a k that kept its own.
-    4. x_i + winsorised mean of 0 and the kept D_j: m rows, b = min(max(1, floor(trim m)), floor((m - 1) / 2)), and b at most the
-       number of kept rows from neighbours that are not trusted.
+    4. x_i + winsorised mean of 0 and the kept D_j: m rows, b = min(max(1, floor(trim m)), floor((m - 1) / 2)), and b at
+       most the number of kept rows from neighbours that are not trusted.
 
-    Guarantee: for m >= 3, if at most b kept rows are dishonest, every coordinate of the result lies within [min, max] of own and honest
-    kept rows. No neighbour: own model; one: the mean of both. A neighbour whose logits here are not finite has no vote.
+    Guarantee: for m >= 3, if at most b kept rows are dishonest, every coordinate of the result lies within [min, max] of
+    own and honest kept rows. No neighbour: own model; one: the mean of both. A neighbour whose logits here are not finite
+    has no vote.
 
     Args:
         clip: > 0; infinite leaves clipping out.
@@ -82,7 +83,7 @@ def one_cluster_one_vote(clip: float, views: Iterable[str], threshold: float) ->
 def similarity(
     evidence: Evidence, around: Neighbourhood, factors: Tensor, views: Iterable[str]
 ) -> tuple[Tensor, Tensor]:
-    """Largest centred cosine over views, and which rows could be judged in all of them: (..., n, n) float64, (..., n) bool."""
+    """Largest centred cosine over views (..., n, n) float64, and which rows all views could judge, bool (..., n)."""
     shape = (*around.heard.shape, around.heard.shape[-1])
     likeness = torch.full(shape, -1.0, dtype=torch.float64, device=around.squares.device)
     sound = torch.ones_like(around.heard)

@@ -15,9 +15,9 @@ from aggregation.neighbourhood import difference_products, neighbourhood
 def flag_coefficients(cosines: Tensor, present: Tensor, steps: int, floor: float = 1e-6) -> Tensor:
     """Coefficients c of the projected mean: Y Y^T (1/p) sum_j g_j = sum_j c_j g_j, for unit vectors g_j.
 
-    Y spans the flag median of dimension m = ceil((p + 1) / 2): it lowers sum_j sqrt(1 - |Y^T g_j|^2) by reweighted least
-    squares, w_j = 1 / max(floor, sqrt(1 - |Y^T g_j|^2)), Y = the m leading left singular vectors of G diag(sqrt(w)). All of it from
-    the p x p matrix of cosines.
+    Y spans the flag median of dimension m = ceil((p + 1) / 2): it lowers sum_j sqrt(1 - |Y^T g_j|^2) by reweighted
+    least squares, w_j = 1 / max(floor, sqrt(1 - |Y^T g_j|^2)), Y = the m leading left singular vectors of
+    G diag(sqrt(w)). All of it from the p x p matrix of cosines.
 
     Args:
         cosines: (..., k, k) float64, 0 where a row is absent.
@@ -50,13 +50,14 @@ def flag_coefficients(cosines: Tensor, present: Tensor, steps: int, floor: float
 def flag(steps: int = 10) -> Rule:
     """s + r Y Y^T mean_j u_j / |u_j|, u_j = x_j - s over own and neighbours, r the lower median of |u_j|.
 
-    s is the own model before local training. Updates of length 0 have no direction and are left out; none left: own model.
+    s is the own model before local training. Updates of length 0 have no direction and are left out; no neighbour left:
+    own model.
 
     Args:
         steps: reweightings of the flag median, >= 0.
 
-    Source: H. Almasi et al., "Flag Aggregator: Scalable Distributed Training under Failures and Augmented Losses using Convex
-        Optimization", arXiv 2302.05865 (2023).
+    Source: H. Almasi et al., "Flag Aggregator: Scalable Distributed Training under Failures and Augmented Losses
+        using Convex Optimization", arXiv 2302.05865 (2023).
 
     Raises:
         RuleError: steps < 0; evidence without a start.
@@ -86,7 +87,9 @@ def flag(steps: int = 10) -> Rule:
         params = weighted_sum(values, rows, mixed.to(values.dtype))
         still = ~voting[..., 1:].any(dim=-1, keepdim=True)
         return Decision(
-            params=torch.where(still, values[evidence.own], params), weights=weights.neighbours, verdicts=weights.verdicts
+            params=torch.where(still, values[evidence.own], params),
+            weights=weights.neighbours,
+            verdicts=weights.verdicts,
         )
 
     return Rule("flag", weigh, project, frozenset({Need.START}))

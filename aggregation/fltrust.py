@@ -11,9 +11,10 @@ from aggregation.neighbourhood import Neighbourhood, difference_products, neighb
 
 
 def fltrust() -> Rule:
-    """s + (u_i + sum_j T_j |u_i| / |u_j| u_j) / (1 + sum_j T_j), T_j = max(0, cos(u_j, u_i)), u_j = x_j - s, s the own start.
+    """s + (u_i + sum_j T_j |u_i| / |u_j| u_j) / (1 + sum_j T_j), T_j = max(0, cos(u_j, u_i)), u_j = x_j - s.
 
-    s is the own model before local training. An own update of 0 trusts nobody; an update of 0 has no direction and is left out.
+    s is the own model before local training. An own update of 0 trusts nobody; an update of 0 has no direction and is
+    left out.
     No neighbour: own model.
 
     Source: X. Cao, M. Fang, J. Liu, N. Gong, "FLTrust: Byzantine-robust Federated Learning via Trust Bootstrapping",
@@ -46,7 +47,9 @@ def _rescale(evidence: Evidence, weights: Weights) -> Decision:
     params = weighted_sum(values, rows, shares.to(values.dtype))
     alone = (pulls == 0).all(dim=-1, keepdim=True)
     return Decision(
-        params=torch.where(alone, values[evidence.own], params), weights=votes.to(values.dtype), verdicts=weights.verdicts
+        params=torch.where(alone, values[evidence.own], params),
+        weights=votes.to(values.dtype),
+        verdicts=weights.verdicts,
     )
 
 

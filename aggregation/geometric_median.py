@@ -26,8 +26,8 @@ def weiszfeld(squares: Tensor, present: Tensor, steps: int, smoothing: float) ->
         (..., m) weights that sum to 1, 0 for absent rows.
 
     Source: K. Pillutla, S. Kakade, Z. Harchaoui, "Robust Aggregation for Federated Learning", arXiv 1912.13445 (2019).
-    Differs: starts from weights 1 / max(nu, lower median distance to the others) instead of equal ones, so that T = 8 steps
-        suffice however far an outlier is.
+    Differs: starts from weights 1 / max(nu, lower median distance to the rows) instead of equal ones, so that T = 8
+        steps suffice however far an outlier is.
     """
     usable = present.unsqueeze(-1) & present.unsqueeze(-2)
     far = torch.where(usable, squares, torch.full_like(squares, torch.inf)).sort(dim=-1).values
@@ -42,7 +42,9 @@ def weiszfeld(squares: Tensor, present: Tensor, steps: int, smoothing: float) ->
 
 
 def geometric_median(steps: int = 8, smoothing: float = 0.1) -> Rule:
-    """Point with the least sum of distances to own and neighbours' models (RFA). No neighbour: own model; one: a point between.
+    """Point with the least sum of distances to own and neighbours' models (RFA).
+
+    No neighbour: own model; one: the point halfway.
 
     Raises:
         RuleError: steps < 0 or smoothing <= 0.

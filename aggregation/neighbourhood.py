@@ -1,8 +1,9 @@
 """The neighbourhood: own model and neighbours' models as one list of rows, own first, with their distances.
 
 Laws:
-- Absent and unusable neighbours are named by the own row, so that gathering them reads finite numbers and their difference is exactly 0.
-- A row so far from the own one that the squared distance overflows counts as not finite: nothing about it can be computed.
+- Absent and unusable neighbours are named by the own row, so that gathering them reads finite numbers and their
+  difference is exactly 0.
+- A row farther than REACH from the own one counts as not finite: sums of squares over its difference overflow float32.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from aggregation.evidence import Evidence, Verdict
 
+REACH = 1e18  # squared: 1e36, two decimal orders below the largest float32
 BLOCK_ELEMENTS = 1 << 21  # floats gathered at a time (8 MB): a few such buffers stay within a usual L3 cache
 
 
@@ -65,7 +67,7 @@ def neighbourhood(evidence: Evidence) -> Neighbourhood:
     """
     rows = torch.cat([evidence.own.unsqueeze(-1), evidence.neighbours], dim=-1)
     squares = evidence.table.geometry.squared_distances(rows).double()
-    reachable = torch.isfinite(squares[..., 0, :])
+    reachable = squares[..., 0, :] <= REACH**2
     heard = evidence.present() & reachable[..., 1:]
     present = torch.cat([torch.ones_like(heard[..., :1]), heard], dim=-1) if heard.shape[-1] else _own_only(heard)
     both = present.unsqueeze(-1) & present.unsqueeze(-2)
@@ -77,7 +79,7 @@ def neighbourhood(evidence: Evidence) -> Neighbourhood:
 
 
 def difference_products(values: Tensor, index: Tensor, anchor: Tensor, scale: Tensor | None = None) -> Tensor:
-    """Inner products of differences from an anchor, exact for near rows: sum over coordinates of scale^2 (x_j - a)(x_k - a).
+    """Inner products of differences from an anchor, exact for near rows: sum of scale^2 (x_j - a) (x_k - a).
 
     Args:
         values: (R, d) rows.

@@ -12,7 +12,7 @@ from aggregation.winsorised import sorted_sum, trim_shares
 
 
 def nearest_shares(squares: Tensor, present: Tensor, faults: Tensor) -> Tensor:
-    """Mixing matrix: row k takes 1 / (m - f) of each of the m - f rows nearest to it, itself among them, ties by position.
+    """Mixing matrix: row k takes 1 / (m - f) of each of its m - f nearest rows, itself among them, ties by position.
 
     Args:
         squares: (..., m, m) squared distances.
@@ -32,21 +32,22 @@ def nearest_shares(squares: Tensor, present: Tensor, faults: Tensor) -> Tensor:
     return chosen.double() / keep
 
 
-def nnm_trimmed_mean(faults: int = 1) -> Rule:
+def nnm_trimmed_mean(f: int = 1) -> Rule:
     """Trimmed mean (f at each end) of rows mixed with their m - f nearest, over own and neighbours' models.
 
     f is lowered to what m rows bear, floor((m - 1) / 2). No neighbour: own model; one: the mean of both.
 
     Args:
-        faults: f >= 0, dishonest neighbours to withstand.
+        f: dishonest neighbours to withstand.
 
-    Source: Y. Allouah et al., "Fixing by Mixing: A Recipe for Optimal Byzantine ML under Heterogeneity", arXiv 2302.01772 (2023).
+    Source: Y. Allouah et al., "Fixing by Mixing: A Recipe for Optimal Byzantine ML under Heterogeneity",
+        arXiv 2302.01772 (2023).
 
     Raises:
-        RuleError: faults < 0.
+        RuleError: f < 0.
     """
-    if faults < 0:
-        raise RuleError(f"nnm-trimmed-mean: faults must be >= 0, got {faults}")
+    if f < 0:
+        raise RuleError(f"nnm-trimmed-mean: f must be >= 0, got {f}")
 
     def weigh(evidence: Evidence) -> Weights:
         around = neighbourhood(evidence)
@@ -59,7 +60,7 @@ def nnm_trimmed_mean(faults: int = 1) -> Rule:
         voting = torch.cat([weights.own.unsqueeze(-1), weights.neighbours], dim=-1) > 0
         voting &= around.present
         count = voting.sum(dim=-1)
-        bound = torch.div(count - 1, 2, rounding_mode="floor").clamp(min=0, max=faults)
+        bound = torch.div(count - 1, 2, rounding_mode="floor").clamp(min=0, max=f)
         size = around.index.shape[-1]
         mixing = nearest_shares(around.squares, voting, bound).to(values.dtype).reshape(-1, size, size)
         shares = trim_shares(count, bound, size).to(values.dtype).reshape(-1, size)
@@ -82,6 +83,6 @@ SPECS = (
         "Allouah et al., arXiv 2302.01772 (2023)",
         "Trimmed mean of rows that are first mixed with their nearest.",
         nnm_trimmed_mean,
-        {"faults": 1},
+        {"f": 1},
     ),
 )

@@ -16,15 +16,16 @@ from aggregation.neighbourhood import neighbourhood
 def ubar(rho: float = 0.4, alpha: float = 0.5) -> Rule:
     """alpha x_i + (1 - alpha) mean of the accepted: of the ceil(rho n) nearest neighbours those with loss <= own loss.
 
-    n counts neighbours that are here. Losses are means over own samples; one that is not a number is no evidence. Nobody accepted:
-    own model.
+    n counts neighbours that are here. Losses are means over own samples; one that is not a number is not accepted. Nobody
+    accepted: own model.
 
     Args:
         rho: share of neighbours that may be honest, in (0, 1].
         alpha: share of the own model, in [0, 1].
 
     Source: S. Guo et al., "Byzantine-Resilient Decentralized Stochastic Gradient Descent", arXiv 2002.08569 (2020).
-    Differs: when nobody passes the second stage the published rule takes the best of the first; here the own model stays.
+    Differs: when nobody passes the second stage the published rule takes the best of the first; here the own model
+        stays.
 
     Raises:
         RuleError: a parameter out of its range; evidence without a probe.

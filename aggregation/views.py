@@ -1,6 +1,7 @@
-"""Views: in what ways neighbours' pulls can be alike. Each gives inner products; similarity is the largest centred cosine over views.
+"""Views: in what ways neighbours' pulls can be alike. Each gives inner products, and these give centred cosines.
 
-An adversary that hides its Sybils' likeness in one view (noise on weights of dead inputs, white noise) shows it in another.
+An adversary that hides its Sybils' likeness in one view (white noise, noise on weights of dead inputs) shows it in
+another; so the similarity of two neighbours is the largest over views.
 """
 
 from __future__ import annotations
@@ -73,15 +74,15 @@ def read_views(text: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def centred_cosines(products: Tensor, present: Tensor) -> Tensor:
-    """Cosines of rows after the mean over own (0) and present rows is taken away, from inner products about the own row.
+    """Cosines of rows less the mean over own (0) and present rows, from inner products about the own row.
 
     Args:
         products: (..., n, n) inner products; NaN marks rows that cannot be judged.
         present: (..., n) bool.
 
     Returns:
-        (..., n, n) float64 in [-1, 1]; 0 for absent and unjudged rows, and for a row at the centre; 1 for rows that are the same, even at
-        the centre (there a cosine is noise, and identical Sybils would count apart).
+        (..., n, n) float64 in [-1, 1]; 0 for absent and unjudged rows, and for a row at the centre; 1 for rows that are
+        the same, even at the centre (there a cosine is noise, and identical Sybils would count apart).
     """
     judged = present & torch.isfinite(torch.diagonal(products, dim1=-2, dim2=-1))
     both = judged.unsqueeze(-1) & judged.unsqueeze(-2)

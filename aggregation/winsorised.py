@@ -1,6 +1,7 @@
-"""The winsorised mean: per coordinate, the b lowest rows count as the next one, the b highest likewise, then all are averaged.
+"""The winsorised mean: per coordinate the b lowest rows count as the next one, the b highest likewise; then the mean.
 
-Unlike a trimmed mean it takes nobody's whole vote; unlike a mean no b rows can carry a coordinate beyond the others' range.
+Unlike in a trimmed mean nobody loses a whole vote; unlike in a mean no b rows carry a coordinate beyond the others'
+range.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from torch import Tensor
 from aggregation.clipping import median_bound, shrink
 from aggregation.compose import RuleError
 from aggregation.evidence import Decision, Evidence, Integration, Weights
-from aggregation.kernels import network
 from aggregation.neighbourhood import column_blocks, neighbourhood
+from aggregation.sorting import comparators, run
 
 
 def winsor_bound(count: Tensor, trim: float, strangers: Tensor | None = None) -> Tensor:
@@ -45,14 +46,12 @@ def winsorised_mean(rows: Tensor, present: Tensor, bound: Tensor) -> Tensor:
         (..., d); zeros where no row is present.
     """
     count, size = present.sum(dim=-1), rows.shape[-2]
-    lanes = [
-        torch.where(present[..., k, None], rows[..., k, :], torch.finfo(rows.dtype).max) for k in range(size)
-    ]
+    lanes = [torch.where(present[..., k, None], rows[..., k, :], torch.finfo(rows.dtype).max) for k in range(size)]
     return sorted_sum(lanes, winsor_shares(count, bound, size).to(rows.dtype))
 
 
 def winsor_shares(count: Tensor, bound: Tensor, size: int) -> Tensor:
-    """Share of each sorted position in the winsorised mean: (...,), (...,) -> (..., size) float64, sums to 1 where count > 0."""
+    """Shares of sorted positions in the winsorised mean: (...,), (...,) -> (..., size) float64; sum 1 where count > 0."""
     place = torch.arange(size, device=count.device)
     low, high = bound.unsqueeze(-1), (count - 1 - bound).unsqueeze(-1)
     inside = ((place >= low) & (place <= high)).double()
@@ -61,7 +60,7 @@ def winsor_shares(count: Tensor, bound: Tensor, size: int) -> Tensor:
 
 
 def trim_shares(count: Tensor, bound: Tensor, size: int) -> Tensor:
-    """Share of each sorted position in the trimmed mean: (...,), (...,) -> (..., size) float64, sums to 1 where count > 0."""
+    """Shares of sorted positions in the trimmed mean: (...,), (...,) -> (..., size) float64; sum 1 where count > 0."""
     place = torch.arange(size, device=count.device)
     low, high = bound.unsqueeze(-1), (count - 1 - bound).unsqueeze(-1)
     inside = ((place >= low) & (place <= high)).double()
@@ -78,11 +77,7 @@ def sorted_sum(lanes: list[Tensor], shares: Tensor) -> Tensor:
     Returns:
         (..., d).
     """
-    spare = torch.empty_like(lanes[0])
-    for low, high in network(len(lanes)):
-        torch.minimum(lanes[low], lanes[high], out=spare)
-        torch.maximum(lanes[low], lanes[high], out=lanes[high])
-        lanes[low], spare = spare, lanes[low]
+    run(comparators(len(lanes)), lanes)
     total = lanes[0].mul_(shares[..., 0, None])
     for k in range(1, len(lanes)):
         total.addcmul_(lanes[k], shares[..., k, None])
@@ -92,10 +87,12 @@ def sorted_sum(lanes: list[Tensor], shares: Tensor) -> Tensor:
 def clipped_winsorised_mean(clip: float = 2.0, trim: float = 0.2) -> Integration:
     """Integration: x_i + winsorised mean of 0 (own) and w_j clip(x_j - x_i, tau) over neighbours with weight w_j > 0.
 
-    tau = clip x lower median of |x_j - x_i| over all neighbours that are here, b by `winsor_bound` with the m rows that vote.
-    Nobody votes: own model, bit for bit. One votes: the mean of both. A weight below 1 shortens a row, it still counts as one.
+    tau = clip x lower median of |x_j - x_i| over all neighbours that are here, b by `winsor_bound` with the m rows that
+    vote. Nobody votes: own model, bit for bit. One votes: the mean of both. A weight below 1 shortens a row; it still
+    counts as one.
 
-    With m >= 3 and at most b dishonest rows every coordinate of the result lies within [min, max] of own and honest rows.
+    With m >= 3 and at most b dishonest rows every coordinate of the result lies within [min, max] of own and honest
+    rows.
 
     Args:
         clip: bound in units of the lower median distance, > 0; infinite: no clipping.
