@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from aggregation.sorting import network as network
+from aggregation.sorting import sorted_mean
+
 _COMPILED: ContextVar[bool] = ContextVar("compiled", default=False)
-_BLOCK = 512  # columns that are sorted at once: k rows of them stay in L1/L2
 
 
 @contextmanager
@@ -107,55 +109,13 @@ def trimmed_mean(values: Tensor, index: Tensor, trim: Tensor | int) -> Tensor:
 
 def _sorted_mean(values: Tensor, index: Tensor, drop: int, out: Tensor, who: Tensor) -> None:
     size = index.shape[1]
-    steps = network(size, drop)
     if _numba(values):
         from aggregation import compiled as kernels
 
+        steps = network(size, drop)
         kernels.sorted_mean(values.numpy(), index.contiguous().numpy(), steps, drop, out.numpy(), who.numpy())
         return
-    width = values.shape[1]
-    for start in range(0, width, _BLOCK):
-        stop = min(start + _BLOCK, width)
-        block = values[:, start:stop]
-        lanes = [block[index[:, k]] for k in range(size)]
-        spare = torch.empty_like(lanes[0])
-        for low, high in steps:
-            torch.minimum(lanes[low], lanes[high], out=spare)
-            torch.maximum(lanes[low], lanes[high], out=lanes[high])
-            lanes[low], spare = spare, lanes[low]
-        kept = lanes[drop : size - drop]
-        total = kept[0]
-        for lane in kept[1:]:
-            total = total.add_(lane)
-        out[who, start:stop] = total.div_(len(kept)) if len(kept) > 1 else total
-
-
-@cache
-def network(size: int, drop: int = 0) -> tuple[tuple[int, int], ...]:
-    """Compare-exchange steps that sort `size` lanes (low, high).
-
-    Batcher's odd-even merge network, less the steps that cannot reach lanes drop .. size - drop - 1.
-
-    Source: K. Batcher, "Sorting networks and their applications" (AFIPS 1968).
-    """
-    steps: list[tuple[int, int]] = []
-    p = 1
-    while p < size:
-        k = p
-        while k >= 1:
-            for j in range(k % p, size - k, 2 * k):
-                for i in range(min(k, size - j - k)):
-                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
-                        steps.append((i + j, i + j + k))
-            k //= 2
-        p *= 2
-    wanted = set(range(drop, size - drop)) if drop else set(range(size))
-    kept: list[tuple[int, int]] = []
-    for low, high in reversed(steps):
-        if low in wanted or high in wanted:
-            kept.append((low, high))
-            wanted |= {low, high}
-    return tuple(reversed(kept))
+    sorted_mean(values, index, drop, out, who)
 
 
 def _numba(values: Tensor) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import chain
 from types import MappingProxyType
 
-from aggregation import foolsgold, sybilwall
+from aggregation import baselines, foolsgold, sybilwall
 from aggregation.compose import Parameter, RuleError, RuleSpec, compose, unknown
 from aggregation.evidence import Rule
 
@@ -19,6 +19,7 @@ RULES: Mapping[str, RuleSpec] = MappingProxyType(
     {
         spec.name: spec
         for spec in chain(
+            baselines.SPECS,
             foolsgold.SPECS,
             sybilwall.SPECS,
         )
