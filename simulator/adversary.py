@@ -1,18 +1,23 @@
 """One attacker behind S identities: trains, crafts what each Sybil sends, and follows the honest nodes by plain mean.
 
 Laws:
-- The same object acts in every engine: what it does depends on the setup, the rule it knows and the honest models it is shown.
-- Its own model is the plain mean of every honest model it hears (each once) and one copy of its own trained model per Sybil; it
-  ignores relays and sends none.
+- The same object acts in every engine: what it does depends on the setup, the rule it knows and the honest models it
+  is shown.
+- Its own model is the plain mean of every honest model it hears (each once) and one copy of its own trained model per
+  Sybil; it ignores relays and sends none.
+- A training run that diverges, or a craft that overflows, is the adversary's own affair: it goes on from finite
+  models.
 
 Source: the adversary of T. Werthenbach, J. Pouwelse, arXiv 2306.15044, published code.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from aggregation.evidence import Rule
+from simulator.attacks.attack import AttackView
 from simulator.setup import Setup
 
 
@@ -21,21 +26,108 @@ class Adversary:
 
     Attributes:
         params: (d,) its own model before the next round's training.
+        heard: honest vertices with a link to any Sybil, ascending.
     """
 
     def __init__(self, setup: Setup, rule: Rule | None = None) -> None:
-        """Args: setup; rule: what honest nodes use in this run (attacks that need no rule ignore it)."""
-        self.params: Tensor = setup.initial[setup.honest]
-        raise NotImplementedError
+        """Take the stage.
+
+        Args:
+            setup: of this run.
+            rule: what honest nodes use in it; attacks that need no rule ignore it.
+
+        Raises:
+            ValueError: the setup has no attack.
+        """
+        if setup.attack is None:
+            raise ValueError("this setup has no adversary")
+        honest = setup.honest
+        self._setup = setup
+        self._attack = setup.attack
+        self._rule = rule
+        self._targets = tuple(
+            tuple(sorted(near for near in beside if near < honest)) for beside in setup.neighbours[honest:]
+        )
+        self._neighbours = tuple(tuple(sorted(beside)) for beside in setup.neighbours[:honest])
+        self._classes = _classes(setup)
+        self._previous: Tensor | None = None
+        self.heard: tuple[int, ...] = tuple(sorted({near for targets in self._targets for near in targets}))
+        self.params: Tensor = setup.initial[honest]
 
     def act(self, round: int, honest: Tensor) -> Tensor:
         """Models that the Sybils send in this round.
 
         Args:
             round: number of the round, from 0, one after the other.
-            honest: (H, d) float32 honest models of this round after local training; rows that are not finite are not heard.
+            honest: (H, d) float32 honest models of this round after local training; rows that are not finite are not
+                heard.
 
         Returns:
             (S, d) float32, in order of vertex (H .. H + S - 1); (0, d) without Sybils.
         """
-        raise NotImplementedError
+        if not self._targets:
+            return honest.new_empty(0, honest.shape[1])
+        previous = self._setup.initial[: len(honest)] if self._previous is None else self._previous
+        shown = torch.where(torch.isfinite(honest).all(dim=1, keepdim=True), honest, previous)
+        asleep = round < self._attack.wake
+        models = self._asleep(round) if asleep else self._awake(round)
+        sent = models if asleep else self._attack.craft(self._view(round, shown, previous, models[0]), models)
+        self._follow(honest, models)
+        self._previous = shown
+        return sent
+
+    def _awake(self, round: int) -> Tensor:
+        """Models trained on the (poisoned) rows, one a group, dealt to the Sybils: (S, d)."""
+        groups = min(self._attack.groups, len(self._targets))
+        rows = self._setup.shards[self._setup.honest].train
+        trained = [self._train(rows[group :: self._attack.groups], group, round) for group in range(groups)]
+        if groups == 1:
+            return trained[0].expand(len(self._targets), -1)
+        return torch.stack([trained[sybil % groups] for sybil in range(len(self._targets))])
+
+    def _asleep(self, round: int) -> Tensor:
+        """Honest work under S names: (S, d)."""
+        return torch.stack([self._train(self._setup.share, sybil, round) for sybil in range(len(self._targets))])
+
+    def _train(self, rows: Tensor, who: int, round: int) -> Tensor:
+        setup = self._setup
+        address = int(setup.addresses[setup.honest + who])
+        params, _ = setup.learner.train(self.params, setup.data, rows, setup.seed, address, round)
+        return params if bool(torch.isfinite(params).all()) else self.params
+
+    def _view(self, round: int, honest: Tensor, previous: Tensor, trained: Tensor) -> AttackView:
+        setup = self._setup
+        return AttackView(
+            round=round,
+            seed=setup.seed,
+            address=int(setup.addresses[setup.honest]),
+            honest=honest,
+            previous=previous,
+            start=self.params,
+            trained=trained,
+            targets=self._targets,
+            neighbours=self._neighbours,
+            classes=self._classes,
+            learner=setup.learner,
+            data=setup.data,
+            public=setup.clean,
+            samples=setup.shards[setup.honest].train,
+            clean=setup.share,
+            rule=self._rule,
+            rounds=setup.scenario.rounds,
+        )
+
+    def _follow(self, honest: Tensor, models: Tensor) -> None:
+        """Plain mean of what it hears and its own copies; nothing finite to hear: its own alone."""
+        here = honest[list(self.heard)]
+        here = here[torch.isfinite(here).all(dim=1)]
+        total = here.sum(dim=0) + models.sum(dim=0)
+        self.params = total / (len(here) + len(models))
+
+
+def _classes(setup: Setup) -> Tensor:
+    """Classes that each honest node trains: bool (H, c)."""
+    out = torch.zeros(setup.honest, setup.learner.classes, dtype=torch.bool)
+    for node in range(setup.honest):
+        out[node, torch.unique(setup.data.labels[setup.shards[node].train])] = True
+    return out

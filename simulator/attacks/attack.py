@@ -1,11 +1,13 @@
-"""What an attack is: stages that poison data, craft models, choose the time, or break frames; and what counts as success.
+"""What an attack is: stages that poison data, craft models, choose the time or break frames; and what is success.
 
 Laws:
-- An attack is written as its stages joined by "+": `label-flip+orthogonal-noise`, `sleeper+backdoor+scaled-clones`. Data stages
-  poison the adversary's training rows; model stages run left to right, each turning the (S, d) models of the stage before it
-  into its own; with no model stage every Sybil sends one and the same trained model (clones).
-- An attack holds no state and draws only from `AttackView.generator`: the same view gives the same models, in any engine.
-- One model per Sybil and round, signed once: an attack on a single victim goes through the Sybils that have that victim as target.
+- An attack is written as its stages joined by "+": `label-flip+orthogonal-noise`, `sleeper+backdoor+scaled-clones`.
+  Data stages poison the adversary's training rows; model stages run left to right, each turning the (S, d) models of
+  the stage before it into its own; with no model stage every Sybil sends one and the same trained model (clones).
+- An attack holds no state and draws only from `AttackView.generator`: the same view gives the same models, in any
+  engine.
+- One model per Sybil and round, signed once: an attack on a single victim goes through the Sybils that have that
+  victim as target.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ class Knowledge(StrEnum):
     RULE = "the rule and its parameters"
 
 
+SCOPES = ("targets", "all")
+
+
 class Stage(StrEnum):
     """Where an attack acts."""
 
@@ -55,7 +60,7 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Success: share of all test samples of class c that are predicted as class c + by (modulo the number of classes)."""
+    """Success: share of all test samples, of any class c, that are predicted as c + by (modulo the classes)."""
 
     by: int = 1
 
@@ -126,9 +131,36 @@ class AttackView:
         """Where honest nodes are going: mean of this round's models minus mean of the last round's: (d,)."""
         return self.centre() - self.previous.mean(dim=0)
 
-    def generator(self, salt: str) -> np.random.Generator:
-        """A fresh generator of this round and stage; the same salt gives the same draws again."""
-        return generator(self.seed, Purpose.ATTACK, self.address ^ zlib.crc32(salt.encode()), self.round)
+    def crowd(self, sybil: int, scope: str = "targets") -> tuple[Tensor, Tensor]:
+        """Honest models that a Sybil hides among: this round's (k, d) and the last round's (k, d), k >= 1.
+
+        Args:
+            sybil: number of the Sybil.
+            scope: "targets": its own targets, if there are two or more, else all; "all": all honest nodes.
+
+        Raises:
+            ValueError: another scope.
+        """
+        if scope not in SCOPES:
+            raise ValueError(f"unknown scope '{scope}': known: {', '.join(SCOPES)}.")
+        if scope == "all" or len(self.targets[sybil]) < 2:
+            return self.honest, self.previous
+        rows = list(self.targets[sybil])
+        return self.honest[rows], self.previous[rows]
+
+    def distance(self) -> float:
+        """Median distance between the models of honest neighbours; without such a pair, to the honest mean."""
+        count = len(self.honest)
+        pairs = [(i, j) for i, near in enumerate(self.neighbours) for j in near if i < j < count]
+        if not pairs:
+            return float((self.honest - self.centre()).norm(dim=1).median())
+        ends = torch.tensor(pairs)
+        return float((self.honest[ends[:, 0]] - self.honest[ends[:, 1]]).norm(dim=1).median())
+
+    def generator(self, salt: str, *, lasting: bool = False) -> np.random.Generator:
+        """A fresh generator of this round and stage (of all rounds, if lasting): the same salt, the same draws."""
+        where = self.address ^ zlib.crc32(salt.encode())
+        return generator(self.seed, Purpose.ATTACK, where, 0 if lasting else self.round)
 
     def normal(self, salt: str, *shape: int) -> Tensor:
         """Standard normal float32 draws of this round and stage."""
@@ -185,7 +217,8 @@ class AttackSpec:
         source: paper, or why it is here.
         summary: formula, in one line.
         knowledge: what the adversary must know.
-        build: makes the stage from its parameters: DATA a DataStage, MODEL a Craft, TIME a TimeStage, WIRE a frame fault.
+        build: makes the stage from its parameters: DATA a DataStage, MODEL a Craft, TIME a TimeStage, WIRE a frame
+            fault.
         parameters: names and defaults.
         strength: what the line search may tune, or None.
     """
