@@ -2,8 +2,8 @@
 
 Laws:
 - Time moves only when nothing is ready to run; it then moves to the earliest timer, exactly.
-- Between two timers the order is that of asyncio (first scheduled, first run), so a run has one order of
-  events, whatever the machine does.
+- Timers of one instant fire in the order in which they were set (asyncio's own heap does not promise that), so a
+  run has one order of events, whatever the machine does.
 - No real input or output: a loop that waits for a socket, a thread or for nothing at all raises `Deadlock` at
   once.
 
@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
+from heapq import heappush
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
 Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 
 class Deadlock(RuntimeError):
@@ -62,12 +65,42 @@ class _Leap(selectors.BaseSelector):
         return self._keys
 
 
+class _Timer(asyncio.TimerHandle):
+    """A timer that knows when it was set relative to others."""
+
+    __slots__ = ("number",)
+    number: int
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, _Timer):
+            return NotImplemented
+        return (self.when(), self.number) < (other.when(), other.number)
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop in virtual time, from 0 seconds."""
 
+    _scheduled: list[_Timer]
+
     def __init__(self) -> None:
         self._leap = _Leap()
+        self._timers = 0
         super().__init__(self._leap)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Arguments], object],
+        *args: *Arguments,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call back at a virtual time; see `asyncio.AbstractEventLoop.call_at`."""
+        timer = _Timer(when, callback, args, self, context)
+        self._timers += 1
+        timer.number = self._timers
+        heappush(self._scheduled, timer)
+        timer._scheduled = True  # type: ignore[attr-defined]  # as BaseEventLoop.call_at does
+        return timer
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
