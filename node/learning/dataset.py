@@ -61,7 +61,7 @@ class Dataset:
         return int(self.labels.max()) + 1
 
     def feed(self, samples: Tensor | slice) -> Tensor:
-        """Inputs of these rows as the model wants them: (k,) or (..., k) row numbers -> (..., k, *shape), float32 (or int64 as kept)."""
+        """Inputs of these rows as the model wants them: (..., k) row numbers -> (..., k, *shape), float32 or int64."""
         return feed(self.inputs[samples])
 
     def take(self, samples: Tensor) -> Dataset:
@@ -76,7 +76,8 @@ class Dataset:
         """
         if self.shape != other.shape or self.inputs.dtype != other.inputs.dtype:
             raise TaskError(
-                f"cannot join inputs of shape {other.shape}, {other.inputs.dtype} to inputs of shape {self.shape}, {self.inputs.dtype}"
+                f"cannot join inputs {other.inputs.dtype} of shape {other.shape} to "
+                f"inputs {self.inputs.dtype} of shape {self.shape}"
             )
         return Dataset(torch.cat([self.inputs, other.inputs]), torch.cat([self.labels, other.labels]))
 

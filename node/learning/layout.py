@@ -1,7 +1,8 @@
 """Flat vector of params <-> named tensors.
 
-Law: tensors lie one after the other in the order of `named_parameters()`, each row-major, without padding. So tensor k starts at
-the sum of the sizes before it, and the vector of softmax regression 784x10 has 7 850 numbers: 7 840 weights, then 10 biases.
+Law: tensors lie one after the other in the order of `named_parameters()`, each row-major, without padding. So tensor k
+starts at the sum of the sizes before it, and the vector of softmax regression 784x10 has 7 850 numbers: 7 840 weights,
+then 10 biases.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Layout:
     def read(self, params: Tensor) -> dict[str, Tensor]:
         """Views into (..., d) params: name -> (..., *shape). Writing to a view writes to the vector."""
         return {
-            name: params[..., offset : offset + prod(shape)].unflatten(-1, shape) if shape else params[..., offset]
+            name: params[..., offset : offset + prod(shape)].view(*params.shape[:-1], *shape)
             for name, shape, offset in zip(self.names, self.shapes, self.offsets, strict=True)
         }
 

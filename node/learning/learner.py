@@ -8,16 +8,41 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from aggregation.evidence import HeadLayout
-from gossip.messages import Schema
-from node.learning.dataset import Dataset
+from gossip.messages import Schema, TensorSpec
+from node.draws import Purpose, bits, orders
+from node.learning.activity import module_activity, spread
+from node.learning.blueprint import head_layout, output_layer, pin, trainable
+from node.learning.dataset import Dataset, feed
+from node.learning.forward import CHUNK_FLOATS, ELEMENTWISE, Forward
 from node.learning.layout import Layout
+from node.learning.optimizers import Steps, steps
 from node.learning.task import Task
+
+BLOCK_FLOATS = 1 << 23  # 32 MB of inputs are fed at a time in training
+
+# Modules that draw nothing in training; anything else is trained under a seed of its own.
+_STEADY = (
+    *(layer for layer in ELEMENTWISE if layer is not nn.Dropout),
+    nn.Sequential,
+    nn.Flatten,
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.LayerNorm,
+    nn.GroupNorm,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +51,7 @@ class TrainState:
 
     Attributes:
         moments: optimizer moments, each (d,); empty unless the optimizer has `keep_state`.
-        steps: optimizer steps taken so far (Adam's bias correction).
+        steps: optimizer steps taken so far (Adam's bias correction); 0 unless `keep_state`.
         buffers: the module's buffers (BatchNorm's running statistics); they are never exchanged.
     """
 
@@ -46,22 +71,46 @@ class Learner:
         classes: c, outputs of the model.
         head: where the output layer lies, or None when there is none that is exchanged.
         schema: what is exchanged, for the wire; pins frozen parts by digest.
+        path: how many models are run at once: "chain", "vmap" or "loop"; see node.learning.forward.
+        width: most numbers that a layer puts out for one sample.
     """
 
-    task: Task
-    device: str
-    layout: Layout
-    dimension: int
-    classes: int
-    head: HeadLayout | None
-    schema: Schema
-
     def __init__(self, task: Task, device: str = "cpu") -> None:
-        raise NotImplementedError
+        """Build the working module.
+
+        Args:
+            task: what to learn.
+            device: a torch device, such as "cpu" or "cuda:0".
+        """
+        self.task, self.device = task, device
+        self._module = task.build().to(device).eval()
+        self.layout = Layout.of(trainable(self._module))
+        self.dimension, self.classes = self.layout.dimension, task.classes
+        self.head: HeadLayout | None = head_layout(
+            self._module, self.layout, output_layer(self._module, task.classes, task.head)
+        )
+        tensors = tuple(
+            TensorSpec(name, shape) for name, shape in zip(self.layout.names, self.layout.shapes, strict=True)
+        )
+        self.schema = Schema(tensors, pin(self._module, task.extractor_digest))
+        self._forward = Forward(self._module, self.layout, task.train.feed(slice(0, 2)).to(device))
+        self.path, self.width = self._forward.path, self._forward.width
+        self._sample_dims = len(task.train.shape)
+        self._steady = all(type(layer) in _STEADY for layer in self._module.modules())
+        self._fresh_buffers = {name: value.clone() for name, value in self._module.named_buffers()}
+        # The working module's parameters are views into one flat vector.
+        self._flat = torch.empty(self.dimension, device=device)
+        self._views = tuple(self.layout.read(self._flat).values())
+        self._parameters = [value for value in self._module.parameters() if value.requires_grad]
+        with torch.no_grad():
+            for parameter, view in zip(self._parameters, self._views, strict=True):
+                view.copy_(parameter)
+                parameter.data = view
 
     def initial(self, seed: int) -> Tensor:
-        """Initial params (d,) float32 of this seed; the same on every machine, and leaves torch's global generator alone."""
-        raise NotImplementedError
+        """Initial params (d,) float32 of this seed; leaves torch's global generator alone."""
+        module = self.task.build(seed)
+        return self.layout.flatten({name: value.detach() for name, value in trainable(module)}).to(self.device)
 
     def train(
         self,
@@ -75,6 +124,9 @@ class Learner:
     ) -> tuple[Tensor, TrainState]:
         """One round's local training.
 
+        Epoch e visits the samples in the order `draws.orders(seed, [node_address], round, e, k)`, in batches; with
+        `local_steps` epochs follow each other until that many batches are done.
+
         Args:
             params: (d,) start; not changed.
             data: the data set that `samples` names rows of.
@@ -87,27 +139,162 @@ class Learner:
         Returns:
             (d,) params and the state for the next round. Params that diverge come back as they are: not finite.
         """
-        raise NotImplementedError
+        before = state or TrainState()
+        if len(samples) == 0:
+            return params.clone(), before
+        self._flat.copy_(params)
+        self._load_buffers(before.buffers)
+        moments = steps(self.task.optimizer, self._flat, self._views, before.moments, before.steps)
+        self._module.train()
+        try:
+            with self._seeded(seed, node_address, round):
+                for inputs, labels in self._batches(data, samples, seed, node_address, round):
+                    self._step(inputs, labels, moments)
+        finally:
+            self._module.eval()
+        trained = self._flat.clone()
+        if self.task.local_update == "cwr":
+            trained = self._keep_own_columns(params, trained, data.labels[samples])
+        kept = self.task.optimizer.keep_state
+        buffers = {name: value.clone() for name, value in self._module.named_buffers()}
+        return trained, TrainState(moments.moments if kept else (), moments.count if kept else 0, buffers)
 
     def logits(self, params: Tensor, inputs: Tensor, buffers: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Outputs of many models: params (..., d), inputs (..., p, *shape) -> (..., p, c); leading dimensions broadcast.
+        """Outputs of many models in evaluation mode; leading dimensions broadcast.
 
-        Inputs as stored (uint8 is fed as value / 255). A shared input, (p, *shape), costs one product for all models.
+        Args:
+            params: (..., d).
+            inputs: (..., p, *shape) as stored (uint8 is fed as value / 255). Inputs shared by all models, (p, *shape),
+                cost one product for all.
+            buffers: a node's own, from its TrainState; None: those of a fresh module.
+
+        Returns:
+            (..., p, c) float32, not attached to any graph.
         """
-        raise NotImplementedError
+        with torch.no_grad():
+            fed = feed(inputs.to(self.device))
+            return self._forward(params, fed, self._sample_dims, buffers or self._fresh_buffers)
 
     def predict(self, params: Tensor, inputs: Tensor, buffers: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Predicted class of shared inputs under many models, in chunks of bounded memory: (..., d), (S, *shape) -> int64 (..., S)."""
-        raise NotImplementedError
+        """Predicted class of shared inputs under many models, in chunks of bounded memory.
+
+        Args:
+            params: (..., d).
+            inputs: (S, *shape), as stored.
+            buffers: as in `logits`.
+
+        Returns:
+            (..., S) int64; ties go to the lower class.
+        """
+        rows = params.reshape(-1, self.dimension)
+        found = torch.empty(len(rows), len(inputs), dtype=torch.int64, device=self.device)
+        models = max(1, CHUNK_FLOATS // max(1, self.dimension))
+        width = self._forward.width
+        for first in range(0, len(rows), models):
+            some = rows[first : first + models]
+            # a loop holds one model's activations at a time, the other ways all models'
+            at_once = 1 if self.path == "loop" else len(some)
+            samples = min(max(16, CHUNK_FLOATS // (width * at_once)), CHUNK_FLOATS // (4 * self.classes))
+            for start in range(0, len(inputs), samples):
+                part = self.logits(some, inputs[start : start + samples], buffers)
+                found[first : first + len(some), start : start + part.shape[1]] = part.argmax(dim=-1)
+        return found.view(*params.shape[:-1], len(inputs))
 
     def accuracy(self, params: Tensor, data: Dataset, buffers: Mapping[str, Tensor] | None = None) -> Tensor:
         """Share of `data` predicted rightly by each model: (..., d) -> float64 (...)."""
-        raise NotImplementedError
+        right = self.predict(params, data.inputs, buffers) == data.labels.to(self.device)
+        return right.to(torch.float64).mean(dim=-1)
 
     def activity(self, params: Tensor, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Root mean square of each weight's input: params (..., d), inputs (..., p, *shape), mask bool (..., p) -> (..., d).
+        """Root mean square of each weight's input under each model.
 
-        Linear: weight[:, j] gets the RMS of input feature j; Conv2d: of the unfolded input patch's element; all else, biases
-        included, 1. No inputs (p = 0 or all masked): 1 everywhere.
+        Args:
+            params: (..., d).
+            inputs: (..., p, *shape), as stored; leading dimensions are those of params, or none.
+            mask: bool (..., p), which inputs are there; None: all.
+
+        Returns:
+            (..., d): Linear: weight[:, j] gets the RMS of input feature j; Conv2d: of the unfolded input patch's
+            element; all else, biases included, 1. No inputs (p = 0 or all masked): 1 everywhere.
         """
-        raise NotImplementedError
+        lead = params.shape[:-1]
+        dims = self._sample_dims + 1
+        here = torch.ones(inputs.shape[: -self._sample_dims], dtype=torch.bool) if mask is None else mask
+        with torch.no_grad():
+            fed = feed(inputs.to(self.device))
+            layers = self._forward.chain_inputs(params, fed, self._sample_dims)
+            if layers is not None:
+                counts = here.sum(dim=-1).clamp(min=1).unsqueeze(-1)
+                nobody = ~here.any(dim=-1)[..., None, None]
+                sizes = {}
+                for path, given in layers:
+                    squares = torch.where(here.unsqueeze(-1), given, torch.zeros(())).square().sum(dim=-2)
+                    size = (squares / counts).sqrt().unsqueeze(-2)
+                    sizes[f"{path}.weight".lstrip(".")] = torch.where(nobody, torch.ones(()), size)
+                return spread(self.layout, sizes, tuple(lead))
+            rows = params.reshape(-1, self.dimension)
+            own = fed.expand(*lead, *fed.shape[-dims:]).reshape(len(rows), *fed.shape[-dims:])
+            there = here.expand(*lead, here.shape[-1]).reshape(len(rows), -1)
+            found = [
+                module_activity(self._module, self.layout, row, some[which])
+                if bool(which.any())
+                else torch.ones(self.dimension)
+                for row, some, which in zip(rows, own, there, strict=True)
+            ]
+            return torch.stack(found).view(*lead, self.dimension)
+
+    def _batches(
+        self, data: Dataset, samples: Tensor, seed: int, node_address: int, round: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of inputs as fed, and labels, on the device."""
+        size, count = self.task.batch_size, len(samples)
+        each = -(-count // size)
+        left = self.task.local_steps or each * self.task.local_epochs
+        block = size * max(1, BLOCK_FLOATS // max(1, size * data.inputs[0].numel()))
+        epoch = 0
+        while left > 0:
+            order = torch.from_numpy(orders(seed, node_address, round, epoch, count)[0])
+            rows = samples[order[: left * size]]
+            for start in range(0, len(rows), block):
+                some = rows[start : start + block]
+                inputs = data.feed(some).to(self.device)
+                labels = data.labels[some].to(self.device)
+                for first in range(0, len(some), size):
+                    yield inputs[first : first + size], labels[first : first + size]
+            left -= each
+            epoch += 1
+
+    def _step(self, inputs: Tensor, labels: Tensor, optimizer: Steps) -> None:
+        loss = self.task.mean_loss(self._module(inputs), labels)
+        gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+        with torch.no_grad():
+            optimizer.step(gradients)
+
+    def _keep_own_columns(self, before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
+        """CWR*: foreign columns as they were; own columns as trained, less their mean over the features.
+
+        Source: Lomonaco et al., "Rehearsal-free continual learning over small non-i.i.d. batches" (2020), and
+        Verbraeken et al., arXiv 2110.11006 (2021).
+        """
+        assert self.head is not None
+        own = torch.unique(labels)
+        merged, trained = self.head.read(before).clone(), self.head.read(after).clone()
+        weights = trained[: self.head.features]
+        weights -= weights.mean(dim=0, keepdim=True)
+        merged[:, own] = trained[:, own]
+        return self.head.write(after, merged)
+
+    def _load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in self._module.named_buffers():
+                value.copy_(buffers.get(name, self._fresh_buffers[name]))
+
+    @contextmanager
+    def _seeded(self, seed: int, node_address: int, round: int) -> Iterator[None]:
+        """Where a layer may draw (dropout): from a stream that belongs to this node and round."""
+        if self._steady:
+            yield
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(bits(seed, Purpose.BATCHES, node_address, round)) % 2**63)
+            yield

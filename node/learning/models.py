@@ -8,6 +8,8 @@ from math import prod
 
 from torch import nn
 
+from node.learning.errors import TaskError
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
@@ -37,9 +39,30 @@ def mlp(shape: tuple[int, ...], classes: int, hidden: int = 128) -> nn.Module:
 def lenet(shape: tuple[int, ...], classes: int) -> nn.Module:
     """LeNet-5 with padding 2 in the first layer: 61 706 params for 28x28 and ten classes.
 
-    Source: LeCun et al., "Gradient-based learning applied to document recognition" (1998), in today's form with ReLU and max pooling.
+    Source: LeCun et al., "Gradient-based learning applied to document recognition" (1998), in today's form with ReLU
+    and max pooling.
     """
-    raise NotImplementedError
+    if len(shape) != 3:
+        raise TaskError(f"lenet needs images (channels, rows, columns); these inputs have shape {shape}")
+    channels, rows, columns = shape
+    # two halvings after a 5x5 convolution without padding
+    left = ((rows // 2 - 4) // 2) * ((columns // 2 - 4) // 2)
+    if left < 1:
+        raise TaskError(f"lenet needs images of at least 12x12; these are {rows}x{columns}")
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * left, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, classes),
+    )
 
 
 MODELS: Mapping[str, ModelSpec] = {

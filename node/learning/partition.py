@@ -1,7 +1,8 @@
 """Which node holds which training samples.
 
-A partition is a tuple of lists of row numbers, one list a node, disjoint and none empty. Every function here is pure: the same
-labels and generator give the same lists.
+Laws:
+- A partition is a tuple of lists of row numbers, one list a node, disjoint and none empty.
+- Every function here is pure: the same labels and generator give the same lists.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from node.learning.errors import TaskError
+from node.names import UnknownName, choose
+
+Rows = NDArray[np.int64]
+Shares = list[Rows]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,29 +44,221 @@ class PartitionSpec:
         summary: one line.
         source: where it comes from.
         parameters: name -> default.
-        split: (labels (S,), nodes, generator, **parameters) -> shares.
+        split: (labels (S,), nodes, generator, **parameters) -> one array of rows a node; may leave some empty.
     """
 
     name: str
     summary: str
     source: str
     parameters: Mapping[str, float | int | None]
-    split: Callable[..., tuple[Tensor, ...]]
+    split: Callable[..., Shares]
 
 
-PARTITIONS: Mapping[str, PartitionSpec] = {}
+def partition(
+    name: str, labels: Tensor, nodes: int, generator: np.random.Generator, **params: float | int | None
+) -> tuple[Tensor, ...]:
+    """Split rows over nodes.
 
+    Args:
+        name: one of PARTITIONS.
+        labels: (S,) int64.
+        nodes: how many shares, at least 1.
+        generator: source of all randomness.
+        params: see the partition's `parameters`.
 
-def partition(name: str, labels: Tensor, nodes: int, generator: np.random.Generator, **params: float | int | None) -> tuple[Tensor, ...]:
-    """Split the rows of `labels` (S,) over `nodes` by the partition of this name: a tuple of int64 row lists."""
-    raise NotImplementedError
+    Returns:
+        One int64 list of rows a node, ascending. A share that would be empty gets one sample of the largest share.
+
+    Raises:
+        UnknownName: no such partition or parameter.
+        TaskError: fewer samples than nodes, or a parameter out of range.
+    """
+    spec = choose("partition", name, PARTITIONS)
+    for key in params:
+        if key not in spec.parameters:
+            raise UnknownName(f"parameter of partition '{name}'", key, spec.parameters)
+    rows: NDArray[np.int64] = labels.numpy()
+    if nodes < 1:
+        raise TaskError(f"{nodes} nodes; wanted at least 1")
+    if len(rows) < nodes:
+        raise TaskError(f"{len(rows)} samples do not go round {nodes} nodes")
+    shares = spec.split(rows, nodes, generator, **{**spec.parameters, **params})
+    _fill(shares, generator)
+    return tuple(torch.from_numpy(np.sort(share)) for share in shares)
 
 
 def explicit(shares: Sequence[Sequence[int] | Tensor], size: int) -> tuple[Tensor, ...]:
-    """A partition that the user wrote down, checked: whole numbers below `size`, no node without a sample, no row twice."""
-    raise NotImplementedError
+    """A partition that the user wrote down, checked.
+
+    Args:
+        shares: row numbers, one list a node.
+        size: rows of the data set.
+
+    Raises:
+        TaskError: no node, a node without a sample, a number out of range, a row given twice.
+    """
+    lists = tuple(torch.as_tensor(share, dtype=torch.int64) for share in shares)
+    if not lists:
+        raise TaskError("a partition needs at least one node")
+    for node, rows in enumerate(lists):
+        if rows.dim() != 1 or len(rows) == 0:
+            raise TaskError(f"node {node} has no samples; every node needs at least one")
+        if int(rows.min()) < 0 or int(rows.max()) >= size:
+            raise TaskError(f"node {node} names a row outside 0 to {size - 1}")
+    every = torch.cat(lists)
+    if len(torch.unique(every)) < len(every):
+        raise TaskError("a row is given twice")
+    return lists
 
 
 def hold_out(labels: Tensor, samples: Tensor, share: float, generator: np.random.Generator) -> Shard:
-    """Set aside about `share` of each class of a node's `samples` (k,); a class never loses its last training sample."""
-    raise NotImplementedError
+    """Set aside a share of each class of a node's samples, to judge models with.
+
+    Args:
+        labels: (S,) int64 of the whole data set.
+        samples: (k,) the node's rows.
+        share: in [0, 1); of n samples of a class, n x share are set aside, rounded, but never all of them.
+        generator: which ones.
+
+    Returns:
+        Disjoint lists, each ascending, that together are `samples`.
+
+    Raises:
+        TaskError: share out of range.
+    """
+    if not 0 <= share < 1:
+        raise TaskError(f"held_out is {share}; wanted 0 or more and less than 1")
+    rows: Rows = samples.numpy()
+    own = labels.numpy()[rows]
+    kept, apart = [rows[:0]], [rows[:0]]
+    for label in np.unique(own):
+        mine = generator.permutation(np.sort(rows[own == label]))
+        count = min(int(len(mine) * share + 0.5), len(mine) - 1)
+        apart.append(mine[:count])
+        kept.append(mine[count:])
+    return Shard(torch.from_numpy(np.sort(np.concatenate(kept))), torch.from_numpy(np.sort(np.concatenate(apart))))
+
+
+def _iid(labels: Rows, nodes: int, generator: np.random.Generator, per_class: int | None) -> Shares:
+    if per_class is None:
+        return list(np.array_split(generator.permutation(len(labels)), nodes))
+    return _hand_out(labels, [list(range(int(labels.max()) + 1))] * nodes, generator, per_class)
+
+
+def _dirichlet(labels: Rows, nodes: int, generator: np.random.Generator, alpha: float) -> Shares:
+    if not (np.isfinite(alpha) and alpha > 0):
+        raise TaskError(f"alpha is {alpha}; wanted a number above 0")
+    shares: list[Shares] = [[] for _ in range(nodes)]
+    for label in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero(labels == label))
+        portions = generator.dirichlet(np.full(nodes, alpha))
+        cuts = np.rint(np.cumsum(portions)[:-1] * len(rows)).astype(np.int64)
+        for share, part in zip(shares, np.split(rows, cuts), strict=True):
+            share.append(part)
+    return [np.concatenate(share) for share in shares]
+
+
+def _classes(labels: Rows, nodes: int, generator: np.random.Generator, k: int, per_class: int | None) -> Shares:
+    total = _check_classes(labels, k)
+    order = generator.permutation(total)
+    held, taken = [], np.zeros(total, dtype=np.int64)
+    for _ in range(nodes):
+        # the k classes held by fewest nodes so far, ties at random: every class has holders, and about equally many
+        order = generator.permutation(order)
+        mine = order[np.argsort(taken[order], kind="stable")[:k]]
+        taken[mine] += 1
+        held.append([int(label) for label in mine])
+    return _hand_out(labels, held, generator, per_class)
+
+
+def _ring(labels: Rows, nodes: int, generator: np.random.Generator, k: int, per_class: int | None) -> Shares:
+    total = _check_classes(labels, k)
+    held = [[(node + step) % total for step in range(k)] for node in range(nodes)]
+    return _hand_out(labels, held, generator, per_class)
+
+
+def _shards(labels: Rows, nodes: int, generator: np.random.Generator, k: int) -> Shares:
+    if k < 1:
+        raise TaskError(f"k is {k}; wanted at least 1 shard a node")
+    pieces = np.array_split(np.argsort(labels, kind="stable"), nodes * k)
+    deal = generator.permutation(nodes * k).reshape(nodes, k)
+    return [np.concatenate([pieces[piece] for piece in hand]) for hand in deal]
+
+
+def _check_classes(labels: Rows, k: int) -> int:
+    total = int(labels.max()) + 1
+    if not 1 <= k <= total:
+        raise TaskError(f"k is {k}; wanted 1 to {total} classes a node")
+    return total
+
+
+def _hand_out(
+    labels: Rows, held: Sequence[Sequence[int]], generator: np.random.Generator, per_class: int | None
+) -> Shares:
+    """Deal each class evenly to its holders, or exactly `per_class` samples to each."""
+    shares: list[Shares] = [[np.empty(0, dtype=np.int64)] for _ in held]
+    for label in range(int(labels.max()) + 1):
+        holders = [node for node, classes in enumerate(held) if label in classes]
+        rows = generator.permutation(np.flatnonzero(labels == label))
+        if not holders:
+            continue
+        if per_class is not None:
+            if not 0 < per_class * len(holders) <= len(rows):
+                raise TaskError(
+                    f"class {label} has {len(rows)} samples: too few for {per_class} at each of {len(holders)} nodes"
+                )
+            rows = rows[: per_class * len(holders)]
+        for node, part in zip(holders, np.array_split(rows, len(holders)), strict=True):
+            shares[node].append(part)
+    return [np.concatenate(share) for share in shares]
+
+
+def _fill(shares: Shares, generator: np.random.Generator) -> None:
+    for node, share in enumerate(shares):
+        if len(share) == 0:
+            largest = int(np.argmax([len(other) for other in shares]))
+            pick = int(generator.integers(len(shares[largest])))
+            shares[node] = shares[largest][pick : pick + 1]
+            shares[largest] = np.delete(shares[largest], pick)
+
+
+PARTITIONS: Mapping[str, PartitionSpec] = {
+    spec.name: spec
+    for spec in (
+        PartitionSpec(
+            "iid",
+            "every node gets a random sample of everything",
+            "uniform without replacement",
+            {"per_class": None},
+            _iid,
+        ),
+        PartitionSpec(
+            "dirichlet",
+            "each class is split over the nodes by one draw of Dirichlet(alpha)",
+            "Hsu, Qi, Brown, arXiv 1909.06335 (2019)",
+            {"alpha": 1.0},
+            _dirichlet,
+        ),
+        PartitionSpec(
+            "classes",
+            "every node gets k classes, chosen so that classes have about equally many holders",
+            "pathological non-iid split",
+            {"k": 2, "per_class": None},
+            _classes,
+        ),
+        PartitionSpec(
+            "ring",
+            "node i gets the classes i to i + k - 1, wrapping around",
+            "Verbraeken, de Vos, Pouwelse, arXiv 2110.11006 (2021)",
+            {"k": 4, "per_class": None},
+            _ring,
+        ),
+        PartitionSpec(
+            "shards",
+            "samples sorted by label are cut into k x nodes pieces; every node gets k of them",
+            "McMahan et al., arXiv 1602.05629 (2017)",
+            {"k": 2},
+            _shards,
+        ),
+    )
+}
