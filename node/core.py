@@ -115,8 +115,7 @@ class NodeCore:
             case Integrated(round):
                 return self._integrated(round, now)
             case Overtaken(round):
-                self._floor = max(self._floor, round + 1)
-                return []
+                return self._overtaken(round)
             case Woken(timer, round):
                 return self._woken(timer, round, now)
             case StopAsked():
@@ -298,6 +297,13 @@ class NodeCore:
         self._enter(target)
         self.phase = Phase.PUBLISHING
         return [Publish(target)]
+
+    def _overtaken(self, round: int) -> list[Effect]:
+        self._floor = max(self._floor, round + 1)
+        if self.phase is not Phase.PUBLISHING or self.round > round:
+            return []
+        self._enter(self._floor)
+        return [Publish(self.round)]
 
     def _published(self, round: int, now: float) -> list[Effect]:
         self._expect(Phase.PUBLISHING, round)

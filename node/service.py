@@ -21,6 +21,7 @@ from torch import Tensor
 
 from aggregation.evidence import Decision, Need, Rule, Verdict
 from gossip import events as wire
+from gossip.errors import LocalFault
 from gossip.messages import UpdateHeader
 from gossip.service import GossipService, Wants
 from identity.keys import PeerId
@@ -264,9 +265,14 @@ class NodeService:
         self._happen(ev.Trained(round))
 
     async def _publish(self, round: int) -> None:
-        vector = self._trained.detach().contiguous().numpy()
+        vector = self._trained.detach().numpy().tobytes()
         base = await self._off(_digest, self.params)
-        update = await self.gossip.publish(round, memoryview(vector).cast("B"), base, self._judge.mask)
+        try:
+            update = await self.gossip.publish(round, vector, base, self._judge.mask)
+        except LocalFault:
+            if self.core.round == round:
+                raise
+            return  # overtaken by a head of our own that we had lost: the core has asked for a later round
         self._trained = torch.from_numpy(update.vector.copy())
         self._happen(ev.Published(round))
 
@@ -318,4 +324,4 @@ class NodeService:
 
 
 def _digest(params: Tensor) -> bytes:
-    return hashlib.sha256(memoryview(params.detach().contiguous().numpy()).cast("B")).digest()
+    return hashlib.sha256(params.detach().numpy().tobytes()).digest()
