@@ -18,7 +18,8 @@ class Drop(StrEnum):
     BAD_SIGNATURE = "bad-signature"
     WRONG_NETWORK = "wrong-network"
     WRONG_VERSION = "wrong-version"
-    WRONG_AUTHOR = "wrong-author"  # header names another author than its key, or an announce of somebody else's header
+    # header names another author than its key, or an announce of somebody else's header
+    WRONG_AUTHOR = "wrong-author"
     PEER_RATE = "peer-rate"  # the connection's bucket is empty (before any cryptography)
     AUTHOR_RATE = "author-rate"  # the author's bucket is empty (after the signature)
     DUPLICATE = "duplicate"  # these very bytes came from this peer before
@@ -29,7 +30,6 @@ class Drop(StrEnum):
     ROUND_ORDER = "round-order"  # rounds do not grow along the author's chain
     EQUIVOCATION = "equivocation"  # a second header for one (author, sequence): evidence kept
     CONVICTED = "convicted"  # the author was caught before
-    TABLE_FULL = "table-full"  # more authors than we keep
     SCHEMA = "schema"  # another schema than the network's
     LENGTH = "length"  # payload length is not the schema's
     UNWANTED = "unwanted"  # the node does not want this payload now

@@ -32,7 +32,8 @@ class PeerLeft:
 class UpdateVerified:
     """An update passed every check, told once per update.
 
-    `via` is who told us: the author itself when `distance` is 1, a relayer when it is more (claimed + 1, in [2, 16]).
+    `via` is who told us: the author itself when `distance` is 1, a relayer when it is more (claimed + 1, in
+    [2, 16]).
     """
 
     update: Update
@@ -42,7 +43,7 @@ class UpdateVerified:
 
 @dataclass(frozen=True, slots=True)
 class UpdateHeard:
-    """A verified update came once more from another peer: no payload, only who and how far. Once per (update, via)."""
+    """A verified update came once more from another peer: who and how far. Told once per (update, via)."""
 
     header: UpdateHeader
     digest: bytes
@@ -72,11 +73,11 @@ class HeadAhead:
 
 @dataclass(frozen=True, slots=True)
 class Equivocated:
-    """An author signed two contradicting headers; both sealed headers are the proof, its further updates are refused."""
+    """An author signed two contradicting headers: both are the proof; its further updates are refused."""
 
     author: PeerId
     first: bytes
     second: bytes
 
 
-Event: TypeAlias = PeerJoined | PeerLeft | UpdateVerified | UpdateHeard | Dropped | HeadAhead | Equivocated
+GossipEvent: TypeAlias = PeerJoined | PeerLeft | UpdateVerified | UpdateHeard | Dropped | HeadAhead | Equivocated

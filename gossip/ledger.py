@@ -1,9 +1,11 @@
 """What gossip needs remembered across restarts: own headers, others' heads, and proofs of guilt.
 
 Laws:
-- `append` returns only when the entry is durable (SQLite: synchronous=FULL): what is signed is durable before it leaves.
+- `append` returns only when the entry is durable (SQLite: synchronous=FULL): what is signed is durable
+  before it leaves.
 - Own entries are kept for ever and form a chain; nothing is ever signed twice for one sequence or one round.
-- What `remember` was told of an author at its highest sequence is never forgotten; of each author at least the newest
+- What `remember` was told of an author at its highest sequence is never forgotten; of each author at least
+  the newest
   `Limits.chain` entries are kept.
 - All methods are called on the event loop's thread, one at a time, and must be short.
 
@@ -49,7 +51,7 @@ class Ledger(Protocol):
         ...
 
     def adopt(self, entry: Entry) -> None:
-        """Add an own entry that came from a peer (a restored backup lost it), durable on return; it has no payload."""
+        """Add an own entry that came from a peer (a backup lost it), without payload; durable on return."""
         ...
 
     def head(self) -> Entry | None:
@@ -69,7 +71,7 @@ class Ledger(Protocol):
         ...
 
     def recent(self, author: PeerId) -> Sequence[Entry]:
-        """What is remembered of an author's newest entries, ascending by sequence; empty if it was never seen."""
+        """An author's newest entries (all, or at least `Limits.chain`), ascending; empty if never seen."""
         ...
 
     def convict(self, proof: Proof) -> None:

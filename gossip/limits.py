@@ -16,7 +16,8 @@ class Limits:
     """What peers may use. The defaults suit models up to 16 M parameters and tens of neighbours."""
 
     # bytes
-    frame: int = 4 * KIB  # a control frame; also the most that untyped decoding ever sees (1 MB of empty maps = 73 MB)
+    # a control frame; also the most that untyped decoding ever sees (1 MB of empty maps = 73 MB)
+    frame: int = 4 * KIB
     header: int = 512  # an update header without its envelope
     address: int = 128  # characters of a listen address: a full DNS name is at most 253, ours are short
     class_mask: int = 256  # bytes: 2048 classes
@@ -42,7 +43,8 @@ class Limits:
     # bytes in store
     blobs: int = 512 * MIB  # payloads kept to serve to others
     # rates: tokens per second and the burst
-    peer_rate: float = 200.0  # frames from one connection: 15.6 k verifications/s fit in one core, so 1.3 % of it
+    # frames from one connection: 15.6 k verifications/s fit in one core, so 1.3 % of it
+    peer_rate: float = 200.0
     peer_burst: float = 400.0
     author_rate: float = 20.0  # new headers by one author: a round is rarely shorter than 50 ms
     author_burst: float = 64.0

@@ -1,6 +1,7 @@
 """The wire's vocabulary: frozen values without behaviour.
 
-Laws: bytes fields named `...digest`, `network`, `nonce` are 32 bytes; counts are below 2**63; sequences begin at 1 (0 means none);
+Laws: bytes fields named `...digest`, `network`, `nonce` are 32 bytes; counts are below 2**63; sequences
+begin at 1 (0 means none);
 `codec` is the only place that turns these into bytes and back.
 """
 
@@ -108,8 +109,10 @@ class Hello:
     Attributes:
         nonce: 32 fresh bytes of the sender.
         echo: the other side's nonce (`NO_DIGEST` in the dialler's first hello).
-        to: the other side's peer id (`NO_DIGEST` in the dialler's first hello): without it a peer whom somebody dials
-            could hand that somebody's hello on and pass for it elsewhere (Lowe's attack on Needham-Schroeder, 1995).
+        to: the other side's peer id (`NO_DIGEST` in the dialler's first hello): without it a peer whom
+        somebody dials
+            could hand that somebody's hello on and pass for it elsewhere (Lowe's attack on
+            Needham-Schroeder, 1995).
         address: where the sender listens, "" if nowhere.
         sequence: head of the sender's chain, 0 if it has none.
         round: the sender's round.
@@ -147,7 +150,7 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """Somebody else's update, untouched; `distance` (2 to 16) is all that the relayer claims."""
+    """Somebody else's update, untouched; `distance` (1 to 16) is the relayer's own, claimed."""
 
     distance: int
     envelope: bytes
@@ -162,7 +165,7 @@ class Peers:
 
 @dataclass(frozen=True, slots=True)
 class HeaderRequest:
-    """Asks for the headers `first` to `last` (inclusive) of an author's chain; answered by announces or relays."""
+    """Asks for headers `first` to `last` (inclusive) of an author's chain; answered by announces, relays."""
 
     author: PeerId
     first: int

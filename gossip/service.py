@@ -1,29 +1,100 @@
-"""The gossip of one node: frame -> open -> decode -> admit -> event; publish; relay; fetch what is wanted."""
+"""The gossip of one node: frame -> open -> decode -> admit -> event; publish; relay; fetch what is wanted.
+
+Laws:
+- Order of checks on a frame: size, the connection's bucket, arity, known digest, signature, header, network, author,
+  the
+  author's bucket, schema and length, admission, `wants`; only then is a payload fetched. The author's bucket comes
+  after the
+  signature, so that nobody can empty it in another's name.
+- Nothing that a peer does raises out of here: every drop is counted by its reason and told as `Dropped`.
+- An update is verified once. When another peer shows it too, only that fact is told (`UpdateHeard`).
+- A header of our own that is new to us comes from a backup that was restored: it is adopted, never contradicted.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
+import secrets
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from gossip.errors import Drop
-from gossip.events import Event
-from gossip.ledger import Ledger
+from gossip.admission import Chains, Verdict, entry_of
+from gossip.blobs import BlobStore
+from gossip.book import AddressBook
+from gossip.codec import (
+    MAX_DISTANCE,
+    RECORD,
+    UPDATE,
+    decode_frame,
+    decode_header,
+    digest_payload,
+    encode_frame,
+    encode_header,
+    encode_record,
+    payload_bytes,
+    schema_digest,
+)
+from gossip.dialer import Dialer
+from gossip.errors import Drop, LocalFault, RemoteFault
+from gossip.events import (
+    Dropped,
+    Equivocated,
+    GossipEvent,
+    HeadAhead,
+    PeerJoined,
+    PeerLeft,
+    UpdateHeard,
+    UpdateVerified,
+)
+from gossip.executors import offload
+from gossip.fetcher import Fetcher, Wanted
+from gossip.handshake import Greeting, Handshake, Party
+from gossip.ledger import Entry, Ledger
 from gossip.limits import Limits
-from gossip.messages import Buffer, Schema, Update, UpdateHeader
+from gossip.messages import (
+    DTYPES,
+    NO_DIGEST,
+    Announce,
+    Buffer,
+    Goodbye,
+    HeaderRequest,
+    PeerRecord,
+    Peers,
+    Relay,
+    Schema,
+    Update,
+    UpdateHeader,
+)
+from gossip.payload import decode_payload, encode_payload
+from gossip.rates import Bucket
 from gossip.transport import Transport
+from identity.envelope import digest_of, open_envelope, seal, split
+from identity.errors import ForgedEnvelope
 from identity.keys import PeerId, SigningKey
 
 Wants = Callable[[UpdateHeader, PeerId, int], bool]
 """(header, via, distance) -> whether the node wants this payload; asked before it is fetched; must not wait."""
 
 
-class GossipService:
-    """Signed gossip over any transport. All methods belong to one event loop; `on_event` is called on it and must not wait."""
+@dataclass(slots=True, eq=False)
+class _Known:
+    """An update whose header was verified: who showed it, and how far its payload is."""
 
-    counters: Counter[Drop]
+    wanted: Wanted
+    vias: set[PeerId] = field(default_factory=set)
+    state: str = "idle"  # idle | fetching | verified | bad
+
+
+class GossipService:
+    """Signed gossip over any transport. All methods belong to one event loop.
+
+    `on_event` is called on that loop, in the order of what happened, and must not wait.
+    """
 
     def __init__(
         self,
@@ -34,7 +105,7 @@ class GossipService:
         ledger: Ledger,
         *,
         wants: Wants,
-        on_event: Callable[[Event], None],
+        on_event: Callable[[GossipEvent], None],
         generator: np.random.Generator,
         executor: Executor,
         limits: Limits = Limits(),
@@ -42,6 +113,7 @@ class GossipService:
         allow: frozenset[PeerId] | None = None,
         nonce: Callable[[], bytes] | None = None,
         round: int = 0,
+        reopen: int | None = None,
     ) -> None:
         """Nothing happens before `start`.
 
@@ -60,8 +132,61 @@ class GossipService:
             allow: peers that may connect; None means everybody.
             nonce: 32 fresh bytes for each handshake; default `secrets`.
             round: the node's round, see `advance`.
+            reopen: a restarted node's first unfinished round: what the ledger knows of this round or a later one,
+                but the node lost with its memory, is delivered once more. None: replays are refused for ever.
+
+        Raises:
+            LocalFault: the network id or the schema is unusable, or payloads exceed `limits.payload`.
+            BadPeerId: a bootstrap address names no peer.
         """
-        raise NotImplementedError
+        _check(network, schema, limits)
+        self.counters: Counter[Drop] = Counter()
+        self._key = key
+        self._network = network
+        self._schema = schema
+        self._schema_digest = schema_digest(schema)
+        self._payload_bytes = payload_bytes(schema)
+        self._transport = transport
+        self._ledger = ledger
+        self._wants = wants
+        self._on_event = on_event
+        self._executor = executor
+        self._limits = limits
+        self._allow = allow
+        self._nonce = nonce or partial(secrets.token_bytes, 32)
+        self._round = round
+        self._reopen = reopen
+        self._closed = False
+        self._publishing = asyncio.Lock()
+        self._chains = Chains(ledger, limits)
+        self._blobs = BlobStore(limits.blobs)
+        self._book = AddressBook(key.peer, network, limits)
+        self._peer_buckets: dict[PeerId, Bucket] = {}
+        self._author_buckets: OrderedDict[PeerId, Bucket] = OrderedDict()
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._early: OrderedDict[PeerId, tuple[PeerId, int, bytes]] = OrderedDict()
+        self._fetcher = Fetcher(
+            transport,
+            schema,
+            limits,
+            generator,
+            executor,
+            self._fetched,
+            self._not_fetched,
+            self._drop,
+        )
+        self._dialer = Dialer(
+            transport,
+            self._book,
+            bootstrap,
+            generator,
+            limits,
+            lambda peer: allow is None or peer in allow,
+            lambda fault: self._drop(fault.reason, None),
+        )
+        self._dialling: asyncio.Task[None] | None = None
+
+    # what the node calls
 
     async def start(self) -> None:
         """Listen, load the own head for re-sending, and begin to dial the bootstrap addresses (in the background).
@@ -69,22 +194,47 @@ class GossipService:
         Raises:
             LocalFault: the transport cannot listen.
         """
-        raise NotImplementedError
+        head = self._ledger.head()
+        payload = self._ledger.payload(head.sequence) if head else None
+        if payload is not None:
+            self._blobs.put(digest_payload(payload), payload, pin=True)
+        await self._transport.start(self)
+        self._dialling = asyncio.get_running_loop().create_task(self._dialer.run())
 
     async def close(self) -> None:
         """Say goodbye, flush, stop every task. Safe to call twice."""
-        raise NotImplementedError
+        if self._closed:
+            return
+        self._closed = True
+        if self._dialling is not None:
+            self._dialling.cancel()
+            await asyncio.gather(self._dialling, return_exceptions=True)
+        await self._fetcher.close()
+        for peer in self._transport.connected():
+            self._transport.send(peer, encode_frame(Goodbye("closing")))
+        await self._transport.close()
+
+    @property
+    def address(self) -> str:
+        """Where others can dial us, known after `start`."""
+        return self._transport.address
+
+    def peers(self) -> tuple[PeerId, ...]:
+        """Connected peers, ordered by id."""
+        return self._transport.connected()
 
     def advance(self, round: int) -> None:
-        """Tell the node's round: moves the window [round - W, round + 2]; headers that were early are judged again."""
-        raise NotImplementedError
+        """Tell the node's round: moves the window; headers that were early are judged again."""
+        self._round = round
+        waiting, self._early = self._early, OrderedDict()
+        for via, distance, envelope in waiting.values():
+            self._guard(via, partial(self._take_header, envelope, via, distance))
 
-    async def publish(
-        self, round: int, vector: Buffer, base: bytes = bytes(32), classes: bytes = b""
-    ) -> Update:
+    async def publish(self, round: int, vector: Buffer, base: bytes = NO_DIGEST, classes: bytes = b"") -> Update:
         """Sign and send an update. The header is durable in the ledger before the first byte leaves.
 
-        A round that is already the ledger's newest is sent again, never signed again (the stored update is returned).
+        A round that is already the ledger's newest is sent again, never signed again: what is returned is the
+        stored update, whatever `vector` is now.
 
         Args:
             round: grows with every publish.
@@ -93,14 +243,314 @@ class GossipService:
             classes: bit mask of the classes trained on.
 
         Raises:
-            LocalFault: wrong length, not finite, a round below the ledger's newest, or a stored round without payload.
+            LocalFault: wrong length, not finite, a round below the ledger's newest, or a stored round whose payload
+                is lost.
         """
-        raise NotImplementedError
+        async with self._publishing:
+            head = self._ledger.head()
+            if head is not None and round <= head.round:
+                update = await self._stored(head, round)
+            else:
+                update = await self._sign(head, round, vector, base, classes)
+            self._blobs.put(update.header.payload_digest, update.payload, pin=True)
+            frame = encode_frame(Announce(update.envelope))
+            for peer in self._transport.connected():
+                self._transport.send(peer, frame, replaces=self._key.peer)
+            return update
 
     async def relay(self, to: PeerId, update: Update, distance: int) -> bool:
-        """Forward somebody's update untouched; `distance` is our own distance to its author. False if not connected."""
-        raise NotImplementedError
+        """Forward somebody's update untouched; `distance` is our own distance to its author (clamped to 1 .. 16).
 
-    def peers(self) -> tuple[PeerId, ...]:
-        """Connected peers, ordered by id."""
-        raise NotImplementedError
+        False if `to` is not connected.
+        """
+        self._blobs.put(update.header.payload_digest, update.payload)
+        claimed = min(max(distance, 1), MAX_DISTANCE)
+        frame = encode_frame(Relay(claimed, update.envelope))
+        return self._transport.send(to, frame, replaces=b"relay" + update.header.author)
+
+    # what the transport calls
+
+    def handshake(self, dialled: bool, expect: PeerId | None = None) -> Handshake:
+        """See `Receiver.handshake`."""
+        head = self._ledger.head()
+        greeting = Greeting(
+            network=self._network,
+            schema=self._schema_digest,
+            address=self._transport.address,
+            sequence=head.sequence if head else 0,
+            round=self._round,
+            allow=self._allow,
+        )
+        return Handshake(self._key, greeting, self._nonce(), dialled, expect, self._limits)
+
+    def joined(self, party: Party) -> None:
+        """See `Receiver.joined`: tell the node; show our head, addresses, and the peer its own head if it lost it."""
+        hello = party.hello
+        self._peer_buckets[party.peer] = self._bucket(self._limits.peer_rate, self._limits.peer_burst)
+        self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address))
+        head = self._ledger.head()
+        if head is not None and self._ledger.payload(head.sequence) is not None:
+            self._send(party.peer, Announce(head.envelope))
+        known = self._chains.recent(party.peer)
+        if known and known[-1].sequence > hello.sequence:
+            self._send(party.peer, Relay(1, known[-1].envelope))
+        self._send(party.peer, Peers(self._records(party.peer, head)))
+        self._dialer.wake()
+
+    def left(self, peer: PeerId, reason: str) -> None:
+        """See `Receiver.left`."""
+        self._peer_buckets.pop(peer, None)
+        self._on_event(PeerLeft(peer, reason))
+        self._dialer.wake()
+
+    def frame(self, peer: PeerId, data: bytes) -> None:
+        """See `Receiver.frame`."""
+        bucket = self._peer_buckets.get(peer)
+        if bucket is None or self._closed:
+            return
+        if not bucket.take(asyncio.get_running_loop().time()):
+            self._drop(Drop.PEER_RATE, peer)
+            return
+        self._guard(peer, partial(self._take_frame, peer, data))
+
+    def blob(self, digest: bytes) -> Buffer | None:
+        """See `Receiver.blob`."""
+        return self._blobs.get(digest)
+
+    def dropped(self, reason: Drop, peer: PeerId | None) -> None:
+        """See `Receiver.dropped`."""
+        self._drop(reason, peer)
+
+    # frames
+
+    def _guard(self, peer: PeerId, take: Callable[[], None]) -> None:
+        try:
+            take()
+        except RemoteFault as fault:
+            self._drop(fault.reason, peer)
+
+    def _take_frame(self, peer: PeerId, data: bytes) -> None:
+        message = decode_frame(data, self._limits)
+        match message:
+            case Announce(envelope):
+                self._take_header(envelope, peer, 1)
+            case Relay(claimed, envelope):
+                self._take_header(envelope, peer, min(claimed + 1, MAX_DISTANCE))
+            case Peers(envelopes):
+                for envelope in envelopes:
+                    self._guard(peer, partial(self._book.learn, envelope))  # type: ignore[arg-type]
+                self._dialer.wake()
+            case HeaderRequest(author, first, last):
+                self._answer(peer, author, first, last)
+            case Goodbye():
+                asyncio.get_running_loop().create_task(self._transport.drop(peer, "said goodbye"))
+
+    def _take_header(self, envelope: bytes, via: PeerId, distance: int) -> None:
+        body = split(envelope).body
+        digest = digest_of(UPDATE, body)
+        known = self._known.get(digest)
+        if known is not None:
+            self._hear_again(known, via, distance)
+            return
+        try:
+            opened = open_envelope(envelope, UPDATE)
+        except ForgedEnvelope as error:
+            raise RemoteFault(Drop.BAD_SIGNATURE, str(error)) from None
+        header = decode_header(opened.body, self._limits)
+        if header.network != self._network:
+            raise RemoteFault(Drop.WRONG_NETWORK)
+        if header.author != opened.author or (distance == 1 and header.author != via):
+            raise RemoteFault(Drop.WRONG_AUTHOR)
+        entry = entry_of(header, digest, envelope)
+        if header.author == self._key.peer:
+            self._take_own(entry, via)
+            return
+        if not self._author_bucket(header.author).take(asyncio.get_running_loop().time()):
+            raise RemoteFault(Drop.AUTHOR_RATE)
+        if header.schema != self._schema_digest:
+            raise RemoteFault(Drop.SCHEMA)
+        if header.payload_length != self._payload_bytes:
+            raise RemoteFault(Drop.LENGTH)
+        self._admit(header, entry, via, distance)
+
+    def _admit(self, header: UpdateHeader, entry: Entry, via: PeerId, distance: int) -> None:
+        judgement = self._chains.judge(header, entry.digest, self._round)
+        reopened = judgement.reason is Drop.REPLAY and self._reopens(entry)
+        if judgement.verdict is not Verdict.ACCEPT and not reopened:
+            if judgement.against is not None:
+                proof = self._chains.convict(judgement.against, entry)
+                self._on_event(Equivocated(proof.author, proof.first, proof.second))
+            if judgement.reason is Drop.EARLY:
+                self._keep_early(entry, via, distance)
+            assert judgement.reason is not None
+            raise RemoteFault(judgement.reason)
+        if not self._wants(header, via, distance):
+            raise RemoteFault(Drop.UNWANTED)
+        before = self._chains.recent(entry.author)
+        if not reopened:
+            self._chains.accept(entry)
+        known = _Known(Wanted(header, entry.envelope, entry.digest))
+        self._known[entry.digest] = known
+        if len(self._known) > self._limits.heard:
+            self._known.popitem(last=False)
+        self._fetch(known, via, distance)
+        if distance == 1 and before and entry.sequence > before[-1].sequence + 1:
+            last = entry.sequence - 1
+            first = max(before[-1].sequence + 1, entry.sequence - self._limits.headers_in_request)
+            self._send(via, HeaderRequest(entry.author, first, last))
+
+    def _hear_again(self, known: _Known, via: PeerId, distance: int) -> None:
+        """A known header: from the same peer a duplicate, from another one more holder."""
+        wanted = known.wanted
+        if distance == 1 and wanted.header.author != via:
+            raise RemoteFault(Drop.WRONG_AUTHOR)
+        if known.state == "bad" or via in known.vias:
+            raise RemoteFault(Drop.DUPLICATE)
+        if known.state == "idle":
+            if not self._wants(wanted.header, via, distance):
+                raise RemoteFault(Drop.UNWANTED)
+            self._fetch(known, via, distance)
+            return
+        known.vias.add(via)
+        if known.state == "verified":
+            self._on_event(UpdateHeard(wanted.header, wanted.digest, via, distance))
+        else:
+            wanted.holders.append((via, distance))
+
+    def _take_own(self, entry: Entry, via: PeerId) -> None:
+        """A header signed with our own key."""
+        head = self._ledger.head()
+        if head is not None and entry.sequence <= head.sequence:
+            mine = self._ledger.own(entry.sequence, entry.sequence)
+            if mine and mine[0].digest != entry.digest:
+                self._on_event(Equivocated(entry.author, mine[0].envelope, entry.envelope))
+                raise RemoteFault(Drop.EQUIVOCATION)
+            raise RemoteFault(Drop.REPLAY)
+        self._ledger.adopt(entry)
+        self._on_event(HeadAhead(entry.sequence, entry.round, via))
+
+    def _answer(self, peer: PeerId, author: PeerId, first: int, last: int) -> None:
+        """Show the headers that a peer lacks: our own, or others' whose payloads we could serve."""
+        if author == self._key.peer:
+            for entry in self._ledger.own(first, last):
+                self._send(peer, Announce(entry.envelope))
+            return
+        for entry in self._chains.recent(author):
+            known = self._known.get(entry.digest)
+            if first <= entry.sequence <= last and known is not None and known.state == "verified":
+                self._send(peer, Relay(min(hop for _, hop in known.wanted.holders), entry.envelope))
+
+    # payloads
+
+    def _fetch(self, known: _Known, via: PeerId, distance: int) -> None:
+        known.vias.add(via)
+        known.state = "fetching"
+        known.wanted.holders = [(via, distance)]
+        self._fetcher.want(known.wanted)
+
+    def _fetched(self, wanted: Wanted, update: Update) -> None:
+        known = self._known.get(wanted.digest)
+        if known is not None:
+            known.state = "verified"
+        self._blobs.put(wanted.header.payload_digest, update.payload)
+        (via, distance), *others = wanted.holders
+        self._on_event(UpdateVerified(update, via, distance))
+        for other, hops in others:
+            self._on_event(UpdateHeard(wanted.header, wanted.digest, other, hops))
+
+    def _not_fetched(self, wanted: Wanted, fault: RemoteFault) -> None:
+        known = self._known.get(wanted.digest)
+        if known is not None and fault.reason is Drop.UNAVAILABLE:
+            known.state = "idle"  # the next peer that shows it, old or new, may have it
+            known.vias.clear()
+        elif known is not None:
+            known.state = "bad"  # signed by its author: no holder can have a better one
+        self._drop(fault.reason, wanted.holders[0][0])
+
+    # own updates
+
+    async def _sign(self, head: Entry | None, round: int, vector: Buffer, base: bytes, classes: bytes) -> Update:
+        encode = partial(encode_payload, self._schema, self._schema_digest, vector)
+        payload = await offload(self._executor, self._payload_bytes, encode)
+        digest = await offload(self._executor, len(payload), partial(digest_payload, payload))
+        header = UpdateHeader(
+            network=self._network,
+            author=self._key.peer,
+            sequence=head.sequence + 1 if head else 1,
+            round=round,
+            previous=head.digest if head else NO_DIGEST,
+            payload_length=len(payload),
+            payload_digest=digest,
+            schema=self._schema_digest,
+            base=base,
+            classes=classes,
+        )
+        body = encode_header(header)
+        try:
+            decode_header(body, self._limits)  # what we could not read ourselves never leaves
+        except RemoteFault as fault:
+            raise LocalFault(f"this header cannot be sent: {fault.detail}") from None
+        if self._ledger.head() != head:  # a peer showed a newer head of ours while we hashed
+            raise LocalFault("the own chain grew while publishing: publish again")
+        envelope = seal(self._key, UPDATE, body)
+        entry = entry_of(header, digest_of(UPDATE, body), envelope)
+        self._ledger.append(entry, payload)
+        return self._update(header, entry, payload)
+
+    async def _stored(self, head: Entry, round: int) -> Update:
+        payload = self._ledger.payload(head.sequence)
+        if round < head.round or payload is None:
+            raise LocalFault(f"round {round} cannot be signed again: the own chain is at round {head.round}")
+        header = decode_header(split(head.envelope).body, self._limits)
+        return self._update(header, head, payload)
+
+    def _update(self, header: UpdateHeader, entry: Entry, payload: bytes) -> Update:
+        vector = decode_payload(self._schema, self._schema_digest, payload)
+        return Update(header, entry.envelope, entry.digest, memoryview(payload), vector)
+
+    # small things
+
+    def _send(self, peer: PeerId, frame: Announce | Relay | Peers | HeaderRequest) -> None:
+        self._transport.send(peer, encode_frame(frame))
+
+    def _drop(self, reason: Drop, peer: PeerId | None) -> None:
+        self.counters[reason] += 1
+        self._on_event(Dropped(reason, peer))
+
+    def _keep_early(self, entry: Entry, via: PeerId, distance: int) -> None:
+        self._early[entry.author] = (via, distance, entry.envelope)
+        self._early.move_to_end(entry.author)
+        if len(self._early) > self._limits.early:
+            self._early.popitem(last=False)
+
+    def _reopens(self, entry: Entry) -> bool:
+        if self._reopen is None or entry.round < self._reopen:
+            return False
+        return any(known.digest == entry.digest for known in self._chains.recent(entry.author))
+
+    def _records(self, to: PeerId, head: Entry | None) -> tuple[bytes, ...]:
+        mine = PeerRecord(self._network, self._key.peer, self._transport.address, head.sequence if head else 0)
+        others = self._book.envelopes(to, self._limits.peers_in_frame - 1)
+        return (seal(self._key, RECORD, encode_record(mine)), *others)
+
+    def _bucket(self, rate: float, burst: float) -> Bucket:
+        return Bucket.full(rate, burst, asyncio.get_running_loop().time())
+
+    def _author_bucket(self, author: PeerId) -> Bucket:
+        bucket = self._author_buckets.get(author)
+        if bucket is None:
+            bucket = self._bucket(self._limits.author_rate, self._limits.author_burst)
+            self._author_buckets[author] = bucket
+            if len(self._author_buckets) > self._limits.authors:
+                self._author_buckets.popitem(last=False)
+        return bucket
+
+
+def _check(network: bytes, schema: Schema, limits: Limits) -> None:
+    if len(network) != len(NO_DIGEST):
+        raise LocalFault(f"a network id has 32 bytes, not {len(network)}")
+    wrong = sorted({tensor.dtype for tensor in schema.tensors} - set(DTYPES))
+    if wrong:
+        raise LocalFault(f"a payload has f4, f2 and i1 only, not {', '.join(wrong)}")
+    if payload_bytes(schema) > limits.payload:
+        raise LocalFault(f"payloads of {payload_bytes(schema)} bytes exceed the limit of {limits.payload}")

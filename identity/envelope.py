@@ -2,7 +2,8 @@
 
 Laws:
 - An envelope is key (32) + signature (64) + body, nothing else; the body is the exact bytes that were signed.
-- What is signed is SHA-256(b"hedgerow/<kind>/1\\0" + body), so a signature for one kind is worthless for another.
+- What is signed is SHA-256(b"hedgerow/<kind>/1\\0" + body), so a signature for one kind is worthless for
+  another.
 - Verify before parse: the only thing read from an unverified body is its length and its digest.
 - A body is known by that digest, never by its signature (one body can have several valid signatures).
 """

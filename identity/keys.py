@@ -1,13 +1,17 @@
 """Ed25519 keys: the public half is a peer's name, the private half never leaves a 0600 file.
 
 Laws:
-- A peer id is the 32 raw bytes of an Ed25519 public key; its text form is 52 lower-case base32 letters without padding.
+- A peer id is the 32 raw bytes of an Ed25519 public key; its text form is 52 lower-case base32 letters
+  without padding.
 - One id has one text: `parse_peer` accepts only what `format_peer` writes (upper case is folded).
-- The eleven encodings of the points of small order are nobody's id: any message has a signature that such a "key" verifies.
-- A key file is created with O_EXCL and mode 0600 and is loaded only if it is a regular file of ours with mode 0600 or
+- The eleven encodings of the points of small order are nobody's id: any message has a signature that such a
+  "key" verifies.
+- A key file is created with O_EXCL and mode 0600 and is loaded only if it is a regular file of ours with
+  mode 0600 or
   0400, checked on the open descriptor so that nothing can be swapped in between.
 
-Source: RFC 8032; small-order points as in libsodium's ge25519_has_small_order; file rules as OpenSSH's for private keys.
+Source: RFC 8032; small-order points as in libsodium's ge25519_has_small_order; file rules as OpenSSH's for
+private keys.
 """
 
 from __future__ import annotations
@@ -82,7 +86,8 @@ class SigningKey:
         """Read a key file.
 
         Raises:
-            KeyFileError: no such file, a symlink, not a regular file, another user's, a mode other than 0600 or 0400,
+            KeyFileError: no such file, a symlink, not a regular file, another user's, a mode other than 0600
+            or 0400,
                 or contents that are no key.
         """
         try:
@@ -106,7 +111,7 @@ class SigningKey:
         try:
             handle = os.open(path, flags, 0o600)
         except FileExistsError as error:
-            raise KeyFileError(f"{path} exists: a key is never overwritten; load it or choose another path") from error
+            raise KeyFileError(f"{path} exists, and a key is never overwritten: load it") from error
         except OSError as error:
             raise KeyFileError(f"cannot create the key file {path}: {error.strerror}") from error
         with os.fdopen(handle, "wb") as file:
@@ -116,7 +121,7 @@ class SigningKey:
             os.fsync(handle)
 
     def sign(self, digest: bytes) -> bytes:
-        """The 64-byte signature of these bytes. Callers seal envelopes; they do not sign bytes of their own choice."""
+        """The 64-byte signature of a digest. Only envelopes are sealed with it."""
         return self._key.sign(digest)
 
     def __repr__(self) -> str:
@@ -125,7 +130,7 @@ class SigningKey:
 
 
 def verify(peer: PeerId, signature: bytes, digest: bytes) -> bool:
-    """Whether `peer` signed `digest`. False, never an error, for ids or signatures of the wrong length or weak ids."""
+    """Whether `peer` signed `digest`. Wrong lengths and weak ids are False, never an error."""
     if len(peer) != PEER_ID_BYTES or len(signature) != SIGNATURE_BYTES or is_weak(peer):
         return False
     try:
@@ -198,7 +203,7 @@ def _check_file(path: Path, status: os.stat_result) -> None:
         raise KeyFileError(f"{path} belongs to user {status.st_uid}, not to us ({os.geteuid()})")
     mode = stat.S_IMODE(status.st_mode)
     if mode not in SAFE_MODES:
-        raise KeyFileError(f"{path} has mode {mode:04o}: others could read or change it; run: chmod 600 {path}")
+        raise KeyFileError(f"{path} has mode {mode:04o}, which lets others in; run: chmod 600 {path}")
 
 
 def _parse_file(path: Path, raw: bytes) -> bytes:

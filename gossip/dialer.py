@@ -1,0 +1,125 @@
+"""Keeps us connected: bootstrap addresses for ever, and others from the address book up to a target degree.
+
+Laws: one attempt per address at a time; between failed attempts a wait with full jitter, uniform in (0, min(cap,
+first *
+2**failures)); waits come from the loop's clock and from a generator that is passed in.
+Source: full jitter as in Brooker, "Exponential backoff and jitter" (AWS, 2015).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from gossip.book import AddressBook
+from gossip.errors import RemoteFault
+from gossip.limits import Limits
+from gossip.transport import Transport
+from identity.keys import PeerId, parse_peer
+
+
+def split_address(text: str) -> tuple[PeerId | None, str]:
+    """Read "host:port" or "<peer id>@host:port".
+
+    Raises:
+        BadPeerId: what stands before the @ is no peer id.
+    """
+    before, at, after = text.rpartition("@")
+    return (parse_peer(before) if at else None), after
+
+
+def backoff(generator: np.random.Generator, failures: int, limits: Limits) -> float:
+    """Seconds to wait after so many failures in a row."""
+    ceiling = min(limits.retry_cap, limits.retry_first * 2.0 ** min(failures, 16))
+    return float(generator.uniform(0.0, ceiling))
+
+
+class Dialer:
+    """Background dialling over one transport."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        book: AddressBook,
+        bootstrap: Sequence[str],
+        generator: np.random.Generator,
+        limits: Limits,
+        allowed: Callable[[PeerId], bool],
+        failed: Callable[[RemoteFault], None],
+    ) -> None:
+        """Nothing is dialled before `run`.
+
+        Args:
+            transport: dials.
+            book: signed addresses of others.
+            bootstrap: addresses that are kept connected.
+            generator: draws the waits.
+            limits: `degree` and `retry_*` are used.
+            allowed: whom we may dial.
+            failed: is told every failed attempt.
+
+        Raises:
+            BadPeerId: a bootstrap address is wrong.
+        """
+        self._transport = transport
+        self._book = book
+        self._targets = [split_address(one) for one in bootstrap]
+        self._generator = generator
+        self._limits = limits
+        self._allowed = allowed
+        self._failed = failed
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something changed (a peer left, a record came): look again now."""
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Dial until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for expect, address in self._targets:
+                group.create_task(self._keep(expect, address))
+            group.create_task(self._fill())
+
+    async def _keep(self, expect: PeerId | None, address: str) -> None:
+        """Keep one bootstrap address connected."""
+        failures = 0
+        found = expect
+        while True:
+            changed = self._wake
+            if found is not None and found in self._transport.connected():
+                failures = 0
+                await changed.wait()
+                continue
+            found = await self._try(expect, address)
+            failures = 0 if found is not None else failures + 1
+            if failures:
+                await asyncio.sleep(backoff(self._generator, failures, self._limits))
+
+    async def _fill(self) -> None:
+        """Dial peers from the book while we have fewer neighbours than the target degree."""
+        failures = 0
+        while True:
+            changed = self._wake
+            connected = set(self._transport.connected())
+            choices = [
+                (peer, address)
+                for peer, address in self._book.candidates()
+                if peer not in connected and self._allowed(peer)
+            ]
+            if len(connected) >= self._limits.degree or not choices:
+                await changed.wait()
+                continue
+            peer, address = choices[int(self._generator.integers(len(choices)))]
+            failures = 0 if await self._try(peer, address) is not None else failures + 1
+            await asyncio.sleep(backoff(self._generator, failures, self._limits))
+
+    async def _try(self, expect: PeerId | None, address: str) -> PeerId | None:
+        try:
+            return await self._transport.dial(address, expect)
+        except RemoteFault as fault:
+            self._failed(fault)
+            return None
