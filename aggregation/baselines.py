@@ -1,11 +1,12 @@
 """Rules that everything else is compared with: mean, median, trimmed mean, Krum, Multi-Krum.
 
-Sources: D. Yin et al., "Byzantine-Robust Distributed Learning", arXiv 1803.01498 (median, trimmed mean); C. Fang, Z. Yang, W. Bajwa,
-"BRIDGE: Byzantine-resilient decentralized gradient descent", arXiv 1908.08098 (trimmed mean in a node); P. Blanchard et al., "Machine
-Learning with Adversaries: Byzantine Tolerant Gradient Descent", NeurIPS 2017 (Krum, Multi-Krum).
+Sources: D. Yin et al., "Byzantine-Robust Distributed Learning", arXiv 1803.01498 (median, trimmed mean); C. Fang, Z.
+Yang, W. Bajwa, "BRIDGE: Byzantine-resilient decentralized gradient descent", arXiv 1908.08098 (trimmed mean in a node);
+P. Blanchard et al., "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent", NeurIPS 2017 (Krum,
+Multi-Krum).
 
-In every one of them the own model is a row like any other, absent neighbours and those that are not finite are no rows, and without
-neighbours the own model comes back bit by bit. n counts the rows, own included.
+In every one of them the own model is a row like any other, absent neighbours and those that are not finite are no rows,
+and without neighbours the own model comes back bit by bit. n counts the rows, own included.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def everyone(evidence: Evidence) -> Weights:
 
 
 def coordinate_median(evidence: Evidence, weights: Weights) -> Decision:
-    """Median of each coordinate over the rows of positive weight, own included; of an even number the mean of the middle two."""
+    """Median of each coordinate, own included; of an even number of rows the mean of the middle two."""
     return _by_coordinate(evidence, weights, None)
 
 
@@ -51,8 +52,9 @@ def trimmed_mean(f: int = 1) -> Integration:
 def krum_weighting(f: int = 1, selected: int = 1) -> Weighting:
     """Weight 1 for the rows nearest to their neighbours, 0 for the others, own included.
 
-    The score of a row is the sum of its n - f - 2 smallest squared distances to other rows (of one at least: with n <= f + 2 rows the
-    published number is below 1). The lowest scores are selected; among equal ones the own model, then the lowest peer id.
+    The score of a row is the sum of its n - f - 2 smallest squared distances to other rows (of one at least: with n <=
+    f + 2 rows the published number is below 1). The lowest scores are selected; among equal ones the own model, then
+    the lowest peer id.
 
     Args:
         f: how many rows may be bad.

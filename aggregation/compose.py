@@ -1,6 +1,7 @@
 """What a rule is to the registry, and how a weighting and an integration become a rule.
 
-A module of rules defines `SPECS: tuple[RuleSpec, ...]`; `aggregation.rules` lists those modules. Nothing is found by scanning.
+A module of rules defines `SPECS: tuple[RuleSpec, ...]`; `aggregation.rules` lists those modules. Nothing is found by
+scanning.
 """
 
 from __future__ import annotations

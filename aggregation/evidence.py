@@ -1,8 +1,9 @@
 """What a node knows when it decides, and what it decided.
 
 Laws:
-- Models are rows of one immutable table and are named by row number; -1 means absent. A daemon's table holds its own few rows,
-  the array engine's table holds every row that any node knows. Rules see no difference: they take leading batch dimensions.
+- Models are rows of one immutable table and are named by row number; -1 means absent. A daemon's table holds its own
+  few rows, the array engine's table holds every row that any node knows. Rules see no difference: they take leading
+  batch dimensions.
 - A row that holds a NaN or an infinity counts as absent everywhere, with the verdict NOT_FINITE.
 - A weight of 0 never multiplies (0 times NaN is NaN): rows of weight 0 are left out.
 """
@@ -67,7 +68,7 @@ class HeadLayout:
         """Head of (..., d) params as (..., features [+ 1 for the bias], classes): a class is a column."""
         size = self.features * self.classes
         flat = params[..., self.weight : self.weight + size]
-        columns = flat.unflatten(-1, (self.classes, self.features)).transpose(-1, -2)
+        columns = flat.reshape(*flat.shape[:-1], self.classes, self.features).transpose(-1, -2)
         if self.bias is None:
             return columns
         bias = params[..., self.bias : self.bias + self.classes]
@@ -126,8 +127,7 @@ class Table:
     def rows(self, index: Tensor) -> Tensor:
         """Rows by number: (...,) -> (..., d); absent rows and rows that are not finite are zeros."""
         safe = index.clamp(min=0)
-        taken = self.values[safe]
-        return torch.where(self.usable(index).unsqueeze(-1), taken, torch.zeros((), dtype=taken.dtype, device=taken.device))
+        return torch.where(self.usable(index).unsqueeze(-1), self.values[safe], 0.0)
 
     def usable(self, index: Tensor) -> Tensor:
         """Which of these rows are there and finite: (...,) -> bool (...,)."""
@@ -153,8 +153,8 @@ class Evidence:
         honest: (..., n) bool, only in a simulator (oracle mean).
         trusted: (..., n) bool, neighbours on an allow-list, or None.
         probe: what models do here, or None.
-        priority: (..., n) numbers drawn uniformly by the caller, for rules that look at only some neighbours (lowest first within a
-            third); None: in order of peer id.
+        priority: (..., n) numbers drawn uniformly by the caller, for rules that look at only some neighbours (lowest
+            first within a third); None: in order of peer id.
     """
 
     table: Table
@@ -206,7 +206,8 @@ class Decision:
 
     Attributes:
         params: (..., d) the integrated model; always finite when the own model is.
-        weights: (..., n) influence given to each neighbour relative to the own model's 1 (a vote, before normalisation).
+        weights: (..., n) influence given to each neighbour relative to the own model's 1 (a vote, before
+            normalisation).
         verdicts: (..., n) int8 Verdict: why.
     """
 

@@ -1,15 +1,16 @@
 """FoolsGold: models that point the same way share one vote.
 
-Source: C. Fung, C. Yoon, I. Beschastnikh, "Mitigating Sybils in Federated Learning Poisoning", arXiv 1808.04866 (2018), Algorithm 1.
+Source: C. Fung, C. Yoon, I. Beschastnikh, "Mitigating Sybils in Federated Learning Poisoning", arXiv 1808.04866 (2018),
+Algorithm 1.
 
 With C the cosines between rows, diagonal 0:
 - p_a = max_b C_ab + 1e-5; pardon: where p_a < p_b, C_ab *= p_a / p_b
 - w_a = clip(1 - max_b C_ab, 0, 1), divided by the largest w
 - w_a = clip(ln(w_a / (1 - w_a)) + .5, 0, 1)
 
-Differs: everything is computed from gaps 1 - C, so that near-parallel rows lose no digits; a w below 1e-9 is 0 before the division
-(else rounding noise between identical rows would be blown up to full weight); a row that is zero or not finite gets 0 and pardons
-nobody; when nothing is left all weights are 0.
+Differs: everything is computed from gaps 1 - C, so that near-parallel rows lose no digits; a w below 1e-9 is 0 before
+the division (else rounding noise between identical rows would be blown up to full weight); a row that is zero or not
+finite gets 0 and pardons nobody; when nothing is left all weights are 0.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def similarity_weights(histories: Tensor, direct: int | None = None) -> Tensor:
         direct: how many rows, from the first, get a weight; the others only lower weights. Default: all.
 
     Returns:
-        (..., direct) in [0, 1], float64. No row: empty. One row: 1. A row of zeros or with a number that is not finite: 0.
+        (..., direct) in [0, 1], float64. No row: empty. One row: 1. A row of zeros or with a number that is not finite:
+        0.
     """
     rows = torch.as_tensor(histories)
     return weights_from_gaps(gaps_of_rows(rows), rows.shape[-2] if direct is None else direct)
@@ -91,7 +93,7 @@ def verdicts(evidence: Evidence, weights: Tensor, directed: Tensor) -> Tensor:
 
 
 def foolsgold_weighting(evidence: Evidence) -> Weights:
-    """Weights of direct neighbours and of the own model, which is a row like any other; relayed records do not count."""
+    """Weights of direct neighbours and of the own model, a row like any other; relayed records do not count."""
     index = torch.cat([evidence.neighbours, evidence.own.unsqueeze(-1)], dim=-1)
     gaps = evidence.table.geometry.cosine_gaps(index)
     raw = weights_from_gaps(gaps, index.shape[-1])

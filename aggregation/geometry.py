@@ -1,11 +1,12 @@
 """Inner products, distances and cosine gaps between the rows of a table.
 
 Laws:
-- Everything comes from one Gram matrix in float64. Products of float32 numbers are exact there, so what a pair of rows gives is
-  the same to 1e-14 whichever other rows share the table: a node's own small table and the table of a thousand nodes agree.
+- Everything comes from one Gram matrix in float64. Products of float32 numbers are exact there, so what a pair of rows
+  gives is the same to 1e-14 whichever other rows share the table: a node's own small table and the table of a thousand
+  nodes agree.
 - Symmetric to the bit: a tie between two rows is a tie from both sides.
-- A row has no direction when it is absent, not finite, or zero. Its cosine gaps are 1 to every row, also to itself; the gap of any
-  other row to itself is 0. So the diagonal tells which rows count.
+- A row has no direction when it is absent, not finite, or zero. Its cosine gaps are 1 to every row, also to itself; the
+  gap of any other row to itself is 0. So the diagonal tells which rows count.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class DenseGeometry:
 
 
 def gram_matrix(values: Tensor, finite: Tensor) -> Tensor:
-    """Inner products of all rows: (R, d), finite (R,) -> (R, R) float64, symmetric to the bit; rows that are not finite are zeros."""
+    """Inner products of all rows, symmetric to the bit: (R, d), finite (R,) -> (R, R) float64; 0 where a row is not finite."""
     count, size = values.shape
     gram = torch.zeros(count, count, dtype=torch.float64, device=values.device)
     panel = max(1, -(-count // _PANELS))
@@ -101,7 +102,8 @@ def distances_from_products(products: Tensor) -> Tensor:
 def gaps_from_products(products: Tensor, usable: Tensor) -> Tensor:
     """1 - <a, b> / (|a| |b|) in [0, 2]: (..., k, k), usable (..., k) -> (..., k, k).
 
-    A row without a direction (not usable, or of norm 0) gives 1 everywhere, also on the diagonal; any other row 0 on the diagonal.
+    A row without a direction (not usable, or of norm 0) gives 1 everywhere, also on the diagonal; any other row 0 on
+    the diagonal.
     """
     norms = torch.diagonal(products, dim1=-2, dim2=-1).clamp(min=0).sqrt()
     directed = usable & (norms > 0)

@@ -11,8 +11,8 @@ from aggregation.kernels import weighted_sum
 def weighted_mean(evidence: Evidence, weights: Weights) -> Decision:
     """(w_own x_own + sum_j w_j x_j) / (w_own + sum_j w_j).
 
-    Rows of weight 0, absent rows and rows that are not finite are left out, not multiplied by 0; the own model too when it is
-    not finite. Nothing left: the own model, as it is. One row left: that row, bit by bit.
+    Rows of weight 0, absent rows and rows that are not finite are left out, not multiplied by 0; the own model too when
+    it is not finite. Nothing left: the own model, as it is. One row left: that row, bit by bit.
     """
     table = evidence.table
     index = torch.cat([evidence.own.unsqueeze(-1), evidence.neighbours], dim=-1)

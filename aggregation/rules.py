@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import chain
 from types import MappingProxyType
 
-from aggregation import baselines, foolsgold, sybilwall
+from aggregation import baselines, bristle, foolsgold, sybilwall
 from aggregation.compose import Parameter, RuleError, RuleSpec, compose, unknown
 from aggregation.evidence import Rule
 
@@ -22,6 +22,7 @@ RULES: Mapping[str, RuleSpec] = MappingProxyType(
             baselines.SPECS,
             foolsgold.SPECS,
             sybilwall.SPECS,
+            bristle.SPECS,
         )
     }
 )

@@ -1,11 +1,11 @@
 """Trimmed means per coordinate by networks of minimum and maximum.
 
-A network of comparators orders k lanes without a branch, so one call of `minimum` and one of `maximum` order the same pair of
-rows for thousands of coordinates and many nodes at once. Comparators whose results nobody reads are cut away, and so is the half
-of a comparator that nobody reads.
+A network of comparators orders k lanes without a branch, so one call of `minimum` and one of `maximum` order the same
+pair of rows for thousands of coordinates and many nodes at once. Comparators whose results nobody reads are cut away,
+and so is the half of a comparator that nobody reads.
 
-Source: K. E. Batcher, "Sorting networks and their applications" (1968), as Algorithm 5.2.2M in D. Knuth, "The Art of Computer
-Programming", vol. 3.
+Source: K. E. Batcher, "Sorting networks and their applications" (1968), as Algorithm 5.2.2M in D. Knuth, "The Art of
+Computer Programming", vol. 3.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def network(size: int, drop: int = 0) -> tuple[tuple[int, int], ...]:
 
     Args:
         size: lanes.
-        drop: at 0 the lanes end up sorted. Above, lanes drop .. size - drop - 1 hold all but the `drop` lowest and highest
-            values, in no order, and what the other lanes hold does not matter; at least one lane is left.
+        drop: at 0 the lanes end up sorted. Above, lanes drop .. size - drop - 1 hold all but the `drop` lowest and
+            highest values, in no order, and what the other lanes hold does not matter; at least one lane is left.
     """
     return tuple((step.low, step.high) for step in comparators(size, drop))
 
 
 @lru_cache(maxsize=1024)
 def comparators(size: int, drop: int = 0) -> tuple[Comparator, ...]:
-    """The steps of `network`, each with what is read of it: the cheaper one of Batcher's sort and of `drop` passes each way."""
+    """The steps of `network` and what is read of each: the cheaper one of Batcher's sort and of `drop` passes each way."""
     drop = min(drop, max(size - 1, 0) // 2)
     sorted_ = prune(_batcher(size), range(drop, size - drop))
     if drop == 0:

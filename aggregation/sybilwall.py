@@ -1,14 +1,15 @@
 """SybilWall: FoolsGold's weights with histories that were heard of through others.
 
-Source: T. Werthenbach, J. Pouwelse, "Towards Sybil Resilience in Decentralized Learning", arXiv 2306.15044 (2023), and the
-authors' published code.
+Source: T. Werthenbach, J. Pouwelse, "Towards Sybil Resilience in Decentralized Learning", arXiv 2306.15044 (2023), and
+the authors' published code.
 
-Rows are the direct neighbours first, then relayed histories; the own model is not a row and has weight 1. Relayed histories only lower
-weights; they are never averaged in. A history is the newest model its author signed: the published accumulation
-h += m^t - m^(t-1) telescopes to it.
+Rows are the direct neighbours first, then relayed histories; the own model is not a row and has weight 1. Relayed
+histories only lower weights; they are never averaged in. A history is the newest model its author signed: the published
+accumulation h += m^t - m^(t-1) telescopes to it.
 
-Differs: weights are cut to the direct rows before they are divided by their maximum, and the own weight is 1 (the published code
-misaligns them once there are relayed rows); see also `aggregation.foolsgold` for floors and rows that do not count.
+Differs: weights are cut to the direct rows before they are divided by their maximum, and the own weight is 1 (the
+published code misaligns them once there are relayed rows); see also `aggregation.foolsgold` for floors and rows that do
+not count.
 
 The best direct neighbour always gets weight 1, also a lone one, and also when all of them are Sybils that differ.
 """
@@ -45,7 +46,8 @@ def sybilwall_weighting(histories: str = "model") -> Weighting:
     """Similarity weights of direct neighbours beside an own weight of 1.
 
     Args:
-        histories: `model`, the newest model (as published), or `update`, the newest model less the network's common initial model.
+        histories: `model`, the newest model (as published), or `update`, the newest model less the network's common
+            initial model.
 
     Raises:
         RuleError: another kind of history; at a decision, `update` without a common initial model.
@@ -62,9 +64,7 @@ def sybilwall_weighting(histories: str = "model") -> Weighting:
         gaps = evidence.table.geometry.cosine_gaps(index, origin)
         raw = weights_from_gaps(gaps, direct).to(evidence.table.values.dtype)
         directed = torch.diagonal(gaps, dim1=-2, dim2=-1)[..., :direct] < 1
-        return Weights(
-            own=raw.new_ones(evidence.own.shape), neighbours=raw, verdicts=verdicts(evidence, raw, directed)
-        )
+        return Weights(own=raw.new_ones(evidence.own.shape), neighbours=raw, verdicts=verdicts(evidence, raw, directed))
 
     return weigh
 
