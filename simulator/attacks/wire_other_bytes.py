@@ -1,0 +1,36 @@
+"""Signed updates whose payload, when asked for, is something else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossip.codec import payload_prefix, schema_digest
+from simulator.attacks.attack import AttackSpec, Stage
+from simulator.attacks.frame_fault import Broken, FaultView
+
+
+@dataclass(frozen=True, slots=True)
+class OtherBytes:
+    """Announces one payload and serves another."""
+
+    instead: bool = True
+
+    def act(self, view: FaultView) -> Broken:
+        """In turn: one bit flipped, half of the bytes, none at all."""
+        payload = payload_prefix(schema_digest(view.schema), view.schema.nbytes) + view.vector
+        header = view.chained(payload)
+        flipped = payload[:-1] + bytes([payload[-1] ^ 1])
+        served = (flipped, payload[: len(payload) // 2], b"")[view.round % 3]
+        return Broken(frames=[view.announce(header)], blobs={header.payload_digest: served})
+
+
+SPECS = (
+    AttackSpec(
+        name="other-bytes",
+        stage=Stage.WIRE,
+        source="threat: blobs that are not what was named",
+        summary="announces one payload, serves another",
+        knowledge=frozenset(),
+        build=OtherBytes,
+    ),
+)

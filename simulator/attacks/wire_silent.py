@@ -1,0 +1,31 @@
+"""Silence: connected, and never a word. What every other fault on the wire is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simulator.attacks.attack import AttackSpec, Stage
+from simulator.attacks.frame_fault import Broken, FaultView
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """Sends nothing in place of its update."""
+
+    instead: bool = True
+
+    def act(self, view: FaultView) -> Broken:
+        """Nothing."""
+        return Broken()
+
+
+SPECS = (
+    AttackSpec(
+        name="silent",
+        stage=Stage.WIRE,
+        source="threat: withholding",
+        summary="holds its connections and sends no update",
+        knowledge=frozenset(),
+        build=Silent,
+    ),
+)
