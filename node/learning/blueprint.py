@@ -91,8 +91,8 @@ def redraw(module: nn.Module) -> None:
             if draw is None:
                 raise TaskError(
                     f"layer '{path}' ({type(layer).__name__}) has no reset_parameters(), so its weights cannot be "
-                    "drawn from the network's seed: give a function that makes the model, or pretrained=True to start from "
-                    "the weights as they are"
+                    "drawn from the network's seed: give a function that makes the model, or pretrained=True to start "
+                    "from the weights as they are"
                 )
             kept = [(value, value.detach().clone()) for value in own if not value.requires_grad]
             draw()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
@@ -161,7 +162,7 @@ class Forward:
 
 
 def _broadcast(first: torch.Size, second: torch.Size) -> torch.Size:
-    return torch.broadcast_tensors(torch.empty(first, device="meta"), torch.empty(second, device="meta"))[0].shape
+    return torch.Size(np.broadcast_shapes(tuple(first), tuple(second)))
 
 
 def _linear(state: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,6 +1,7 @@
 """Optimizers as data: what a user writes, and the steps on flat params that it stands for.
 
-Differs: a parameter that the loss does not reach counts as having gradient 0 (torch.optim leaves it out, decay and all).
+Differs: a parameter that the loss does not reach counts as having gradient 0 (torch.optim leaves it out, decay and
+all).
 
 Source: torch.optim.SGD and torch.optim.Adam (L2 decay added to the gradient, Adam's bias correction), in their order
 of operations.

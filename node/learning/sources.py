@@ -116,8 +116,9 @@ def digits() -> Split:
 def npz(path: Path) -> Split:
     """A NumPy archive, or a folder with train.npz and test.npz.
 
-    One archive holds train_inputs, train_labels, test_inputs, test_labels (or x_train, y_train, x_test, y_test); or just
-    inputs and labels, which are split 80 : 20 by class in a fixed way. Archives of a folder hold inputs and labels each.
+    One archive holds train_inputs, train_labels, test_inputs, test_labels (or x_train, y_train, x_test, y_test); or
+    just inputs and labels, which are split 80 : 20 by class in a fixed way. Archives of a folder hold inputs and
+    labels each.
 
     Raises:
         DataMissing: no such file.
