@@ -11,18 +11,14 @@ Laws:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from gossip.errors import LocalFault
 from gossip.ledger import Entry, Proof
 from gossip.messages import Buffer
 from identity.keys import PeerId
 from node.errors import StoreError
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 FORMAT = 1
 PAYLOADS = 2
@@ -129,7 +125,7 @@ class SqliteLedger:
 
     def _read(self, query: str, *values: object) -> list[Entry]:
         rows: list[Row] = self._durable.execute(query, values).fetchall()
-        return [Entry(PeerId(author), *facts) for author, *facts in rows]
+        return [Entry(PeerId(row[0]), *row[1:]) for row in rows]
 
 
 class _faults:  # noqa: N801 - reads as a statement

@@ -38,7 +38,7 @@ from node.record import NeighbourRecord, NodeRecord, RoundView
 
 P = ParamSpec("P")
 R = TypeVar("R")
-OnEvent = Callable[[wire.Event], None]
+OnEvent = Callable[[wire.GossipEvent], None]
 MakeGossip = Callable[[Wants, OnEvent], GossipService]
 Evaluate = Callable[[int, Tensor, TrainState | None], float | None]
 
@@ -61,6 +61,9 @@ class NodeService:
         opinions: what was thought of each peer.
         record: the latest round's record, or None.
         params: (d,) the model that the present round started from.
+        ready: set once the node listens.
+        played: rounds played since `run` began.
+        accuracy: latest measured one, or None.
         diverged: rounds whose training gave a NaN or an infinity; the model before it was published instead.
 
     Args:
@@ -84,6 +87,7 @@ class NodeService:
         observe: called once a round with the record and the models.
         evaluate: (round, params, state) -> accuracy, or None to leave a round out; runs in the executor.
         checkpoints: where params are kept between rounds, or None.
+        dropped: told of everything that gossip drops, or None.
     """
 
     def __init__(
@@ -109,11 +113,15 @@ class NodeService:
         observe: Callable[[RoundView], None] | None = None,
         evaluate: Evaluate | None = None,
         checkpoints: Checkpoints | None = None,
+        dropped: Callable[[wire.Dropped], None] | None = None,
     ) -> None:
         self.core = NodeCore(identity, policy.without_relays() if Need.RELAYS not in rule.needs else policy, seed)
         self.opinions = Opinions()
         self.record: NodeRecord | None = None
         self.params = initial
+        self.ready = asyncio.Event()
+        self.played = 0
+        self.accuracy: float | None = None
         self.diverged = 0
         self._identity = identity
         self._learner = learner
@@ -131,6 +139,7 @@ class NodeService:
         self._observe = observe
         self._evaluate = evaluate
         self._checkpoints = checkpoints
+        self._dropped = dropped
         self._trained = initial
         self._decision: Decision | None = None
         self._closed: ev.Integrate | None = None
@@ -153,6 +162,7 @@ class NodeService:
         finishing = loop.create_task(self._finished.wait(), name="node-finish")
         try:
             await self.gossip.start()
+            self.ready.set()
             self._happen(self._first)
             await asyncio.wait({working, finishing}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
@@ -192,7 +202,7 @@ class NodeService:
     def _wants(self, header: UpdateHeader, via: PeerId, distance: int) -> bool:
         return self._happen(ev.Announced(header.author, header.round, via))
 
-    def _on_event(self, event: wire.Event) -> None:
+    def _on_event(self, event: wire.GossipEvent) -> None:
         match event:
             case wire.PeerJoined():
                 self._happen(ev.Joined(event.peer, event.round))
@@ -207,7 +217,8 @@ class NodeService:
             case wire.Equivocated():
                 self._happen(ev.Convicted(event.author))
             case wire.Dropped():
-                pass  # counted by gossip
+                if self._dropped is not None:
+                    self._dropped(event)
             case _:
                 assert_never(event)
 
@@ -311,6 +322,8 @@ class NodeService:
             closed_by=report.closed_by,
         )
         self.opinions.note(report.round, neighbours)
+        self.played += 1
+        self.accuracy = self.accuracy if accuracy is None else accuracy
         if self._checkpoints is not None:
             await self._off(self._checkpoints.save, report.next_round, self.params, self._state)
         if self._observe is not None:

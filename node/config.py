@@ -1,0 +1,288 @@
+"""What a user may say about a node: `node.toml` as one frozen, validated value.
+
+Laws:
+- Unknown keys are refused by name, with the nearest key that exists.
+- Every field's comment in the template is its `description` here: one place.
+- The network's id and its common initial model follow from the network's name alone: who types the same name joins the same
+  network. The name is as good as public; `allow` is what keeps strangers out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+from aggregation.rules import RuleError, build_rule
+from gossip.dialer import split_address
+from identity.errors import BadPeerId
+from identity.keys import PeerId, parse_peer
+from node.errors import ConfigError
+from node.names import UnknownName
+from node.policy import RoundPolicy
+
+FILE = "node.toml"
+Parameter = bool | int | float | str
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class NetworkConfig(_Section):
+    """Which network, and how to reach it."""
+
+    name: str = Field(default="hedgerow", min_length=1, description="nodes with the same name (and task) form one network")
+    listen: str = Field(default="127.0.0.1:7700", description="where others dial us; 0.0.0.0:PORT to be reached from other machines")
+    advertise: str = Field(default="", description="address that others are told, if it is not the one we listen on")
+    join: tuple[str, ...] = Field(default=(), description='nodes to join by: "HOST:PORT" or "PEER@HOST:PORT"')
+    allow: tuple[str, ...] = Field(default=(), description="peer ids that may connect; empty: anybody")
+    degree: int = Field(default=8, ge=1, le=64, description="neighbours we dial up to")
+    wait_for: int = Field(default=1, ge=0, le=64, description="neighbours to wait for before the first round (only with `join`, or above 1)")
+    gather: float = Field(default=30.0, ge=0, description="seconds to wait for them at most")
+
+    @field_validator("listen", "advertise")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value:
+            _port(value)
+        return value
+
+    @field_validator("join")
+    @classmethod
+    def _join(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            _port(_parsed(split_address, text)[1])
+        return value
+
+    @field_validator("allow")
+    @classmethod
+    def _allow(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            _parsed(parse_peer, text)
+        return value
+
+    def allowed(self) -> frozenset[PeerId] | None:
+        """Peers that may connect; None: anybody."""
+        return frozenset(parse_peer(text) for text in self.allow) or None
+
+    def expect(self) -> int:
+        """Neighbours to wait for before the first round: a first node that joins nobody need not wait for one."""
+        return self.wait_for if self.join or self.wait_for > 1 else 0
+
+
+class TaskConfig(_Section):
+    """What is learned, and from which part of the data."""
+
+    name: str = Field(default="digits", description='a task that comes with hedgerow, or your own as "module:name"')
+    model: str | None = Field(default=None, description="model of that task; default: the task's own")
+    data_dir: Path | None = Field(default=None, description="folder or file of the data; default: where the task looks by itself")
+    extractor: Path | None = Field(default=None, description="safetensors file of a frozen extractor, for tasks that take one")
+    threads: int = Field(default=1, ge=1, description="threads that training may use")
+    lr: float | None = Field(default=None, gt=0, description="learning rate; default: the task's own")
+    batch_size: int | None = Field(default=None, ge=1, description="samples a step")
+    local_epochs: int | None = Field(default=None, ge=1, description="passes over the own data a round")
+    local_steps: int | None = Field(default=None, ge=1, description="steps a round, instead of passes")
+    part: int = Field(default=0, ge=0, description="which part of the training data is this node's: 0 .. parts - 1")
+    parts: int = Field(default=1, ge=1, description="parts that the training data is split into; 1: all of it is ours")
+    partition: str = Field(default="iid", description="how it is split; the same on all nodes")
+    partition_parameters: dict[str, float | int] = Field(default={}, description="for example { alpha = 0.1 } for dirichlet")
+
+    @model_validator(mode="after")
+    def _one_of_the_parts(self) -> Self:
+        if self.part >= self.parts:
+            raise ValueError(f"part = {self.part} of parts = {self.parts}: parts are numbered from 0 to {self.parts - 1}")
+        return self
+
+
+class RuleConfig(_Section):
+    """What to believe."""
+
+    name: str = Field(default="sybilwall", description="aggregation rule (hedgerow list rules)")
+    parameters: dict[str, Parameter] = Field(default={}, description="parameters that differ from the rule's defaults")
+
+    @model_validator(mode="after")
+    def _exists(self) -> Self:
+        try:
+            build_rule(self.name, **self.parameters)
+        except (RuleError, UnknownName) as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class RoundConfig(_Section):
+    """Pace and patience; seconds."""
+
+    pace: float = Field(default=1.0, ge=0, description="least duration of a round")
+    least: float = Field(default=1.0, ge=0, description="shortest deadline; the deadline itself follows what neighbours need")
+    most: float = Field(default=60.0, gt=0, description="longest deadline")
+    deviations: float = Field(default=4.0, ge=0, description="mean deviations above its mean lag that a neighbour is allowed")
+    stretch: float = Field(default=2.0, ge=1, description="how far above the median neighbour's allowance the deadline may lie")
+    patience: int = Field(default=2, ge=1, description="rounds in a row a neighbour may miss and still be waited for")
+    rounds: int | None = Field(default=None, ge=1, description="stop after this round of the network; default: never")
+    evaluate_every: int = Field(default=1, ge=0, description="rounds between measurements of accuracy on the test data; 0: never")
+    evaluate_samples: int = Field(default=1000, ge=0, description="test samples that accuracy is measured on; 0: all")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.least > self.most:
+            raise ValueError(f"least = {self.least} is above most = {self.most}")
+        return self
+
+
+class StatusConfig(_Section):
+    """The page that shows what the node thinks."""
+
+    listen: str = Field(default="127.0.0.1:0", description='address of the page and of /metrics; port 0: any free one; "": none')
+
+    @field_validator("listen")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value:
+            _port(value)
+        return value
+
+
+class StoreConfig(_Section):
+    """What is kept on disk."""
+
+    folder: str = Field(default="state", description="ledger and checkpoints, relative to this file")
+    records: str = Field(default="rounds.jsonl", description='one line of JSON a round, in that folder; "": none')
+    history: int = Field(default=100, ge=1, le=4096, description="relayed records of others kept in memory")
+
+
+class NodeConfig(_Section):
+    """All that a user says about one node."""
+
+    network: NetworkConfig = NetworkConfig()
+    task: TaskConfig = TaskConfig()
+    rule: RuleConfig = Field(default_factory=RuleConfig)
+    round: RoundConfig = RoundConfig()
+    status: StatusConfig = StatusConfig()
+    store: StoreConfig = StoreConfig()
+
+    def network_id(self) -> bytes:
+        """32 bytes that name the network; signed into every header."""
+        return hashlib.sha256(b"hedgerow/network-name/1\0" + self.network.name.encode()).digest()
+
+    def seed(self) -> int:
+        """Seed of the common initial model, the split of the data and the batch order: the same on all nodes of a network."""
+        return int.from_bytes(hashlib.sha256(b"hedgerow/network-seed/1\0" + self.network.name.encode()).digest()[:8], "big")
+
+    def policy(self) -> RoundPolicy:
+        """Pace and patience as the core wants them."""
+        pace = self.round
+        return RoundPolicy(
+            rounds=pace.rounds,
+            pace=pace.pace,
+            least=pace.least,
+            most=pace.most,
+            deviations=pace.deviations,
+            stretch=pace.stretch,
+            patience=pace.patience,
+            expect=self.network.expect(),
+            gather=self.network.gather,
+            authors=self.store.history,
+        )
+
+
+def load_config(path: Path) -> NodeConfig:
+    """Read a `node.toml`.
+
+    Raises:
+        ConfigError: no such file, no TOML, an unknown key, or a value that does not fit; one sentence.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {path}: make one with `hedgerow init {path.parent}`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    try:
+        return parse_config(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def parse_config(raw: dict[str, Any]) -> NodeConfig:
+    """A configuration from plain tables.
+
+    Raises:
+        ConfigError: the first thing that does not fit, in one sentence.
+    """
+    try:
+        return NodeConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error)) from None
+
+
+def write_template(values: dict[str, dict[str, Any]] | None = None) -> str:
+    """The text of a `node.toml`: every key with its comment; keys at their default are commented out.
+
+    Args:
+        values: section -> key -> value that shall stand in it.
+    """
+    values = values or {}
+    lines = ["# A hedgerow node. Lines that begin with # show defaults."]
+    for section, field in NodeConfig.model_fields.items():
+        kind = field.annotation
+        assert isinstance(kind, type)
+        assert issubclass(kind, BaseModel)
+        chosen = values.get(section, {})
+        lines += ["", f"[{section}]"]
+        for key, spec in kind.model_fields.items():
+            lines += _line(key, spec, chosen)
+    return "\n".join(lines) + "\n"
+
+
+def _line(key: str, spec: FieldInfo, chosen: dict[str, Any]) -> list[str]:
+    comment = f"# {spec.description}"
+    if key in chosen:
+        return [comment, f"{key} = {_toml(chosen[key])}"]
+    return [comment, f"# {key} = {'' if spec.default is None else _toml(spec.default)}".rstrip()]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _sentence(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    where = [str(part) for part in fault["loc"]]
+    if fault["type"] == "extra_forbidden":
+        kind: Any = NodeConfig
+        for part in where[:-1]:
+            kind = kind.model_fields[part].annotation
+        place = f"key in [{where[0]}]" if len(where) > 1 else "section"
+        return str(UnknownName(place, where[-1], kind.model_fields))
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"[{where[0]}] {'.'.join(where[1:])}: {message}" if len(where) > 1 else f"[{where[0]}] {message}"
+
+
+def _port(address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) < 65536):
+        raise ValueError(f"'{address}' is not HOST:PORT")
+
+
+def _parsed(parse: Any, text: str) -> Any:
+    try:
+        return parse(text)
+    except BadPeerId as error:
+        raise ValueError(f"'{text}': {error}") from None
