@@ -72,6 +72,14 @@ class HeadAhead:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerAhead:
+    """A neighbour announced an update of its own that is too early to be admitted: it is in this round, at least."""
+
+    peer: PeerId
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
 class Equivocated:
     """An author signed two contradicting headers: both are the proof; its further updates are refused."""
 
@@ -80,4 +88,4 @@ class Equivocated:
     second: bytes
 
 
-GossipEvent: TypeAlias = PeerJoined | PeerLeft | UpdateVerified | UpdateHeard | Dropped | HeadAhead | Equivocated
+GossipEvent: TypeAlias = PeerJoined | PeerLeft | UpdateVerified | UpdateHeard | Dropped | HeadAhead | PeerAhead | Equivocated

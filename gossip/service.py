@@ -46,6 +46,7 @@ from gossip.events import (
     Equivocated,
     GossipEvent,
     HeadAhead,
+    PeerAhead,
     PeerJoined,
     PeerLeft,
     UpdateHeard,
@@ -382,6 +383,8 @@ class GossipService:
                 self._on_event(Equivocated(proof.author, proof.first, proof.second))
             if judgement.reason is Drop.EARLY:
                 self._keep_early(entry, via, distance)
+                if distance == 1:
+                    self._on_event(PeerAhead(via, header.round))
             assert judgement.reason is not None
             raise RemoteFault(judgement.reason)
         if not self._wants(header, via, distance):

@@ -214,6 +214,8 @@ class NodeService:
                 self._happen(ev.Heard(event.header.author, event.digest, event.via, event.distance))
             case wire.HeadAhead():
                 self._happen(ev.Overtaken(event.round))
+            case wire.PeerAhead():
+                self._happen(ev.Ahead(event.peer, event.round))
             case wire.Equivocated():
                 self._happen(ev.Convicted(event.author))
             case wire.Dropped():
