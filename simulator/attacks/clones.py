@@ -35,9 +35,7 @@ def scaled(medians: float = 2.0, scope: str = "targets") -> Craft:
 
     def craft(view: AttackView, models: Tensor) -> Tensor:
         means = torch.stack([view.crowd(sybil, scope)[0].mean(dim=0) for sybil in range(view.sybils)])
-        away = models - means
-        length = torch.linalg.vector_norm(away, dim=1, keepdim=True).clamp(min=1e-12)
-        return means + medians * view.distance() * away / length
+        return means + torch.nn.functional.normalize(models - means, dim=1) * (medians * view.distance())
 
     return craft
 

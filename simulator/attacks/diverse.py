@@ -18,11 +18,17 @@ Directions = Callable[[AttackView, Tensor, int], Tensor]
 """(view, models (S, d), k) -> k directions (k, d), not normalised."""
 
 
-def orthonormal(rows: Tensor, away: Tensor) -> Tensor:
-    """Rows (k, d) made orthonormal to each other and to `away` (d,); beyond d - 1 rows they are only made unit."""
-    out = rows - torch.outer(rows @ away, away) / away.square().sum().clamp(min=_EPSILON)
-    if len(rows) < rows.shape[1]:
-        return torch.linalg.qr(out.double().T).Q.T.to(rows.dtype)
+def orthonormal(rows: Tensor, away: Tensor | None = None) -> Tensor:
+    """Rows (k, d) made orthonormal to each other, and to `away` (d,) if given; each stays in the span of rows and away.
+
+    When the rows have no more than k coordinates that are not zero, they are only made unit.
+    """
+    out = rows
+    if away is not None:
+        out = rows - torch.outer(rows @ away, away) / away.square().sum().clamp(min=_EPSILON)
+    if len(rows) < int((rows != 0).any(dim=0).sum()):
+        basis: Tensor = torch.linalg.qr(out.double().T).Q
+        return basis.T.to(rows.dtype)
     return _unit(out)
 
 
@@ -52,7 +58,7 @@ def structured_noise(c: float = 1.3, of: str = "params") -> Craft:
 
     Args: as in `orthogonal_noise`.
     """
-    return _spread(_structured, c, of, pairs=False)
+    return _spread(_structured, c, of, pairs=False, apart=False)
 
 
 def null_space_decoys(c: float = 1.3, of: str = "params", quiet: float = 0.02) -> Craft:
@@ -73,7 +79,7 @@ def null_space_decoys(c: float = 1.3, of: str = "params", quiet: float = 0.02) -
         dead = activity <= _EPSILON
         return noise * (dead if bool(dead.any()) else activity <= least)
 
-    return _spread(silent, c, of, pairs=False, exact=False)
+    return _spread(silent, c, of, pairs=False, apart=False)
 
 
 def diverse_data(weight: float = 1.0, samples: int = 300) -> Craft:
@@ -98,7 +104,7 @@ def diverse_data(weight: float = 1.0, samples: int = 300) -> Craft:
     return craft
 
 
-def _spread(directions: Directions, c: float, of: str, *, pairs: bool, exact: bool = True) -> Craft:
+def _spread(directions: Directions, c: float, of: str, *, pairs: bool, apart: bool = True) -> Craft:
     if of not in ("params", "update"):
         raise ValueError(f"noise is relative to 'params' or 'update', not '{of}'")
 
@@ -106,10 +112,11 @@ def _spread(directions: Directions, c: float, of: str, *, pairs: bool, exact: bo
         count = (view.sybils + 1) // 2 if pairs else view.sybils
         raw = directions(view, models, count)
         core = models if of == "params" else models - view.start
-        unit = orthonormal(raw, core[0]) if exact else _unit(raw)
+        unit = orthonormal(raw, core[0] if apart else None)
         if pairs:
             unit = torch.stack([unit, -unit], dim=1).flatten(0, 1)[: view.sybils]
-        return models + c * torch.linalg.vector_norm(core, dim=1, keepdim=True) * unit
+        length: Tensor = torch.linalg.vector_norm(core, dim=1, keepdim=True)
+        return models + unit * length * c
 
     return craft
 
@@ -147,7 +154,7 @@ def _shards(view: AttackView, samples: int) -> list[Tensor]:
 
 
 def _unit(rows: Tensor) -> Tensor:
-    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=_EPSILON)
+    return torch.nn.functional.normalize(rows, dim=1)
 
 
 _NOISE = {"c": 1.3, "of": "params"}

@@ -19,7 +19,7 @@ def _direction(kind: str, now: Tensor, then: Tensor) -> Tensor:
         "spread": lambda: now.std(dim=0, correction=0),
         "movement": lambda: mean - then.mean(dim=0),
     }[kind]()
-    return raw / torch.linalg.vector_norm(raw).clamp(min=1e-12)
+    return torch.nn.functional.normalize(raw, dim=0)
 
 
 def largest_step(crowd: Tensor, unit: Tensor, criterion: str) -> float:
