@@ -18,8 +18,8 @@ def bulyan_faults(count: Tensor, faults: int) -> Tensor:
 def bulyan_selection(squares: Tensor, present: Tensor, faults: Tensor) -> Tensor:
     """Rows chosen by Krum applied m - 2f times to those that remain.
 
-    Krum's score of a row among r remaining: sum of its r - f - 2 (at least 1) smallest squared distances to the others; the
-    lowest score is chosen, ties by position.
+    Krum's score of a row among r remaining: sum of its r - f - 2 (at least 1) smallest squared distances to the
+    others; the lowest score is chosen, ties by position.
 
     Args:
         squares: (..., m, m) squared distances.
@@ -67,7 +67,7 @@ def around_median(rows: Tensor, present: Tensor, keep: Tensor) -> Tensor:
 
 
 def bulyan(f: int = 1) -> Rule:
-    """Of m rows, own included, theta = m - 2f by Krum, then per coordinate the mean of the theta - 2f nearest the median.
+    """Of m rows, own included, theta = m - 2f by Krum; then per coordinate the mean of theta - 2f around the median.
 
     f is lowered to what the rows bear, floor((m - 3) / 4): with fewer than 7 rows nothing is defended and the result is
     the mean.

@@ -33,9 +33,9 @@ def hedgerow(
     4. x_i + winsorised mean of 0 and the kept D_j: m rows, b = min(max(1, floor(trim m)), floor((m - 1) / 2)), and b at
        most the number of kept rows from neighbours that are not trusted.
 
-    Guarantee: for m >= 3, if at most b kept rows are dishonest, every coordinate of the result lies within [min, max] of
-    own and honest kept rows. No neighbour: own model; one: the mean of both. A neighbour whose logits here are not finite
-    has no vote.
+    Guarantee: for m >= 3, if at most b kept rows are dishonest, every coordinate of the result lies within [min, max]
+    of own and honest kept rows. No neighbour: own model; one: the mean of both. A neighbour whose logits here are not
+    finite has no vote.
 
     Args:
         clip: > 0; infinite leaves clipping out.

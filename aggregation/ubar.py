@@ -16,8 +16,8 @@ from aggregation.neighbourhood import neighbourhood
 def ubar(rho: float = 0.4, alpha: float = 0.5) -> Rule:
     """alpha x_i + (1 - alpha) mean of the accepted: of the ceil(rho n) nearest neighbours those with loss <= own loss.
 
-    n counts neighbours that are here. Losses are means over own samples; one that is not a number is not accepted. Nobody
-    accepted: own model.
+    n counts neighbours that are here. Losses are means over own samples; one that is not a number is not accepted.
+    Nobody accepted: own model.
 
     Args:
         rho: share of neighbours that may be honest, in (0, 1].

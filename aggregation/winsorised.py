@@ -51,7 +51,7 @@ def winsorised_mean(rows: Tensor, present: Tensor, bound: Tensor) -> Tensor:
 
 
 def winsor_shares(count: Tensor, bound: Tensor, size: int) -> Tensor:
-    """Shares of sorted positions in the winsorised mean: (...,), (...,) -> (..., size) float64; sum 1 where count > 0."""
+    """Shares of sorted positions in the winsorised mean: (...,), (...,) -> (..., size) float64, sum 1 if count > 0."""
     place = torch.arange(size, device=count.device)
     low, high = bound.unsqueeze(-1), (count - 1 - bound).unsqueeze(-1)
     inside = ((place >= low) & (place <= high)).double()
@@ -60,7 +60,7 @@ def winsor_shares(count: Tensor, bound: Tensor, size: int) -> Tensor:
 
 
 def trim_shares(count: Tensor, bound: Tensor, size: int) -> Tensor:
-    """Shares of sorted positions in the trimmed mean: (...,), (...,) -> (..., size) float64; sum 1 where count > 0."""
+    """Shares of sorted positions in the trimmed mean: (...,), (...,) -> (..., size) float64, sum 1 if count > 0."""
     place = torch.arange(size, device=count.device)
     low, high = bound.unsqueeze(-1), (count - 1 - bound).unsqueeze(-1)
     inside = ((place >= low) & (place <= high)).double()
@@ -123,9 +123,10 @@ def _pull(evidence: Evidence, index: Tensor, kept: Tensor, factors: Tensor, boun
     """x_i + winsorised mean of 0 and factor_j (x_j - x_i), in blocks of columns: never holds (..., n, d)."""
     values, width = evidence.table.values, index.shape[-1]
     own = evidence.own.reshape(-1)
-    kept, factors, index = kept.reshape(-1, width), factors.reshape(-1, width), index.reshape(-1, width)
+    flat = (own.numel(), width)
+    kept, factors, index = kept.reshape(flat), factors.reshape(flat), index.reshape(flat)
     votes = kept.sum(dim=-1)
-    most = int(votes.max()) if votes.numel() else 0
+    most = int(votes.max()) if own.numel() else 0
     order = kept.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
     index, kept = index.gather(-1, order), kept.gather(-1, order)
     factors = factors.gather(-1, order).to(values.dtype)

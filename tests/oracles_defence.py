@@ -1,0 +1,187 @@
+"""Naive loops in float64 for the further rules and the `hedgerow` defence: slow, plain, one node at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Vector = np.ndarray
+
+
+def usable(own: Vector, neighbours: Sequence[Vector | None]) -> list[Vector]:
+    return [x for x in neighbours if x is not None and np.isfinite(x).all() and norm(x - own) <= 1e18]
+
+
+def norm(v: Vector) -> float:
+    return math.sqrt(sum(float(c) ** 2 for c in v))
+
+
+def clip(v: Vector, tau: float) -> Vector:
+    length = norm(v)
+    return v if length <= tau else v * (tau / length)
+
+
+def lower_median(values: Sequence[float]) -> float:
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+def geometric_median(own: Vector, heard: list[Vector], steps: int, nu: float) -> Vector:
+    rows = [own, *heard]
+    typical = [lower_median([norm(x - y) for y in rows]) for x in rows]
+    weights = [1 / max(nu, t) for t in typical]
+    for _ in range(steps):
+        z = sum(w * x for w, x in zip(weights, rows, strict=True)) / sum(weights)
+        weights = [1 / max(nu, norm(z - x)) for x in rows]
+    return sum(w * x for w, x in zip(weights, rows, strict=True)) / sum(weights)
+
+
+def scc(own: Vector, heard: list[Vector], bad: float) -> Vector:
+    weight = 1 / (len(heard) + 1)
+    budget, square = 1 - bad - weight, 0.0
+    for length in sorted(norm(x - own) for x in heard):
+        part = min(weight, max(0.0, budget))
+        square += part * length**2
+        budget -= part
+    tau = math.sqrt(square / bad)
+    return own + sum((weight * clip(x - own, tau) for x in heard), np.zeros_like(own))
+
+
+def cs_plus(own: Vector, heard: list[Vector], bad: float) -> Vector:
+    weight = 1 / (len(heard) + 1)
+    tau, reached = 0.0, 0.0
+    for length in sorted([0.0, *(norm(x - own) for x in heard)]):
+        reached += weight
+        tau = length
+        if reached >= 1 - 2 * bad - 1e-9:
+            break
+    return own + sum((weight * clip(x - own, tau) for x in heard), np.zeros_like(own))
+
+
+def half(own: Vector, accepted: list[Vector], alpha: float) -> Vector:
+    return alpha * own + (1 - alpha) * sum(accepted) / len(accepted) if accepted else own
+
+
+def balance(own: Vector, heard: list[Vector], gamma: float, kappa: float, alpha: float, progress: float) -> Vector:
+    ball = gamma * math.exp(-kappa * progress) * norm(own)
+    return half(own, [x for x in heard if norm(x - own) <= ball], alpha)
+
+
+def ubar(own: Vector, heard: list[Vector], rho: float, alpha: float, loss: Callable[[Vector], float]) -> Vector:
+    near = sorted(heard, key=lambda x: norm(x - own))[: math.ceil(rho * len(heard) - 1e-9)]
+    return half(own, [x for x in near if loss(x) <= loss(own)], alpha)
+
+
+def fltrust(own: Vector, heard: list[Vector], start: Vector) -> Vector:
+    mine = own - start
+    total, trust = mine.copy(), 1.0
+    for x in heard:
+        update = x - start
+        if norm(update) > 0 and norm(mine) > 0:
+            cosine = max(0.0, float(update @ mine) / norm(update) / norm(mine))
+            total += cosine * norm(mine) / norm(update) * update
+            trust += cosine
+    return start + total / trust
+
+
+def flag(own: Vector, heard: list[Vector], start: Vector, steps: int) -> Vector:
+    updates = [x - start for x in [own, *heard] if norm(x - start) > 0]
+    scale = lower_median([norm(u) for u in updates])
+    g = np.stack([u / norm(u) for u in updates], axis=1)
+    p = g.shape[1]
+    m = math.ceil((p + 1) / 2)
+    weights = np.ones(p)
+    basis = np.zeros((g.shape[0], m))
+    for _ in range(steps + 1):
+        left, singular, _ = np.linalg.svd(g * np.sqrt(weights), full_matrices=False)
+        basis = left[:, :m][:, singular[:m] > 1e-6 * singular[0]]
+        residual = np.sqrt(np.clip(1 - ((basis.T @ g) ** 2).sum(axis=0), 0, None))
+        weights = 1 / np.maximum(1e-6, residual)
+    return start + scale * basis @ (basis.T @ g.mean(axis=1))
+
+
+def bulyan(own: Vector, heard: list[Vector], f: int) -> Vector:
+    waiting = [own, *heard]
+    total = len(waiting)
+    f = min(f, max(0, (total - 3) // 4))
+    chosen: list[Vector] = []
+    while len(chosen) < total - 2 * f:
+        near = max(1, len(waiting) - f - 2)
+        scores = []
+        for k, x in enumerate(waiting):
+            others = sorted(norm(x - y) ** 2 for j, y in enumerate(waiting) if j != k)
+            scores.append(sum(others[:near]))
+        chosen.append(waiting.pop(scores.index(min(scores))))
+    keep = max(1, len(chosen) - 2 * f)
+    out = np.zeros_like(own)
+    for c in range(len(own)):
+        column = sorted(float(x[c]) for x in chosen)
+        middle = (column[(len(column) - 1) // 2] + column[len(column) // 2]) / 2
+        out[c] = sum(sorted(column, key=lambda v: abs(v - middle))[:keep]) / keep
+    return out
+
+
+def nnm_trimmed_mean(own: Vector, heard: list[Vector], f: int) -> Vector:
+    rows = [own, *heard]
+    f = min(f, (len(rows) - 1) // 2)
+    mixed = []
+    for x in rows:
+        near = sorted(rows, key=lambda y: norm(x - y))[: len(rows) - f]
+        mixed.append(sum(near) / len(near))
+    out = np.zeros_like(own)
+    for c in range(len(own)):
+        column = sorted(float(x[c]) for x in mixed)[f : len(rows) - f]
+        out[c] = sum(column) / len(column)
+    return out
+
+
+def winsorised(column: list[float], b: int) -> float:
+    ordered = sorted(column)
+    m = len(ordered)
+    for k in range(b):
+        ordered[k] = ordered[b]
+        ordered[m - 1 - k] = ordered[m - 1 - b]
+    return sum(ordered) / m
+
+
+def winsor_bound(m: int, trim: float) -> int:
+    return min(max(1, math.floor(trim * m + 1e-9)), (m - 1) // 2)
+
+
+def cosines(rows: list[Vector]) -> list[list[float]]:
+    """Centred over rows and a zero row; rows that are the same give 1."""
+    centre = sum(rows) / (len(rows) + 1)
+    out = [[0.0] * len(rows) for _ in rows]
+    for j, x in enumerate(rows):
+        for k, y in enumerate(rows):
+            a, b = x - centre, y - centre
+            if norm(x - y) ** 2 <= 1e-4 * (norm(x) ** 2 + norm(y) ** 2):
+                out[j][k] = 1.0
+            elif norm(a) * norm(b) > 0:
+                out[j][k] = float(a @ b) / norm(a) / norm(b)
+    return out
+
+
+def hedgerow(
+    own: Vector,
+    heard: list[Vector],
+    views: Sequence[Callable[[Vector], Vector]],
+    clip_factor: float = 2.0,
+    threshold: float = 0.9,
+    trim: float = 0.2,
+) -> tuple[Vector, list[int]]:
+    """Result, and who kept a vote (positions in `heard`). A view maps a clipped difference to what is compared."""
+    if not heard:
+        return own, []
+    apart = [x - own for x in heard]
+    tau = clip_factor * lower_median([norm(v) for v in apart])
+    pulls = [clip(v, tau) for v in apart]
+    tables = [cosines([view(v) for v in pulls]) for view in views]
+    kept: list[int] = []
+    for j in sorted(range(len(heard)), key=lambda k: norm(apart[k])):
+        if not any(table[j][k] > threshold for k in kept for table in tables):
+            kept.append(j)
+    rows = [np.zeros_like(own), *(pulls[j] for j in kept)]
+    b = winsor_bound(len(rows), trim)
+    return own + np.array([winsorised([float(r[c]) for r in rows], b) for c in range(len(own))]), sorted(kept)

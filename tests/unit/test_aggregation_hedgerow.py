@@ -1,0 +1,242 @@
+"""The rule `hedgerow`: its guarantee, and canaries that show what each of its parts is for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import oracles_defence as naive
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from neighbours import CLASSES, LinearProbe, many_nodes, one_node, probes
+
+from aggregation.defence import SPECS, hedgerow, one_cluster_one_vote
+from aggregation.evidence import Evidence, Need, Rule, Verdict, Weights
+from aggregation.winsorised import clipped_winsorised_mean, winsor_bound
+
+FEATURES = 40  # more than a node has samples: there are directions in which its own inputs see nothing
+WIDE = FEATURES * CLASSES
+
+
+def wide_probe(seed: int, dead: int = 0) -> LinearProbe:
+    probe = probes((), seed, FEATURES)
+    probe.inputs[:, FEATURES - dead :] = 0
+    return probe
+
+
+def unit(v: np.ndarray) -> np.ndarray:
+    return v / np.linalg.norm(v)
+
+
+def honest_rows(rng: np.random.Generator, count: int) -> list[np.ndarray]:
+    return [unit(rng.normal(size=WIDE)) for _ in range(count)]
+
+
+def pull(
+    rule: Rule, honest: list[np.ndarray], sybils: list[np.ndarray], target: np.ndarray, probe: LinearProbe
+) -> float:
+    """How far the own model (at 0) is moved along the attack's direction."""
+    decision = rule.decide(one_node(np.zeros(WIDE), [*honest, *sybils], probe=probe))
+    return float(decision.params.double().numpy() @ unit(target))
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    good=st.integers(1, 9),
+    bad=st.integers(0, 3),
+    scale=st.sampled_from([1e-3, 1.0, 3.0, 1e3, 1e15]),
+    kind=st.sampled_from(["noise", "shift", "clones", "copies"]),
+)
+def test_few_dishonest_votes_cannot_leave_the_honest_range(
+    seed: int, good: int, bad: int, scale: float, kind: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    own = rng.normal(size=WIDE)
+    honest = [own + rng.normal(size=WIDE) for _ in range(good)]
+    direction = rng.normal(size=WIDE)
+    made = {
+        "noise": lambda: own + scale * rng.normal(size=WIDE),
+        "shift": lambda: own + scale * np.abs(direction),
+        "clones": lambda: own + scale * direction,
+        "copies": lambda: honest[0] + 1e-3 * scale * rng.normal(size=WIDE),
+    }
+    evidence = one_node(own, [*honest, *(made[kind]() for _ in range(bad))], probe=wide_probe(seed))
+    decision = hedgerow().decide(evidence)
+    kept = decision.weights > 0
+    m = int(kept.sum()) + 1
+    assume(m >= 3)
+    assume(int(kept[good:].sum()) <= int(winsor_bound(torch.tensor(m), 0.2)))
+    honest_kept = evidence.table.values[[0, *(1 + k for k in range(good) if kept[k])]]
+    slack = 1e-5 * honest_kept.abs().max()
+    assert (decision.params >= honest_kept.min(dim=0).values - slack).all()
+    assert (decision.params <= honest_kept.max(dim=0).values + slack).all()
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    good=st.integers(0, 8),
+    clones=st.integers(1, 9),
+    far=st.sampled_from([0.01, 0.5, 1, 2, 1e6]),
+)
+def test_identical_sybils_share_one_vote(seed: int, good: int, clones: int, far: float) -> None:
+    rng = np.random.default_rng(seed)
+    honest = honest_rows(rng, good)
+    clone = far * unit(rng.normal(size=WIDE))
+    decision = hedgerow().decide(one_node(np.zeros(WIDE), [*honest, *[clone] * clones], probe=wide_probe(seed)))
+    assert int((decision.weights[good:] > 0).sum()) <= 1
+    spare = decision.verdicts[good:][decision.weights[good:] == 0]
+    assert (spare == int(Verdict.DUPLICATE)).all()
+
+
+@pytest.mark.parametrize("clones", [2, 3, 5])
+def test_identical_sybils_at_the_centre_of_the_neighbourhood_share_one_vote(clones: int) -> None:
+    honest = honest_rows(np.random.default_rng(0), 6)
+    centre = (
+        sum(honest) / 7
+    )  # so the mean over all rows, clones included, is where the clones are: they have no direction
+    evidence = one_node(np.zeros(WIDE), [*honest, *[centre] * clones], probe=wide_probe(0))
+    decision = hedgerow(clip=math.inf).decide(evidence)
+    assert int((decision.weights[6:] > 0).sum()) == 1
+
+
+@given(seed=st.integers(0, 10_000), good=st.integers(1, 8), factor=st.sampled_from([0.5, 1.0, 2.0]))
+def test_no_mean_of_clipped_rows_is_longer_than_the_clip(seed: int, good: int, factor: float) -> None:
+    rng = np.random.default_rng(seed)
+    rows = [rng.normal(size=WIDE) * 10 ** rng.uniform(-2, 4) for _ in range(good)]
+    tau = factor * naive.lower_median([naive.norm(row) for row in rows])
+    rule = hedgerow(clip=factor, views="", trim=0)
+    decision = rule.decide(one_node(np.zeros(WIDE), rows))
+    assert decision.params.double().norm() <= tau * good / (good + 1) * (1 + 1e-5)
+    assert (decision.weights == 1).all()
+    longer = [naive.norm(row) > tau * (1 + 1e-9) for row in rows]
+    assert (decision.verdicts == int(Verdict.CLIPPED)).tolist() == longer
+
+
+def test_canary_without_clipping_few_huge_rows_carry_the_model_away() -> None:
+    rng = np.random.default_rng(1)
+    honest, target = honest_rows(rng, 7), unit(rng.normal(size=WIDE))
+    sybils = [300 * (target + unit(rng.normal(size=WIDE))) for _ in range(2)]
+    assert pull(hedgerow(), honest, sybils, target, wide_probe(1)) < 0.5
+    assert pull(hedgerow(clip=math.inf), honest, sybils, target, wide_probe(1)) > 10
+
+
+def test_canary_without_clusters_clones_outvote_honest_rows() -> None:
+    rng = np.random.default_rng(2)
+    honest, target = honest_rows(rng, 7), unit(rng.normal(size=WIDE))
+    sybils = [target] * 7
+    assert pull(hedgerow(), honest, sybils, target, wide_probe(2)) < 0.2
+    assert pull(hedgerow(threshold=1), honest, sybils, target, wide_probe(2)) > 0.4
+
+
+def test_canary_without_the_function_view_noise_that_own_inputs_do_not_see_hides_sybils() -> None:
+    rng = np.random.default_rng(3)
+    probe = wide_probe(3)
+    honest, target = honest_rows(rng, 7), unit(rng.normal(size=WIDE))
+    blind = np.linalg.svd(probe.inputs.double().numpy())[2][12:]  # directions of inputs that no own sample has
+    noise = [unit((rng.normal(size=(CLASSES, len(blind))) @ blind).ravel()) for _ in range(7)]
+    sybils = [target + 1.5 * q for q in noise]
+    assert pull(hedgerow(), honest, sybils, target, probe) < 0.2
+    assert pull(hedgerow(views="parameters,activity"), honest, sybils, target, probe) > 0.4
+
+
+def test_canary_without_the_activity_view_noise_on_dead_inputs_hides_sybils() -> None:
+    rng = np.random.default_rng(4)
+    probe = wide_probe(4, dead=20)
+    alive = np.tile(np.arange(FEATURES) < 20, CLASSES)
+    honest, target = honest_rows(rng, 7), unit(rng.normal(size=WIDE) * alive)
+    sybils = [target + 1.5 * unit(rng.normal(size=WIDE) * ~alive) for _ in range(7)]
+    assert pull(hedgerow(views="parameters,activity"), honest, sybils, target, probe) < 0.2
+    assert pull(hedgerow(views="parameters"), honest, sybils, target, probe) > 0.4
+
+
+def test_canary_without_the_parameter_view_sybils_whose_likeness_own_data_cannot_see_keep_their_votes() -> None:
+    rng = np.random.default_rng(5)
+    probe = wide_probe(5, dead=20)
+    alive = np.tile(np.arange(FEATURES) < 20, CLASSES)
+    honest, target = honest_rows(rng, 7), unit(rng.normal(size=WIDE) * ~alive)
+    sybils = [target + 0.2 * unit(rng.normal(size=WIDE) * alive) for _ in range(7)]
+    assert pull(hedgerow(), honest, sybils, target, probe) < 0.2
+    assert pull(hedgerow(views="activity,function"), honest, sybils, target, probe) > 0.4
+
+
+def test_canary_without_the_bound_per_coordinate_one_row_moves_one_coordinate() -> None:
+    rng = np.random.default_rng(6)
+    honest, target = honest_rows(rng, 7), np.eye(WIDE)[0]
+    assert pull(hedgerow(), honest, [2 * target], target, wide_probe(6)) < 0.1
+    assert pull(hedgerow(trim=0), honest, [2 * target], target, wide_probe(6)) > 0.2
+
+
+def test_trusted_neighbours_lift_the_bound() -> None:
+    rng = np.random.default_rng(7)
+    rows = honest_rows(rng, 4)
+    evidence = one_node(np.zeros(WIDE), rows, probe=wide_probe(7))
+    everyone = hedgerow().decide(replace(evidence, trusted=torch.ones(4, dtype=torch.bool)))
+    torch.testing.assert_close(everyone.params.double(), torch.tensor(sum(rows) / 5), atol=1e-6, rtol=1e-5)
+    nobody = hedgerow().decide(replace(evidence, trusted=torch.zeros(4, dtype=torch.bool)))
+    assert torch.equal(nobody.params, hedgerow().decide(evidence).params)
+    one_stranger = hedgerow(trim=0.4).decide(replace(evidence, trusted=torch.tensor([True, True, True, False])))
+    torch.testing.assert_close(one_stranger.params, hedgerow().decide(evidence).params)
+
+
+def test_copy_of_a_trusted_neighbour_does_not_take_its_vote() -> None:
+    rng = np.random.default_rng(8)
+    friend, other = honest_rows(rng, 2)
+    evidence = one_node(np.zeros(WIDE), [0.99 * friend, friend, other], probe=wide_probe(8))
+    assert hedgerow().decide(evidence).weights.tolist() == [1, 0, 1]
+    trusting = replace(evidence, trusted=torch.tensor([False, True, False]))
+    decision = hedgerow().decide(trusting)
+    assert decision.weights.tolist() == [0, 1, 1]
+    assert decision.verdicts.tolist() == [int(Verdict.DUPLICATE), int(Verdict.TAKEN), int(Verdict.TAKEN)]
+
+
+def test_neighbour_that_breaks_the_model_here_has_no_vote() -> None:
+    probe = LinearProbe(torch.tensor([[1e20, 0.0], [0.0, 1.0]]), torch.zeros(2, dtype=torch.int64))
+    rows = [np.zeros(6), np.zeros(6), np.zeros(6)]
+    rows[0][0], rows[1][1], rows[2][3] = 1e17, 1e17, 2e17  # finite, but 1e37 times own inputs of 1e20 is not
+    evidence = one_node(np.zeros(6), rows, probe=replace(probe, inputs=probe.inputs * torch.tensor([1e3, 1.0])))
+    decision = hedgerow(views="function").decide(evidence)
+    assert decision.verdicts[0] == int(Verdict.NOT_FINITE)
+    assert decision.weights.tolist() == [0, 1, 1]
+    assert torch.isfinite(decision.params).all()
+
+
+def test_only_asked_for_views_are_needed() -> None:
+    assert hedgerow().needs == {Need.ACTIVITY, Need.OUTPUTS}
+    assert hedgerow(views=("parameters",)).needs == frozenset()
+    assert hedgerow(views="").needs == frozenset()
+    assert SPECS[0].make(views="parameters, function").needs == {Need.OUTPUTS}
+
+
+def test_votes_of_the_weighting_equal_the_naive_loop() -> None:
+    evidence = many_nodes(12, 7, seed=21, bad=0.0)
+    weigh = one_cluster_one_vote(2.0, ("parameters",), 0.4)
+    votes = weigh(evidence).neighbours
+    for node in range(12):
+        own = evidence.table.values[evidence.own[node]].double().numpy()
+        rows = [evidence.table.values[k].double().numpy() for k in evidence.neighbours[node].tolist()]
+        _, kept = naive.hedgerow(own, rows, [lambda v: v], 2.0, 0.4)
+        assert votes[node].nonzero().squeeze(1).tolist() == kept
+
+
+@pytest.mark.parametrize(("clip", "threshold"), [(0.0, 0.9), (2.0, 1.5)])
+def test_weighting_refuses_parameters_out_of_range(clip: float, threshold: float) -> None:
+    with pytest.raises(ValueError):
+        one_cluster_one_vote(clip, (), threshold)
+
+
+def test_integration_takes_votes_of_another_weighting() -> None:
+    rows = [np.array([2.0, 0, 0]), np.array([0, 2.0, 0]), np.array([0, 0, 2.0])]
+    evidence = one_node(np.zeros(3), rows)
+    weights = Weights(torch.tensor(1.0), torch.tensor([1.0, 0.5, 0.0]), evidence.absence())
+    assert clipped_winsorised_mean(trim=0)(evidence, weights).params.tolist() == pytest.approx([2 / 3, 1 / 3, 0])
+
+
+def test_votes_for_absent_rows_are_ignored() -> None:
+    evidence: Evidence = one_node(np.zeros(2), [np.array([2.0, 0]), None])
+    weights = Weights(torch.tensor(1.0), torch.ones(2), evidence.absence())
+    decision = clipped_winsorised_mean()(evidence, weights)
+    assert decision.params.tolist() == [1, 0]
+    assert decision.weights.tolist() == [1, 0]
