@@ -1,0 +1,470 @@
+"""Gossip over HTTP: one WebSocket for each pair of peers, blobs by GET on the same port. The only user of aiohttp.
+
+Laws, beside the promises of `gossip.transport`:
+- GET only: the receiver chooses what comes. A request with a body or a Content-Encoding is refused (413, 415) before
+  a byte
+  of it is read, and nothing is ever inflated; no answer is compressed; redirects are not followed.
+- A blob is given to joined peers only (the session of the handshake is the ticket), at most `Limits.streams` at a
+  time.
+- A socket that has not sent a request after `Limits.hello` seconds is closed; so is what exceeds `Limits.inbound`.
+- Every wait has a deadline, also for a body that drips.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Executor
+from typing import NoReturn, TypeAlias
+
+import aiohttp
+from aiohttp import web
+
+from gossip.blobs import Assembly
+from gossip.errors import Drop, LocalFault, RemoteFault
+from gossip.executors import offload
+from gossip.handshake import Handshake, Party
+from gossip.limits import KIB, MIB, Limits
+from gossip.link import Link
+from gossip.transport import Receiver
+from identity.keys import PeerId
+
+SESSION = "X-Hedgerow-Session"
+_LINK_PATH = "/v1/gossip"
+_BLOB_PATH = "/v1/blob/"
+_LINE = 1 * KIB  # request line; ours have 80 bytes
+_FIELD = 2 * KIB  # all header fields of a request together are small; a WebSocket upgrade has 300 bytes
+_READ_BUFFER = 1 * MIB  # of a response: 2 MiB in flight before the sender has to wait
+_HASH_SLICE = 1 * MIB
+_ADDRESS = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]|):[0-9]{1,5}")
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class HttpTransport:
+    """`Transport` over TCP."""
+
+    def __init__(
+        self,
+        me: PeerId,
+        executor: Executor,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        limits: Limits = Limits(),
+        advertise: str | None = None,
+    ) -> None:
+        """Nothing happens before `start`.
+
+        Args:
+            me: our own id: it settles which of two crossing connections stays.
+            executor: hashes blobs while they arrive.
+            host: address to listen on.
+            port: 0 lets the system choose.
+            limits: what peers may use.
+            advertise: "host:port" that others are told; default: what we listen on. When that is every interface,
+            others
+                take the address they see us from.
+        """
+        self._me = me
+        self._executor = executor
+        self._host = host
+        self._port = port
+        self._limits = limits
+        self._advertise = advertise
+        self._receiver: Receiver | None = None
+        self._links: dict[PeerId, Link] = {}
+        self._sessions: dict[str, Link] = {}
+        self._quiet: set[web.RequestHandler] = set()
+        self._inbound = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._http: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        """Where others can dial us, known after `start`."""
+        if self._advertise is not None:
+            return self._advertise
+        return f"{'' if _is_unspecified(self._host) else self._host}:{self._port}"
+
+    async def start(self, receiver: Receiver) -> None:
+        """Begin to listen.
+
+        Raises:
+            LocalFault: the port is in use, or the address is not ours.
+        """
+        self._receiver = receiver
+        app = web.Application(middlewares=[self._refuse_bodies], client_max_size=0)
+        app.router.add_get(_LINK_PATH, self._serve_link, allow_head=False)
+        app.router.add_get(_BLOB_PATH + "{digest:[0-9a-f]{64}}", self._serve_blob, allow_head=False)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=0,
+            max_line_size=_LINE,
+            max_field_size=_FIELD,
+            shutdown_timeout=self._limits.goodbye,
+            keepalive_timeout=self._limits.heartbeat,
+        )
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(self._accept, self._host, self._port, backlog=128)
+        except OSError as error:
+            await self._runner.cleanup()
+            self._runner = None
+            where = f"{self._host}:{self._port}"
+            raise LocalFault(f"cannot listen on {where}: {error.strerror or error}; is it in use?") from error
+        self._port = int(self._server.sockets[0].getsockname()[1])
+        trace = aiohttp.TraceConfig()
+        trace.on_request_redirect.append(_refuse_redirect)
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=False),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect),
+            auto_decompress=False,
+            read_bufsize=_READ_BUFFER,
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+            trace_configs=[trace],
+        )
+
+    async def dial(self, address: str, expect: PeerId | None = None) -> PeerId:
+        """Connect and shake hands.
+
+        Raises:
+            RemoteFault: UNREACHABLE, TIMEOUT, CONNECTIONS, or the handshake's reason.
+        """
+        if self._http is None or self._closed:
+            raise RemoteFault(Drop.UNREACHABLE, "not started, or closed")
+        if len(self._links) >= self._limits.connections:
+            raise RemoteFault(Drop.CONNECTIONS, f"{len(self._links)} connections")
+        if not _ADDRESS.fullmatch(address):
+            raise RemoteFault(Drop.UNREACHABLE, "an address is host:port")
+        try:
+            async with asyncio.timeout(self._limits.connect + self._limits.hello):
+                joined = await self._http.ws_connect(
+                    f"http://{address}{_LINK_PATH}",
+                    compress=0,
+                    max_msg_size=self._limits.frame + 1,
+                    heartbeat=self._limits.heartbeat,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=self._limits.goodbye),
+                )
+        except TimeoutError:
+            raise RemoteFault(Drop.TIMEOUT, f"{address} does not answer") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise RemoteFault(Drop.UNREACHABLE, f"{address}: {error}") from None
+        channel = _Channel(joined)
+        party = await self._shake(channel, dialled=True, expect=expect)
+        link = self._keep(party, channel, dialled=True, location=address)
+        if link is not None:
+            self._spawn(self._read(link, channel))
+        return party.peer
+
+    def send(self, peer: PeerId, frame: bytes, replaces: bytes | None = None) -> bool:
+        """See `Transport.send`."""
+        if len(frame) > self._limits.frame:
+            raise LocalFault(f"a frame of {len(frame)} bytes, at most {self._limits.frame}")
+        link = self._links.get(peer)
+        if link is None:
+            return False
+        if not link.outbox.put(frame, replaces):
+            self._told().dropped(Drop.QUEUE_FULL, peer)
+        return True
+
+    async def fetch(self, peer: PeerId, digest: bytes, length: int) -> memoryview:
+        """See `Transport.fetch`."""
+        link = self._links.get(peer)
+        if link is None or self._http is None or not link.location:
+            raise RemoteFault(Drop.UNAVAILABLE, "no connection, or it serves no blobs")
+        url = f"http://{link.location}{_BLOB_PATH}{digest.hex()}"
+        headers = {SESSION: link.party.session.hex()}
+        try:
+            async with (
+                asyncio.timeout(self._limits.blob_seconds(length)),
+                self._http.get(url, headers=headers, allow_redirects=False) as response,
+            ):
+                return await self._assemble(response, digest, length)
+        except TimeoutError:
+            raise RemoteFault(Drop.TIMEOUT, f"a blob of {length} bytes did not come in time") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise RemoteFault(Drop.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
+
+    def connected(self) -> tuple[PeerId, ...]:
+        """See `Transport.connected`."""
+        return tuple(sorted(self._links))
+
+    async def drop(self, peer: PeerId, reason: str) -> None:
+        """See `Transport.drop`."""
+        link = self._links.get(peer)
+        if link is not None:
+            await link.end(reason)
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._server is not None:
+            self._server.close()
+        links, self._links = list(self._links.values()), {}
+        await asyncio.gather(*(link.end("closing") for link in links))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._http is not None:
+            await self._http.close()
+        await asyncio.sleep(0)  # transports that were closed tell so in the loop's next turn
+
+    # links
+
+    async def _shake(self, channel: _Channel, dialled: bool, expect: PeerId | None = None) -> Party:
+        """Run one handshake to its end, or close the channel and raise RemoteFault."""
+        machine: Handshake = self._told().handshake(dialled, expect)
+        try:
+            async with asyncio.timeout(self._limits.hello):
+                first = machine.first()
+                if first is not None:
+                    await channel.send_bytes(first)
+                while machine.party is None:
+                    data = await channel.receive_frame()
+                    if data is None:
+                        raise RemoteFault(Drop.REFUSED, "the other side ended the handshake")
+                    answer = machine.receive(data)
+                    if answer is not None:
+                        await channel.send_bytes(answer)
+                return machine.party
+        except (TimeoutError, RemoteFault, ConnectionError, RuntimeError) as error:
+            with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
+                async with asyncio.timeout(self._limits.goodbye):
+                    await channel.close()
+            channel.abort()
+            if isinstance(error, RemoteFault):
+                raise
+            reason = Drop.TIMEOUT if isinstance(error, TimeoutError) else Drop.REFUSED
+            raise RemoteFault(reason, "the handshake broke off") from None
+
+    def _keep(self, party: Party, channel: _Channel, dialled: bool, location: str) -> Link | None:
+        """Make it the peer's one link, or close it because another one stays."""
+        now = asyncio.get_running_loop().time()
+        link = Link(party, channel, dialled, location, now, self._limits)
+        older = self._links.get(party.peer)
+        if self._closed or (older is not None and self._stays(older, link)):
+            self._spawn(_finish(link.end("another connection stays")))
+            return None
+        self._links[party.peer] = link
+        self._sessions[party.session.hex()] = link
+        if older is not None:
+            self._sessions.pop(older.party.session.hex(), None)
+            self._spawn(_finish(older.end("replaced")))
+        link.begin()
+        self._told().joined(party)
+        return link
+
+    def _stays(self, older: Link, newer: Link) -> bool:
+        """Whether an older link wins: only when both sides dialled at once, and the smaller id dialled the older."""
+        crossing = older.dialled != newer.dialled and newer.born - older.born < self._limits.hello
+        if not crossing:
+            return False
+        return older.dialled == (self._me < older.party.peer)
+
+    async def _read(self, link: Link, channel: _Channel) -> None:
+        """Tell every frame until the link ends."""
+        peer = link.party.peer
+        reason = ""
+        try:
+            while (data := await channel.receive_frame()) is not None:
+                if self._links.get(peer) is link:
+                    self._told().frame(peer, data)
+        except RemoteFault as fault:
+            self._told().dropped(fault.reason, peer)
+            reason = str(fault)
+        finally:
+            current = self._links.get(peer) is link
+            if current:
+                del self._links[peer]
+                self._sessions.pop(link.party.session.hex(), None)
+            ended = link.end(reason or link.reason)
+            if current and not self._closed:
+                self._told().left(peer, link.reason)
+        await ended
+
+    # serving
+
+    def _accept(self) -> asyncio.Protocol:
+        """One more socket: it must make a request soon."""
+        assert self._runner is not None
+        assert self._runner.server is not None
+        handler = self._runner.server()
+        self._quiet.add(handler)
+        asyncio.get_running_loop().call_later(self._limits.hello, self._reap, handler)
+        return handler
+
+    def _reap(self, handler: web.RequestHandler) -> None:
+        if handler in self._quiet:
+            self._quiet.discard(handler)
+            if handler.transport is not None:
+                handler.transport.close()
+                self._told().dropped(Drop.TIMEOUT, None)
+
+    @web.middleware
+    async def _refuse_bodies(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        self._quiet.discard(request.protocol)
+        status = 0
+        if "Content-Encoding" in request.headers:
+            status, reason = 415, Drop.ENCODING
+        elif request.body_exists:
+            status, reason = 413, Drop.OVERSIZE
+        if not status:
+            return await handler(request)
+        self._told().dropped(reason, None)
+        response = web.Response(status=status)
+        response.force_close()
+        return response
+
+    async def _serve_link(self, request: web.Request) -> web.StreamResponse:
+        if self._inbound >= self._limits.inbound or len(self._links) >= self._limits.connections:
+            self._told().dropped(Drop.CONNECTIONS, None)
+            return web.Response(status=503)
+        upgraded = web.WebSocketResponse(
+            compress=False,
+            max_msg_size=self._limits.frame + 1,
+            heartbeat=self._limits.heartbeat,
+            timeout=self._limits.goodbye,
+        )
+        self._inbound += 1
+        try:
+            await upgraded.prepare(request)
+            channel = _Channel(upgraded)
+            try:
+                party = await self._shake(channel, dialled=False)
+            except RemoteFault as fault:
+                self._told().dropped(fault.reason, None)
+                return upgraded
+            seen = request.remote or ""
+            link = self._keep(party, channel, dialled=False, location=_location(party.hello.address, seen))
+            if link is not None:
+                await self._read(link, channel)
+            return upgraded
+        finally:
+            self._inbound -= 1
+
+    async def _serve_blob(self, request: web.Request) -> web.StreamResponse:
+        link = self._sessions.get(request.headers.get(SESSION, ""))
+        if link is None:
+            self._told().dropped(Drop.STRANGER, None)
+            return web.Response(status=403)
+        if link.streams >= self._limits.streams:
+            self._told().dropped(Drop.CONNECTIONS, link.party.peer)
+            return web.Response(status=429)
+        blob = self._told().blob(bytes.fromhex(request.match_info["digest"]))
+        if blob is None:
+            return web.Response(status=404)
+        link.streams += 1
+        try:
+            async with asyncio.timeout(self._limits.blob_seconds(len(blob))):
+                response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+                response.content_length = len(blob)
+                await response.prepare(request)
+                view = memoryview(blob)
+                for at in range(0, len(view), self._limits.chunk):
+                    await response.write(view[at : at + self._limits.chunk])
+                await response.write_eof()
+                return response
+        except TimeoutError:
+            self._told().dropped(Drop.TIMEOUT, link.party.peer)
+            if request.transport is not None:
+                request.transport.abort()
+            raise
+        finally:
+            link.streams -= 1
+
+    async def _assemble(self, response: aiohttp.ClientResponse, digest: bytes, length: int) -> memoryview:
+        """Put a blob together, hashing in the executor what came while more comes."""
+        if response.status != 200:
+            raise RemoteFault(Drop.UNAVAILABLE, f"status {response.status}")
+        if "Content-Encoding" in response.headers:
+            raise RemoteFault(Drop.ENCODING, "a blob is never compressed")
+        if response.content_length != length:
+            raise RemoteFault(Drop.LENGTH, f"{response.content_length} bytes are offered, not {length}")
+        loop = asyncio.get_running_loop()
+        assembly = Assembly(digest, length)
+        hashing: asyncio.Future[None] | None = None
+        async for chunk in response.content.iter_any():
+            assembly.write(chunk)
+            if (hashing is None or hashing.done()) and assembly.unhashed >= _HASH_SLICE:
+                hashing = loop.run_in_executor(self._executor, assembly.digest_until, assembly.filled)
+        if hashing is not None:
+            await hashing
+        return await offload(self._executor, assembly.unhashed, assembly.finish)
+
+    # small things
+
+    def _told(self) -> Receiver:
+        assert self._receiver is not None, "start comes first"
+        return self._receiver
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Channel:
+    """An aiohttp WebSocket of either side as a `gossip.link.Socket`."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse | web.WebSocketResponse) -> None:
+        self._socket = socket
+
+    async def send_bytes(self, data: bytes) -> None:
+        await self._socket.send_bytes(data)
+
+    async def receive_frame(self) -> bytes | None:
+        message = await self._socket.receive()
+        if message.type is aiohttp.WSMsgType.BINARY:
+            return bytes(message.data)
+        if message.type is aiohttp.WSMsgType.TEXT:
+            raise RemoteFault(Drop.MALFORMED, "a text message")
+        if message.type is aiohttp.WSMsgType.ERROR and isinstance(message.data, aiohttp.WebSocketError):
+            big = message.data.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+            raise RemoteFault(Drop.OVERSIZE if big else Drop.MALFORMED, str(message.data))
+        return None
+
+    async def close(self) -> None:
+        await self._socket.close()
+
+    def abort(self) -> None:
+        """Shut the socket down under whatever still waits to be flushed (works alike on asyncio and uvloop)."""
+        below = self._socket.get_extra_info("socket")
+        if below is not None and below.fileno() >= 0:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(below.fileno())) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
+
+
+async def _refuse_redirect(*_: object) -> NoReturn:
+    raise aiohttp.ClientError("redirects are not followed")
+
+
+async def _finish(task: asyncio.Task[None]) -> None:
+    await task
+
+
+def _is_unspecified(host: str) -> bool:
+    return host in ("", "0.0.0.0", "::")
+
+
+def _location(address: str, seen: str) -> str:
+    """Where the blobs of a peer that dialled us are: its own word, or the address that we see it from."""
+    if not _ADDRESS.fullmatch(address):
+        return ""
+    host, _, port = address.rpartition(":")
+    if host:
+        return address
+    return f"[{seen}]:{port}" if ":" in seen else f"{seen}:{port}"
