@@ -19,7 +19,8 @@ def bulyan_selection(squares: Tensor, present: Tensor, faults: Tensor) -> Tensor
     """Rows chosen by Krum applied m - 2f times to those that remain.
 
     Krum's score of a row among r remaining: sum of its r - f - 2 (at least 1) smallest squared distances to the
-    others; the lowest score is chosen, ties by position.
+    others; the lowest score is chosen. Two rows that are each other's nearest tie whenever one distance counts (always near
+    the end), so ties go to the row with the smaller sum of squared distances to all m rows, then to the first.
 
     Args:
         squares: (..., m, m) squared distances.
@@ -33,6 +34,7 @@ def bulyan_selection(squares: Tensor, present: Tensor, faults: Tensor) -> Tensor
     itself = torch.eye(size, dtype=torch.bool, device=squares.device)
     waiting, chosen = present.clone(), torch.zeros_like(present)
     wanted = present.sum(dim=-1) - 2 * faults
+    overall = torch.where(present.unsqueeze(-2), squares, 0.0).sum(dim=-1)
     ranks = torch.arange(size, device=squares.device)
     for step in range(size):
         open_pairs = waiting.unsqueeze(-1) & waiting.unsqueeze(-2) & ~itself
@@ -40,7 +42,9 @@ def bulyan_selection(squares: Tensor, present: Tensor, faults: Tensor) -> Tensor
         remaining = waiting.sum(dim=-1)
         near = (remaining - faults - 2).clamp(min=1)[..., None, None]
         score = torch.where((ranks < near) & torch.isfinite(ordered), ordered, 0.0).sum(dim=-1)
-        best = torch.where(waiting, score, torch.inf).argmin(dim=-1, keepdim=True)
+        score = torch.where(waiting, score, torch.inf)
+        tied = waiting & (score == score.amin(dim=-1, keepdim=True))
+        best = torch.where(tied, overall, torch.inf).argmin(dim=-1, keepdim=True)
         pick = torch.zeros_like(waiting).scatter(-1, best, True) & waiting & (step < wanted).unsqueeze(-1)
         chosen |= pick
         waiting &= ~pick

@@ -9,7 +9,22 @@ from collections.abc import Mapping
 from itertools import chain
 from types import MappingProxyType
 
-from aggregation import baselines, bristle, foolsgold, sybilwall
+from aggregation import (
+    alone,
+    balance,
+    baselines,
+    bristle,
+    bulyan,
+    clipping,
+    defence,
+    flag,
+    fltrust,
+    foolsgold,
+    geometric_median,
+    nnm,
+    sybilwall,
+    ubar,
+)
 from aggregation.compose import Parameter, RuleError, RuleSpec, compose, unknown
 from aggregation.evidence import Rule
 
@@ -23,6 +38,16 @@ RULES: Mapping[str, RuleSpec] = MappingProxyType(
             foolsgold.SPECS,
             sybilwall.SPECS,
             bristle.SPECS,
+            alone.SPECS,
+            geometric_median.SPECS,
+            bulyan.SPECS,
+            nnm.SPECS,
+            clipping.SPECS,
+            balance.SPECS,
+            ubar.SPECS,
+            fltrust.SPECS,
+            flag.SPECS,
+            defence.SPECS,
         )
     }
 )

@@ -106,12 +106,13 @@ def bulyan(own: Vector, heard: list[Vector], f: int) -> Vector:
     total = len(waiting)
     f = min(f, max(0, (total - 3) // 4))
     chosen: list[Vector] = []
+    everybody = list(waiting)
     while len(chosen) < total - 2 * f:
         near = max(1, len(waiting) - f - 2)
         scores = []
         for k, x in enumerate(waiting):
             others = sorted(norm(x - y) ** 2 for j, y in enumerate(waiting) if j != k)
-            scores.append(sum(others[:near]))
+            scores.append((sum(others[:near]), sum(norm(x - y) ** 2 for y in everybody)))
         chosen.append(waiting.pop(scores.index(min(scores))))
     keep = max(1, len(chosen) - 2 * f)
     out = np.zeros_like(own)

@@ -157,7 +157,7 @@ def test_canary_without_the_parameter_view_sybils_whose_likeness_own_data_cannot
     probe = wide_probe(5, dead=20)
     alive = np.tile(np.arange(FEATURES) < 20, CLASSES)
     honest, target = honest_rows(rng, 7), unit(rng.normal(size=WIDE) * ~alive)
-    sybils = [target + 0.2 * unit(rng.normal(size=WIDE) * alive) for _ in range(7)]
+    sybils = [target + 0.1 * unit(rng.normal(size=WIDE) * alive) for _ in range(7)]
     assert pull(hedgerow(), honest, sybils, target, probe) < 0.2
     assert pull(hedgerow(views="activity,function"), honest, sybils, target, probe) > 0.4
 
@@ -219,6 +219,13 @@ def test_votes_of_the_weighting_equal_the_naive_loop() -> None:
         rows = [evidence.table.values[k].double().numpy() for k in evidence.neighbours[node].tolist()]
         _, kept = naive.hedgerow(own, rows, [lambda v: v], 2.0, 0.4)
         assert votes[node].nonzero().squeeze(1).tolist() == kept
+
+
+def test_parts_refuse_parameters_out_of_range() -> None:
+    with pytest.raises(ValueError):
+        clipped_winsorised_mean(clip=-1.0)
+    with pytest.raises(ValueError):
+        clipped_winsorised_mean(trim=0.5)
 
 
 @pytest.mark.parametrize(("clip", "threshold"), [(0.0, 0.9), (2.0, 1.5)])

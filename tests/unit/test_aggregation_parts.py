@@ -99,7 +99,7 @@ def test_winsorised_and_trimmed_means_equal_the_naive_loop(seed: int, rows: int,
             wanted = naive.winsorised(column, naive.winsor_bound(m, trim)) if m else 0
             assert found[node, c] == pytest.approx(wanted, abs=1e-12)
             cut = min(2, max(0, (m - 1) // 2))
-            lanes = [torch.tensor([v if v == v else 1e300]) for v in values[node, :, c]]
+            lanes = [torch.tensor([v if v == v else 1e300], dtype=torch.float64) for v in values[node, :, c]]
             shares = trim_shares(torch.tensor(m), torch.tensor(cut), rows)
             inner = sorted(column)[cut : m - cut]
             assert sorted_sum(lanes, shares).item() == pytest.approx(sum(inner) / len(inner) if m else 0, abs=1e-12)
@@ -140,7 +140,7 @@ def test_centred_cosines_equal_the_naive_loop(seed: int, n: int, scale: float) -
     stacked = torch.tensor(np.stack([*rows, np.zeros(6)]))
     present = torch.tensor([True] * n + [False])
     found = centred_cosines(stacked @ stacked.T, present)
-    wanted = torch.tensor(naive.cosines(rows))
+    wanted = torch.tensor(naive.cosines(rows), dtype=torch.float64)
     torch.testing.assert_close(found[:n, :n], wanted, atol=1e-7, rtol=1e-6)
     assert (found[n] == 0).all()
     assert (found[:, n] == 0).all()
