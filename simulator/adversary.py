@@ -13,12 +13,17 @@ Source: the adversary of T. Werthenbach, J. Pouwelse, arXiv 2306.15044, publishe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from aggregation.evidence import Rule
 from simulator.attacks.attack import AttackView
 from simulator.setup import Setup
+
+Train = Callable[[Tensor, Tensor, int, int], Tensor]
+"""(params (d,), rows (k,) of the setup's data, address in draws, round) -> trained params (d,)."""
 
 
 class Adversary:
@@ -29,12 +34,14 @@ class Adversary:
         heard: honest vertices with a link to any Sybil, ascending.
     """
 
-    def __init__(self, setup: Setup, rule: Rule | None = None) -> None:
+    def __init__(self, setup: Setup, rule: Rule | None = None, train: Train | None = None) -> None:
         """Take the stage.
 
         Args:
             setup: of this run.
             rule: what honest nodes use in it; attacks that need no rule ignore it.
+            train: an engine's own way to train, equal to the learner's but for rounding; None: the learner. Rows are
+                the same tensors in every round, so an engine may prepare for them.
 
         Raises:
             ValueError: the setup has no attack.
@@ -45,6 +52,9 @@ class Adversary:
         self._setup = setup
         self._attack = setup.attack
         self._rule = rule
+        self._learn = train
+        rows = setup.shards[honest].train
+        self._rows = tuple(rows[group :: setup.attack.groups] for group in range(setup.attack.groups))
         self._targets = tuple(
             tuple(sorted(near for near in beside if near < honest)) for beside in setup.neighbours[honest:]
         )
@@ -79,8 +89,7 @@ class Adversary:
     def _awake(self, round: int) -> Tensor:
         """Models trained on the (poisoned) rows, one a group, dealt to the Sybils: (S, d)."""
         groups = min(self._attack.groups, len(self._targets))
-        rows = self._setup.shards[self._setup.honest].train
-        trained = [self._train(rows[group :: self._attack.groups], group, round) for group in range(groups)]
+        trained = [self._train(self._rows[group], group, round) for group in range(groups)]
         if groups == 1:
             return trained[0].expand(len(self._targets), -1)
         return torch.stack([trained[sybil % groups] for sybil in range(len(self._targets))])
@@ -92,7 +101,10 @@ class Adversary:
     def _train(self, rows: Tensor, who: int, round: int) -> Tensor:
         setup = self._setup
         address = int(setup.addresses[setup.honest + who])
-        params, _ = setup.learner.train(self.params, setup.data, rows, setup.seed, address, round)
+        if self._learn is None:
+            params, _ = setup.learner.train(self.params, setup.data, rows, setup.seed, address, round)
+        else:
+            params = self._learn(self.params, rows, address, round)
         return params if bool(torch.isfinite(params).all()) else self.params
 
     def _view(self, round: int, honest: Tensor, previous: Tensor, trained: Tensor) -> AttackView:

@@ -18,7 +18,7 @@ from math import exp, inf, isfinite, log
 import torch
 from torch import Tensor
 
-from aggregation.evidence import Evidence, Rule, Table
+from aggregation.evidence import Evidence, Need, Rule, Table
 from node.learning.partition import Shard
 from node.learning.probe import LocalProbe
 from simulator.attacks.attack import AttackView, Craft, Strength
@@ -125,7 +125,12 @@ class Trial:
         self._probe = self._own_samples()
         width = max((len(view.neighbours[node]) for node in self.victims), default=0)
         rows = [list(view.neighbours[node]) + [-1] * (width - len(view.neighbours[node])) for node in self.victims]
-        self._neighbours = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), width)
+        known = sorted({*self.victims, *(vertex for near in rows for vertex in near if vertex >= 0)})
+        self._near = [vertex for vertex in known if vertex < honest]
+        self._bad = [vertex - honest for vertex in known if vertex >= honest]
+        place = {vertex: number for number, vertex in enumerate(known)} | {-1: -1}
+        self._own = torch.tensor([place[node] for node in self.victims], dtype=torch.int64)
+        self._neighbours = torch.tensor([[place[vertex] for vertex in near] for near in rows], dtype=torch.int64)
         self._clean = self._decide(view.honest.new_full((view.sybils, view.honest.shape[1]), float("nan")))
         wish = models.mean(dim=0) - view.centre()
         if len(view.samples) == len(view.clean) and torch.equal(view.samples, view.clean):
@@ -150,21 +155,25 @@ class Trial:
 
     def _decide(self, sent: Tensor) -> Tensor:
         """Decisions of the victims: (S, d) -> (V, d)."""
-        view, count = self._view, len(self._view.honest)
-        if not self.victims:
+        view, victims = self._view, list(self.victims)
+        if not victims:
             return view.honest[:0]
-        own = torch.tensor(self.victims)
+        rows = [view.honest[self._near], sent[self._bad]]
+        start = None
+        if Need.START in self._rule.needs:
+            start = torch.arange(len(victims)) + len(self._near) + len(self._bad)
+            rows.append(view.previous[victims])
         evidence = Evidence(
-            table=Table(torch.cat([view.honest, sent, view.previous])),
-            own=own,
+            table=Table(torch.cat(rows)),
+            own=self._own,
             neighbours=self._neighbours,
-            relayed=torch.full((len(own), 0), -1, dtype=torch.int64),
-            start=own + count + len(sent),
+            relayed=torch.full((len(victims), 0), -1, dtype=torch.int64),
+            start=start,
             round=view.round,
             rounds=view.rounds,
             head=view.learner.head,
-            own_classes=view.classes[own],
-            honest=(self._neighbours >= 0) & (self._neighbours < count),
+            own_classes=view.classes[victims],
+            honest=(self._neighbours >= 0) & (self._neighbours < len(self._near)),
             probe=self._probe,
         )
         return self._rule.decide(evidence).params

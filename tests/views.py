@@ -37,7 +37,7 @@ def small_task(seed: int = 0, samples: int = 240) -> Task:
 
 
 def small_view(honest: int = 12, sybils: int = 4, **changes: object) -> AttackView:
-    """Honest nodes on a ring, each with two neighbours on either side; Sybil s beside nodes 3s, 3s + 1, 3s + 2 (modulo)."""
+    """Honest nodes on a ring with two neighbours on either side; Sybil s beside nodes 3s, 3s + 1, 3s + 2 (modulo)."""
     task = small_task()
     learner = Learner(task)
     draw = generator(7, Purpose.ATTACK)

@@ -152,10 +152,11 @@ class AttackView:
         """Median distance between the models of honest neighbours; without such a pair, to the honest mean."""
         count = len(self.honest)
         pairs = [(i, j) for i, near in enumerate(self.neighbours) for j in near if i < j < count]
+        away = self.honest - self.centre()
         if not pairs:
-            return float((self.honest - self.centre()).norm(dim=1).median())
+            return float(away.norm(dim=1).median())
         ends = torch.tensor(pairs)
-        return float((self.honest[ends[:, 0]] - self.honest[ends[:, 1]]).norm(dim=1).median())
+        return float(torch.cdist(away, away)[ends[:, 0], ends[:, 1]].median())
 
     def generator(self, salt: str, *, lasting: bool = False) -> np.random.Generator:
         """A fresh generator of this round and stage (of all rounds, if lasting): the same salt, the same draws."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from views import images, small_task
 
 from node.learning.dataset import Dataset
 from simulator.attacks.attack import Backdoor, DataStage, Flip, Shift
@@ -12,7 +13,6 @@ from simulator.attacks.backdoor import badnets, distributed
 from simulator.attacks.label_flip import flip, shift, swap
 from simulator.attacks.registry import build_attack
 from simulator.attacks.trigger import Trigger, white
-from views import images, small_task
 
 
 def rows_of(stage: DataStage, data: Dataset, shard: torch.Tensor, seed: int = 0) -> Dataset:

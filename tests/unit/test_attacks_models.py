@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 import pytest
 import torch
+from views import clones_of, small_view
 
 from simulator.attacks.alie import alie, ipm, quantile
 from simulator.attacks.clones import boosted, clones, scaled
@@ -15,7 +16,6 @@ from simulator.attacks.dissensus import dissensus
 from simulator.attacks.envelope import largest_step, min_max, min_sum
 from simulator.attacks.fang import fang_krum, fang_trimmed_mean, krum_winner
 from simulator.attacks.neurotoxin import neurotoxin
-from views import clones_of, small_view
 
 
 def test_clones_are_one_model() -> None:

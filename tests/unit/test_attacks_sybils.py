@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from views import CLASSES, clones_of, small_task, small_view
 
 from node.learning.learner import Learner
 from node.learning.task import Task
@@ -20,7 +21,6 @@ from simulator.attacks.diverse import (
 )
 from simulator.attacks.foreign_columns import foreign_columns
 from simulator.attacks.mimic import copycat, framing, mimic
-from views import CLASSES, clones_of, small_task, small_view
 
 
 def cosines(rows: Tensor) -> Tensor:
