@@ -1,0 +1,163 @@
+"""Relayed histories of all nodes at once: node.history, choice for choice, on arrays of row numbers.
+
+Laws:
+- What a node holds after a round, and what it relays, is what `node.history.History` holds and chooses.
+- A held record is a row number, a distance and the set of neighbours that sent it (a bit a neighbour): never a copy of a model.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.draws import Purpose, uniforms
+from node.history import DECAY, FARTHEST
+from simulator.fast.rows import Rows
+
+Ints = NDArray[np.int64]
+
+
+class Histories:
+    """Relayed records of H honest nodes.
+
+    Attributes:
+        rows: (H, k) int64 row numbers held, -1 past the end; by author's peer id.
+    """
+
+    def __init__(
+        self,
+        neighbours: tuple[tuple[int, ...], ...],
+        honest: int,
+        addresses: NDArray[np.uint64],
+        order: NDArray[np.int64],
+        seed: int,
+        authors: int,
+    ) -> None:
+        self._honest = honest
+        self._seed = seed
+        self._limit = authors
+        self._addresses = addresses
+        self._rank = np.empty(len(order), dtype=np.int64)  # place of each vertex in order of peer id
+        self._rank[order] = np.arange(len(order))
+        self._order = order
+        width = max((len(beside) for beside in neighbours[:honest]), default=0)
+        self._beside = np.full((honest, width), -1, dtype=np.int64)
+        for node, beside in enumerate(neighbours[:honest]):
+            self._beside[node, : len(beside)] = beside
+        self._words = max(1, -(-width // 63))
+        # place of node among the neighbours of its j-th neighbour: the bit of "came from node" at that neighbour
+        self._bit = np.full((honest, width), -1, dtype=np.int64)
+        for node in range(honest):
+            for place, other in enumerate(neighbours[node]):
+                if other < honest:
+                    self._bit[node, place] = neighbours[other].index(node)
+        self._direct = np.sort(
+            np.concatenate([node * len(order) + np.array(neighbours[node], dtype=np.int64) for node in range(honest)])
+            if honest
+            else np.zeros(0, np.int64)
+        )
+        self.rows: Ints = np.full((honest, 0), -1, dtype=np.int64)
+        self._distance: Ints = np.zeros((honest, 0), dtype=np.int64)
+        self._senders: Ints = np.zeros((honest, 0, self._words), dtype=np.int64)
+        empty = np.zeros(0, dtype=np.int64)
+        self._sent = (empty, empty, empty, empty)  # receiver, row, distance, bit of the sender
+
+    def settle(self, rows: Rows) -> None:
+        """At the close of a round: merge what was relayed in the last one, and trim."""
+        receiver, sent, distance, bit = self._sent
+        node, place = np.nonzero(self.rows >= 0)
+        held = self.rows[node, place]
+        all_node = np.concatenate([node, receiver])
+        all_row = np.concatenate([held, sent])
+        all_distance = np.concatenate([self._distance[node, place], distance])
+        senders = np.zeros((len(all_row), self._words), dtype=np.int64)
+        senders[: len(held)] = self._senders[node, place]
+        arrived = np.arange(len(held), len(all_row))
+        senders[arrived, bit // 63] = np.int64(1) << (bit % 63)
+        if len(all_row) == 0:
+            return
+        author = rows.author[all_row].astype(np.int64)
+        round_ = rows.round[all_row].astype(np.int64)
+        # newest record of each (node, author), of equal ones the least distance and all senders
+        key = all_node * len(self._rank) + self._rank[author]
+        order = np.lexsort((-round_, key))
+        key, round_ = key[order], round_[order]
+        first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+        group = np.cumsum(np.concatenate([[0], (key[1:] != key[:-1]).astype(np.int64)]))
+        newest = round_ == round_[first][group]
+        chosen, group = order[newest], group[newest]
+        start = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+        nearest = np.minimum.reduceat(all_distance[chosen], start)
+        merged = np.bitwise_or.reduceat(senders[chosen], start, axis=0)
+        kept = chosen[start]
+        self._store(all_node[kept], all_row[kept], nearest, merged, round_[first])
+
+    def _store(self, node: Ints, row: Ints, distance: Ints, senders: Ints, round_: Ints) -> None:
+        # entries come by (node, peer id of author); keep the `authors` newest, then nearest, then of least id
+        counts = np.bincount(node, minlength=self._honest)
+        if len(counts) and counts.max() > self._limit:
+            order = np.lexsort((np.arange(len(node)), distance, -round_, node))
+            begin = np.concatenate([[0], np.cumsum(counts)])[:-1]
+            place = np.arange(len(node)) - begin[node[order]]
+            chosen = np.sort(order[place < self._limit])
+            node, row, distance, senders = node[chosen], row[chosen], distance[chosen], senders[chosen]
+            counts = np.bincount(node, minlength=self._honest)
+        width = int(counts.max()) if len(counts) else 0
+        begin = np.concatenate([[0], np.cumsum(counts)])[:-1]
+        place = np.arange(len(node)) - begin[node]
+        self.rows = np.full((self._honest, width), -1, dtype=np.int64)
+        self._distance = np.zeros((self._honest, width), dtype=np.int64)
+        self._senders = np.zeros((self._honest, width, self._words), dtype=np.int64)
+        self.rows[node, place] = row
+        self._distance[node, place] = distance
+        self._senders[node, place] = senders
+
+    def relay(self, rows: Rows, direct: Ints, round: int) -> None:
+        """Draw what every node relays to each neighbour; it counts at the close of the next round.
+
+        Args:
+            rows: the table.
+            direct: (H, n) rows of neighbours' models of this round in order of `neighbours`, -1 absent.
+            round: number of this round.
+        """
+        width, held = direct.shape[1], self.rows.shape[1]
+        candidates = np.concatenate([direct, self.rows], axis=1)
+        there = candidates >= 0
+        author = np.where(there, rows.author[candidates], -1).astype(np.int64)
+        distance = np.concatenate([np.ones_like(direct), self._distance], axis=1)
+        weight = np.exp(-DECAY * (distance - 1.0))
+        words = self._addresses[np.where(there, author, 0)]
+        own = self._addresses[: self._honest]
+        best = np.full((self._honest, width), -1, dtype=np.int64)
+        beside = self._beside
+        receivers = beside[:, :width]
+        for place in range(width):
+            to = receivers[:, place]
+            alive = (to >= 0) & (to < self._honest)
+            if not alive.any():
+                continue
+            came = np.zeros_like(there)
+            came[:, width:] = (self._senders[:, :, place // 63] >> (place % 63)) & 1
+            open_ = there & (author != to[:, None]) & ~came
+            draws = uniforms(
+                self._seed, Purpose.RELAY, own[:, None], round, self._addresses[np.maximum(to, 0)][:, None], words
+            )
+            race = np.where(open_, -np.log(draws) / weight, np.inf)
+            winner = np.argmin(race, axis=1) if width + held else np.zeros(self._honest, dtype=np.int64)
+            found = alive & open_[np.arange(self._honest), winner]
+            best[found, place] = winner[found]
+        node, place = np.nonzero(best >= 0)
+        choice = best[node, place]
+        receiver = receivers[node, place]
+        row = candidates[node, choice]
+        claimed = np.minimum(distance[node, choice] + 1, FARTHEST)
+        # a relay of what its author or a direct neighbour says itself is ignored
+        key = receiver * len(self._rank) + rows.author[row]
+        spot = np.minimum(np.searchsorted(self._direct, key), max(len(self._direct) - 1, 0))
+        useful = (rows.author[row] != receiver) & (self._direct[spot] != key)
+        self._sent = (receiver[useful], row[useful], claimed[useful], self._bit[node, place][useful])
+        self.relays = np.bincount(node, minlength=self._honest)
+
+    def live(self) -> Ints:
+        """Rows that some node holds or is about to hold: ascending."""
+        return np.unique(np.concatenate([self.rows[self.rows >= 0], self._sent[1]]))
