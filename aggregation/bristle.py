@@ -219,7 +219,7 @@ def head_distances(evidence: Evidence, wanted: Tensor) -> Tensor:
     for columns in _head_columns(evidence.head, values.shape[1]):
         for slot in range(index.shape[1]):
             nodes = torch.nonzero(asked[:, slot]).flatten()
-            for part in nodes.split(max(1, _BLOCK // values.shape[1])):
+            for part in torch.split(nodes, max(1, _BLOCK // values.shape[1])):
                 apart = values[index[part, slot], columns] - values[own[part], columns]
                 squares[part, slot] += apart.double().square().sum(dim=-1)
     return squares.sqrt().reshape(wanted.shape)
@@ -237,7 +237,7 @@ def _scores(evidence: Evidence, probe: Probe, candidates: Tensor, classes: int) 
     index = torch.where(candidates, evidence.neighbours, -1)
     nodes = max(1, evidence.own.numel())
     step = max(1, _BLOCK // (nodes * evidence.table.values.shape[1]))
-    parts = [probe.scores(evidence.table.rows(part)) for part in index.split(step, dim=-1) if part.shape[-1]]
+    parts = [probe.scores(evidence.table.rows(part)) for part in torch.split(index, step, dim=-1) if part.shape[-1]]
     if not parts:
         return torch.zeros((*candidates.shape, classes), dtype=torch.float64, device=index.device)
     return torch.cat(parts, dim=-2)
@@ -266,7 +266,7 @@ def _sum_columns(evidence: Evidence, votes: Tensor) -> tuple[Tensor, Tensor]:
     index = evidence.neighbours.reshape(len(own), -1)
     weight = 1 + each.sum(dim=1)
     out = values[own]
-    for part in torch.nonzero(weight.amax(dim=-1) > 1).flatten().split(max(1, _BLOCK // size)):
+    for part in torch.split(torch.nonzero(weight.amax(dim=-1) > 1).flatten(), max(1, _BLOCK // size)):
         mine = values[own[part]]
         total = mine.double()
         for slot in range(index.shape[1]):

@@ -1,0 +1,60 @@
+"""Rules by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from aggregation.compose import RuleSpec
+from aggregation.evidence import Need, Rule
+from aggregation.rules import RULES, RuleError, build_rule
+
+NAMES = {
+    "mean",
+    "median",
+    "trimmed-mean",
+    "krum",
+    "multi-krum",
+    "foolsgold",
+    "sybilwall",
+    "bristle",
+    "sybilwall-bristle",
+}
+
+
+def test_the_registry_knows_the_rules_of_the_foundation() -> None:
+    assert set(RULES) >= NAMES
+
+
+@pytest.mark.parametrize("spec", RULES.values(), ids=lambda spec: spec.name)
+def test_every_rule_is_built_from_its_defaults_and_carries_its_name(spec: RuleSpec) -> None:
+    rule = build_rule(spec.name)
+    assert isinstance(rule, Rule)
+    assert rule.name == spec.name
+    assert spec.make(**spec.parameters).needs == rule.needs
+    assert spec.summary.endswith(".")
+
+
+def test_only_what_is_needed_is_asked_for() -> None:
+    assert build_rule("mean").needs == frozenset()
+    assert build_rule("sybilwall").needs == {Need.RELAYS}
+    assert build_rule("bristle").needs == {Need.SCORES}
+    assert build_rule("sybilwall-bristle").needs == {Need.RELAYS, Need.SCORES}
+
+
+def test_wrong_words_are_named_with_the_nearest_right_one() -> None:
+    with pytest.raises(RuleError, match=r"unknown rule 'sibylwall': did you mean 'sybilwall'\?"):
+        build_rule("sibylwall")
+    with pytest.raises(RuleError, match="unknown rule '~': known: "):
+        build_rule("~")
+    with pytest.raises(RuleError, match=r"unknown parameter of rule 'bristle' 'alfa': did you mean 'alpha'\?"):
+        build_rule("bristle", alfa=0.3)
+    with pytest.raises(RuleError, match="unknown parameter of rule 'mean' 'f': it has none"):
+        build_rule("mean", f=1)
+
+
+def test_values_of_another_kind_are_refused_but_an_int_may_stand_for_a_float() -> None:
+    with pytest.raises(RuleError, match="'f' of rule 'krum' must be int, not float"):
+        build_rule("krum", f=1.5)
+    with pytest.raises(RuleError, match="must be int, not bool"):
+        build_rule("krum", f=True)
+    assert build_rule("bristle", alpha=1).name == "bristle"
