@@ -277,7 +277,7 @@ class _End:
         loop = asyncio.get_running_loop()
         if flush and self._waiting:
             self._flush(loop.time())
-        self.shut(None)
+        self.shut(reason)
         when = max(self._latest, loop.time() + self.wire.network.weather.latency)
         if not self.wire.network.blocked(self.wire):
             loop.call_at(when, self.other.shut, reason)
@@ -285,8 +285,8 @@ class _End:
             loop.call_later(self.wire.limits.heartbeat, self.other.shut, reason)
         self.wire.network.forget(self.wire)
 
-    def shut(self, reason: str | None) -> None:
-        """This end is closed; with a reason, the receiver is told."""
+    def shut(self, reason: str) -> None:
+        """This end is closed; the receiver is told if it was the wire in use."""
         if not self.open:
             return
         self.open = False
@@ -453,8 +453,8 @@ class MemoryTransport:
             return
         self.receiver.frame(peer, frame)
 
-    def leave(self, end: _End, reason: str | None) -> None:
-        """An end has closed; with a reason, tell the receiver if it was the wire in use."""
+    def leave(self, end: _End, reason: str) -> None:
+        """An end has closed: tell the receiver if it was the wire in use."""
         for answer, asked in list(self._asked.items()):
             if asked is end:
                 _refuse(answer, Drop.UNAVAILABLE)
@@ -462,7 +462,7 @@ class MemoryTransport:
             return
         del self._ends[end.party.peer]
         if not self._closed:
-            self.receiver.left(end.party.peer, reason or "closed")
+            self.receiver.left(end.party.peer, reason)
 
     def serve(self, end: _End, digest: bytes, answer: asyncio.Future[Buffer | None]) -> None:
         """A request for a blob has come in."""

@@ -262,7 +262,7 @@ def _known(kind: str, choice: Choice, parameters: Mapping[str, object]) -> None:
 
 
 def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a wrong key explains the rest
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {"cuts": Cut, "crashes": Crash}

@@ -17,7 +17,8 @@ from gossip.http import HttpTransport
 from gossip.limits import KIB, MIB, Limits
 from gossip.messages import Buffer
 from gossip.transport import Transport
-from identity.keys import PeerId, SigningKey
+from identity.keys import PeerId, SigningKey, format_peer
+from simulator.network import MemoryNetwork, Weather
 
 NETWORK = hashlib.sha256(b"network").digest()
 SCHEMA = hashlib.sha256(b"schema").digest()
@@ -35,6 +36,14 @@ def http_network() -> MakeTransport:
 
 
 TRANSPORTS["http"] = http_network
+
+
+def memory_network() -> MakeTransport:
+    network = MemoryNetwork(weather=Weather(latency=0.001))
+    return lambda key, limits: network.transport(key.peer, format_peer(key.peer), limits)
+
+
+TRANSPORTS["memory"] = memory_network
 
 
 class Recorder:

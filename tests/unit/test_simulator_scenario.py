@@ -1,0 +1,121 @@
+"""Scenarios: what is refused, and with which sentence; what is read; what is drawn from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from simulator.scenario import Choice, Scenario, ScenarioError
+from simulator.setup import prepare
+
+SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"toplogy": "ring"}, "unknown key 'toplogy': did you mean 'topology'?"),
+        ({"topology": "rnig"}, "unknown topology 'rnig': did you mean 'ring'?"),
+        ({"task": "digit"}, "unknown task 'digit': did you mean 'digits'?"),
+        ({"model": "lennet"}, "unknown model 'lennet': did you mean 'lenet'?"),
+        ({"rules": ["sybilwal"]}, "did you mean 'sybilwall'?"),
+        ({"attack": "label-flop"}, "did you mean 'label-flip'?"),
+        ({"partition": "dirichle"}, "did you mean 'dirichlet'?"),
+        ({"topology": {"name": "ring", "radius": 1}}, "unknown parameter of topology ring 'radius'"),
+        ({"rules": [{"name": "mean", "speed": 1}]}, "speed"),
+        ({"rules": []}, "rules: at least one rule is needed"),
+        ({"rules": ["mean", "mean"]}, "rules: a rule is listed twice"),
+        ({"seeds": []}, "seeds: at least one is needed"),
+        ({"nodes": 0}, "nodes: input should be greater than or equal to 1"),
+        ({"nodes": "many"}, "nodes: input should be a valid integer"),
+        ({"loss": 1.0, "engine": "world"}, "loss: input should be less than 1"),
+        ({"alpha": float("nan")}, "alpha: input should be a finite number"),
+        ({"loss": 0.1, "engine": "fast"}, 'loss: the fast engine has no network; set engine = "world"'),
+        ({"cuts": [{"start": 5, "stop": 5}], "engine": "world"}, "cuts: a cut stops after it starts"),
+        ({"cuts": [{"start": 5, "stpo": 6}], "engine": "world"}, "unknown key 'stpo': did you mean 'stop'?"),
+        ({"crashes": [{"nodes": [99], "round": 1}], "engine": "world"}, "crashes: nodes are numbered 0 to 19"),
+        ({"name": "../../etc"}, "name: "),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_sentence(values: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        Scenario.of(values)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_named_after_itself_and_errors_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text('nodes = 5\nrules = ["mean", { name = "krum", f = 1 }]\ntopology = { name = "regular", degree = 2 }\n')
+    scenario = Scenario.load(path)
+    assert scenario.name == "small"
+    assert scenario.topology == Choice(name="regular", parameters={"degree": 2})
+    assert [str(rule) for rule in scenario.rules] == ["mean", "krum(f=1)"]
+    path.write_text("nodes = ")
+    with pytest.raises(ScenarioError, match=r"small.toml: not TOML"):
+        Scenario.load(path)
+    with pytest.raises(ScenarioError, match=r"none.toml: No such file"):
+        Scenario.load(tmp_path / "none.toml")
+
+
+def test_the_digest_names_every_input() -> None:
+    scenario = Scenario()
+    assert scenario.digest() == Scenario().digest()
+    assert len({scenario.digest(), scenario.but(alpha=0.4).digest(), scenario.but(rules=["mean"]).digest()}) == 3
+    assert scenario.but(attack="none").attack is None
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_every_shipped_scenario_can_be_read(path: Path) -> None:
+    assert Scenario.load(path).rounds > 0
+
+
+def test_a_setup_is_a_function_of_scenario_and_seed() -> None:
+    scenario = Scenario()
+    one, same, other = prepare(scenario), prepare(scenario), prepare(scenario, seed=2)
+    assert one.peers == same.peers != other.peers
+    assert one.neighbours == same.neighbours != other.neighbours
+    assert torch.equal(one.initial, same.initial)
+    assert all(torch.equal(a.train, b.train) for a, b in zip(one.shards, same.shards, strict=True))
+    assert len({scenario.seeds, one.seed, other.seed}) == 3
+
+
+def test_a_setup_keeps_its_laws() -> None:
+    setup = prepare(Scenario())
+    honest, everybody = setup.honest, setup.honest + setup.sybils
+    assert (honest, setup.sybils) == (20, 10)
+    assert len(setup.peers) == len(setup.neighbours) == len(setup.keys) == everybody
+    for vertex, beside in enumerate(setup.neighbours):
+        assert [setup.peers[other] for other in beside] == sorted(setup.peers[other] for other in beside)
+        assert all(vertex in setup.neighbours[other] for other in beside)
+        assert vertex < honest or all(other < honest for other in beside)
+    assert [setup.peers[vertex] for vertex in setup.order] == sorted(setup.peers)
+    assert setup.addresses.dtype == np.uint64
+    rows = torch.cat([torch.cat([shard.train, shard.held_out]) for shard in setup.shards[:honest]] + [setup.share])
+    assert len(torch.unique(rows)) == len(rows) == len(setup.task.train.labels)
+    assert len(setup.shards) == honest + 1
+    assert bool((setup.shards[honest].train >= setup.clean).all())
+    assert len(setup.data.labels) == setup.clean + len(setup.shards[honest].train)
+    assert setup.initial.shape == (honest + 1, setup.learner.dimension)
+    assert bool((setup.initial == setup.common).all())
+
+
+def test_independent_starts_differ_and_common_ones_do_not() -> None:
+    setup = prepare(Scenario.of({"initial": "independent"}))
+    assert len(torch.unique(setup.initial, dim=0)) == setup.honest + 1
+
+
+def test_without_an_adversary_all_data_is_honest() -> None:
+    setup = prepare(Scenario.of({"attack": "none"}))
+    assert (setup.sybils, setup.attack, len(setup.shards)) == (0, None, setup.honest)
+    assert len(setup.share) == 0
+
+
+def test_overrides_change_the_task_of_this_run_only() -> None:
+    task = prepare(Scenario()).task
+    changed = prepare(Scenario.of({"lr": 0.5, "batch": 7, "epochs": 3, "held_out": 0.0}), task)
+    assert (changed.task.optimizer.lr, changed.task.batch_size, changed.task.local_epochs) == (0.5, 7, 3)
+    assert all(len(shard.held_out) == 0 for shard in changed.shards)
+    assert (task.batch_size, task.held_out) != (7, 0.0)
