@@ -37,15 +37,15 @@ def balance(gamma: float = 0.3, kappa: float = 1.0, alpha: float = 0.5) -> Rule:
         norms = evidence.table.geometry.products(evidence.own.unsqueeze(-1))[..., 0].double().clamp(min=0).sqrt()
         accepted = around.heard & (around.lengths <= gamma * math.exp(-kappa * progress) * norms)
         around.verdicts[around.heard & ~accepted] = int(Verdict.FAR)
-        return own_and_accepted(accepted, alpha, around.verdicts)
+        return own_and_accepted(evidence, accepted, alpha, around.verdicts)
 
     return Rule("balance", weigh, weighted_mean)
 
 
-def own_and_accepted(accepted: Tensor, alpha: float, verdicts: Tensor) -> Weights:
+def own_and_accepted(evidence: Evidence, accepted: Tensor, alpha: float, verdicts: Tensor) -> Weights:
     """alpha for the own model, 1 - alpha shared among the accepted (..., n); nobody accepted: the own model alone."""
     count = accepted.sum(dim=-1)
-    share = (1 - alpha) / count.clamp(min=1).double()
+    share = (1 - alpha) / count.clamp(min=1).to(evidence.table.values.dtype)
     mine = torch.where(count > 0, torch.full_like(share, alpha), torch.ones_like(share))
     votes = torch.where(accepted, share.unsqueeze(-1), torch.zeros_like(share.unsqueeze(-1)))
     return Weights(own=mine, neighbours=votes, verdicts=verdicts)

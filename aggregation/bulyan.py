@@ -19,8 +19,9 @@ def bulyan_selection(squares: Tensor, present: Tensor, faults: Tensor) -> Tensor
     """Rows chosen by Krum applied m - 2f times to those that remain.
 
     Krum's score of a row among r remaining: sum of its r - f - 2 (at least 1) smallest squared distances to the
-    others; the lowest score is chosen. Two rows that are each other's nearest tie whenever one distance counts (always near
-    the end), so ties go to the row with the smaller sum of squared distances to all m rows, then to the first.
+    others; the lowest score is chosen. Two rows that are each other's nearest tie whenever one distance counts
+    (always near the end), so ties go to the row with the smaller sum of squared distances to all m rows, then to the
+    first.
 
     Args:
         squares: (..., m, m) squared distances.

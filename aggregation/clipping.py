@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -30,11 +29,11 @@ def lower_median(values: Tensor, present: Tensor) -> Tensor:
 
 
 def median_bound(around: Neighbourhood, factor: float) -> Tensor:
-    """tau = factor x lower median of |x_j - x_i| over neighbours: (..., 1); infinite factor: no bound.
+    """tau = factor x lower median of |x_j - x_i| over neighbours: (..., 1); factor 0: no bound.
 
     A majority of neighbours that repeat the own model makes tau 0: then nobody moves it.
     """
-    if math.isinf(factor):
+    if factor == 0:
         return torch.full((*around.heard.shape[:-1], 1), torch.inf, dtype=torch.float64, device=around.squares.device)
     return factor * lower_median(around.lengths, around.heard)
 
@@ -94,9 +93,10 @@ def _clipped(evidence: Evidence, bound: Callable[[Neighbourhood, float], Tensor]
     tau = bound(around, bad)
     factors = torch.where(around.heard, shrink(around.lengths, tau), torch.zeros_like(around.lengths))
     pulled = factors / around.count.unsqueeze(-1)
+    dtype = evidence.table.values.dtype
     verdicts = around.verdicts
     verdicts[around.heard & (factors < 1)] = int(Verdict.CLIPPED)
-    return Weights(own=1 - pulled.sum(dim=-1), neighbours=pulled, verdicts=verdicts)
+    return Weights(own=(1 - pulled.sum(dim=-1)).to(dtype), neighbours=pulled.to(dtype), verdicts=verdicts)
 
 
 def _nearest_first(around: Neighbourhood) -> tuple[Tensor, Tensor]:

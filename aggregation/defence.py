@@ -1,6 +1,6 @@
 """The rule `hedgerow`: clip, compare in several views, one cluster one vote, winsorised mean.
 
-Every part exists on its own and is left out by a parameter: clip = inf, views = "", threshold = 1, trim = 0.
+Every part exists on its own and is left out by a parameter: clip = 0, views = "", threshold = 1, trim = 0.
 No relays, no memory between rounds: it stands on nothing but the neighbours' own updates.
 """
 
@@ -38,7 +38,7 @@ def hedgerow(
     finite has no vote.
 
     Args:
-        clip: > 0; infinite leaves clipping out.
+        clip: >= 0; 0 leaves clipping out.
         views: names from `VIEWS`, comma-separated; none: nobody is alike.
         threshold: cosine above which two share one vote; 1 leaves clusters out.
         trim: in [0, .5); 0 leaves the bound per coordinate out.
@@ -57,11 +57,11 @@ def one_cluster_one_vote(clip: float, views: Iterable[str], threshold: float) ->
     """Weighting: 1 for neighbours that keep their vote, 0 for the others (steps 1 to 3 of `hedgerow`).
 
     Raises:
-        RuleError: clip <= 0, threshold outside [-1, 1], or no such view.
+        RuleError: clip < 0, threshold outside [-1, 1], or no such view.
     """
     names = read_views(views)
-    if not clip > 0:
-        raise RuleError(f"clip must be > 0 (inf: no clipping), got {clip}")
+    if not clip >= 0:
+        raise RuleError(f"clip must be >= 0 (0: no clipping), got {clip}")
     if not -1 <= threshold <= 1:
         raise RuleError(f"threshold must lie in [-1, 1], got {threshold}")
 

@@ -26,7 +26,7 @@ def fltrust() -> Rule:
 
 def _trust(evidence: Evidence) -> Weights:
     around, lengths, cosines = _updates(evidence)
-    trust = torch.where(around.heard & (lengths[..., 1:] > 0), cosines.clamp(0, 1), torch.zeros_like(cosines))
+    trust = torch.where(around.heard & (lengths[..., 1:] > 0), cosines.clamp(0, 1), 0.0).to(evidence.table.values.dtype)
     around.verdicts[around.heard & (trust <= 0)] = int(Verdict.HARMFUL)
     return Weights(own=torch.ones_like(trust.sum(dim=-1)), neighbours=trust, verdicts=around.verdicts)
 

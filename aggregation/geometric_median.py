@@ -54,7 +54,7 @@ def geometric_median(steps: int = 8, smoothing: float = 0.1) -> Rule:
 
     def weigh(evidence: Evidence) -> Weights:
         around = neighbourhood(evidence)
-        shares = weiszfeld(around.squares, around.present, steps, smoothing)
+        shares = weiszfeld(around.squares, around.present, steps, smoothing).to(evidence.table.values.dtype)
         return Weights(own=shares[..., 0], neighbours=shares[..., 1:], verdicts=around.verdicts)
 
     return Rule("geometric-median", weigh, weighted_mean)

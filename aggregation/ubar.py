@@ -52,7 +52,7 @@ def ubar(rho: float = 0.4, alpha: float = 0.5) -> Rule:
         judged = torch.zeros_like(around.heard).scatter(-1, first, near)
         around.verdicts[around.heard & ~judged] = int(Verdict.FAR)
         around.verdicts[judged & ~accepted] = int(Verdict.HARMFUL)
-        return own_and_accepted(accepted, alpha, around.verdicts)
+        return own_and_accepted(evidence, accepted, alpha, around.verdicts)
 
     return Rule("ubar", weigh, weighted_mean, frozenset({Need.SCORES}))
 

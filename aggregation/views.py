@@ -42,7 +42,8 @@ def function(evidence: Evidence, around: Neighbourhood, factors: Tensor) -> Tens
     """
     probe, values = _probe(evidence), evidence.table.values
     own = values[evidence.own].unsqueeze(-2)
-    moved = torch.lerp(own, values[around.index[..., 1:]], factors.to(values.dtype).unsqueeze(-1))
+    moved = values[around.index[..., 1:]]
+    torch.lerp(own, moved, factors.to(values.dtype).unsqueeze(-1), out=moved)
     change = (probe.outputs(moved) - probe.outputs(own)).double()
     change = (change - change.mean(dim=-1, keepdim=True)).flatten(-2)
     bad = ~torch.isfinite(change).all(dim=-1)

@@ -95,14 +95,14 @@ def clipped_winsorised_mean(clip: float = 2.0, trim: float = 0.2) -> Integration
     rows.
 
     Args:
-        clip: bound in units of the lower median distance, > 0; infinite: no clipping.
+        clip: bound in units of the lower median distance, >= 0; 0: no clipping.
         trim: share bounded at each end, in [0, .5); 0: plain mean of the rows.
 
     Raises:
         RuleError: a parameter out of its range.
     """
-    if not clip > 0:
-        raise RuleError(f"clip must be > 0 (inf: no clipping), got {clip}")
+    if not clip >= 0:
+        raise RuleError(f"clip must be >= 0 (0: no clipping), got {clip}")
     if not 0 <= trim < 0.5:
         raise RuleError(f"trim must lie in [0, .5), got {trim}")
 

@@ -166,6 +166,7 @@ def test_result_is_finite_and_unusable_rows_have_no_effect(seed: int, width: int
     decision = RULES[name].decide(evidence)
     assert torch.isfinite(decision.params).all()
     assert torch.isfinite(decision.weights).all()
+    assert decision.params.dtype == decision.weights.dtype == torch.float32
     assert ((decision.weights >= 0) & (decision.weights <= 1)).all()
     unusable = ~evidence.present()
     assert (decision.weights[unusable] == 0).all()
@@ -270,7 +271,7 @@ def test_missing_evidence_is_named(rule: Rule) -> None:
         (geometric_median, "steps", -1),
         (geometric_median, "smoothing", 0.0),
         (flag, "steps", -1),
-        (hedgerow, "clip", 0.0),
+        (hedgerow, "clip", -1.0),
         (hedgerow, "trim", 0.5),
         (hedgerow, "threshold", 2.0),
         (hedgerow, "views", "parameters,funktion"),

@@ -78,7 +78,7 @@ def test_bounds_of_a_neighbourhood() -> None:
     rows = [np.array([float(k), 0]) for k in range(1, 10)]
     around = neighbourhood(one_node(np.zeros(2), rows))
     assert median_bound(around, 2.0).item() == pytest.approx(10)
-    assert median_bound(around, math.inf).item() == math.inf
+    assert median_bound(around, 0.0).item() == math.inf
     assert breakdown_bound(around, 0.2).item() == pytest.approx(5)  # own and 1 .. 5 hold .6 of the weight
     assert adaptive_bound(around, 0.2).item() == pytest.approx(math.sqrt(0.1 * 140 / 0.2))  # own and 1 .. 7 hold .8
 
