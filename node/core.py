@@ -18,34 +18,8 @@ from typing import assert_never
 
 from gossip.messages import Update
 from identity.keys import PeerId
-from node.events import (
-    Ahead,
-    Announced,
-    Arrived,
-    Begin,
-    Convicted,
-    Effect,
-    Event,
-    Finish,
-    Heard,
-    Integrate,
-    Integrated,
-    Joined,
-    Left,
-    Overtaken,
-    Phase,
-    Publish,
-    Published,
-    Relay,
-    Report,
-    StopAsked,
-    Timer,
-    Train,
-    Trained,
-    Wake,
-    Want,
-    Woken,
-)
+from node import events as ev
+from node.events import Effect, Event, Phase, Timer
 from node.history import PER_SENDER, History, Known
 from node.neighbour import Neighbour, deadline, overtaken, waited_for
 from node.policy import RoundPolicy
@@ -92,35 +66,35 @@ class NodeCore:
         if self.phase is Phase.STOPPED:
             return []
         match event:
-            case Begin(round, published):
+            case ev.Begin(round, published):
                 return self._begin(round, published, now)
-            case Joined(peer, round):
+            case ev.Joined(peer, round):
                 return self._joined(peer, round, now)
-            case Left(peer):
+            case ev.Left(peer):
                 return self._left(peer, now)
-            case Ahead(peer, round):
+            case ev.Ahead(peer, round):
                 return self._ahead(peer, round, now)
-            case Announced(author, round, via):
+            case ev.Announced(author, round, via):
                 return self._announced(author, round, via, now)
-            case Arrived(update, via, distance):
+            case ev.Arrived(update, via, distance):
                 return self._arrived(update, via, distance, now)
-            case Heard(author, digest, via, distance):
+            case ev.Heard(author, digest, via, distance):
                 return self._heard(author, digest, via, distance, now)
-            case Convicted(author):
+            case ev.Convicted(author):
                 return self._convicted(author, now)
-            case Trained(round):
-                return self._trained(round)
-            case Published(round):
+            case ev.Trained(round):
+                return self._trained(round, now)
+            case ev.Published(round):
                 return self._published(round, now)
-            case Integrated(round):
+            case ev.Integrated(round):
                 return self._integrated(round, now)
-            case Overtaken(round):
-                return self._overtaken(round)
-            case Woken(timer, round):
+            case ev.Overtaken(round):
+                return self._overtaken(round, now)
+            case ev.Woken(timer, round):
                 return self._woken(timer, round, now)
-            case StopAsked():
+            case ev.StopAsked():
                 self.phase = Phase.STOPPED
-                return [Finish()]
+                return [ev.Finish()]
             case _:
                 assert_never(event)
 
@@ -161,13 +135,13 @@ class NodeCore:
             return self._linger(round, now)
         self.phase = Phase.GATHERING
         if self._policy.expect > len(self._live()):
-            return [Wake(Timer.GATHER, round, now + self._policy.gather)]
+            return [ev.Wake(Timer.GATHER, round, now + self._policy.gather)]
         return self._gathered(now)
 
     def _gathered(self, now: float) -> list[Effect]:
         if self._resumed:
             self.phase, self._opened = Phase.PUBLISHING, now
-            return [Publish(self.round)]
+            return [ev.Publish(self.round)]
         return self._open(self.round, now)
 
     # Neighbours
@@ -231,7 +205,7 @@ class NodeCore:
         if not wanted or round > self.round + AHEAD or len(sender.stamps) >= PER_SENDER or not self._history.room(via):
             return []
         sender.stamps[author, round] = sender.claimed + 1
-        return [Want()]
+        return [ev.Want()]
 
     def _announced_own(self, sender: Neighbour, round: int, now: float) -> list[Effect]:
         sender.claimed = max(sender.claimed, round)
@@ -239,7 +213,7 @@ class NodeCore:
         if round < first:
             self._note_lag(sender, round, now)
         wanted = first <= round <= self.round + AHEAD and round not in sender.updates
-        return [*([Want()] if wanted else []), *self._perhaps_close(now)]
+        return [*([ev.Want()] if wanted else []), *self._perhaps_close(now)]
 
     def _arrived(self, update: Update, via: PeerId, distance: int, now: float) -> list[Effect]:
         sender = self._neighbours.get(via)
@@ -287,23 +261,26 @@ class NodeCore:
             return self._linger(round, now)
         self._enter(round)
         self.phase, self._opened = Phase.TRAINING, now
-        return [Train(round)]
+        return [ev.Train(round)]
 
-    def _trained(self, round: int) -> list[Effect]:
+    def _trained(self, round: int, now: float) -> list[Effect]:
         self._expect(Phase.TRAINING, round)
-        target = max(round, self._floor, overtaken(round, self._live()) or 0)
+        target = max(round, overtaken(round, self._live()) or 0)
         if self._policy.rounds is not None:
-            target = min(target, max(self._policy.rounds - 1, round))
-        self._enter(target)
-        self.phase = Phase.PUBLISHING
-        return [Publish(target)]
+            target = min(target, self._policy.rounds - 1)
+        return self._publish(max(target, self._floor), now)
 
-    def _overtaken(self, round: int) -> list[Effect]:
+    def _publish(self, round: int, now: float) -> list[Effect]:
+        if self._over(round):
+            return self._linger(round, now)
+        self._enter(round)
+        self.phase = Phase.PUBLISHING
+        return [ev.Publish(round)]
+
+    def _overtaken(self, round: int, now: float) -> list[Effect]:
         self._floor = max(self._floor, round + 1)
-        if self.phase is not Phase.PUBLISHING or self.round > round:
-            return []
-        self._enter(self._floor)
-        return [Publish(self.round)]
+        again = self.phase is Phase.PUBLISHING and self.round < self._floor
+        return self._publish(self._floor, now) if again else []
 
     def _published(self, round: int, now: float) -> list[Effect]:
         self._expect(Phase.PUBLISHING, round)
@@ -314,7 +291,7 @@ class NodeCore:
             del self._sent[old]
         self._deadline = self._allowed()
         closing = self._perhaps_close(now)
-        return closing or [Wake(Timer.DEADLINE, round, now + self._deadline)]
+        return closing or [ev.Wake(Timer.DEADLINE, round, now + self._deadline)]
 
     def _perhaps_close(self, now: float) -> list[Effect]:
         reason = self._why_close() if self.phase is Phase.WAITING else None
@@ -341,7 +318,7 @@ class NodeCore:
         peers = tuple(sorted(self._neighbours))
         updates = tuple(self._neighbours[peer].updates.get(self.round) for peer in peers)
         relayed = self._history.relayed(self._neighbours) if self._policy.relays else ()
-        return [Integrate(self.round, peers, updates, relayed)]
+        return [ev.Integrate(self.round, peers, updates, relayed)]
 
     def _integrated(self, round: int, now: float) -> list[Effect]:
         self._expect(Phase.INTEGRATING, round)
@@ -351,7 +328,7 @@ class NodeCore:
         following = max(round + 1, overtaken(round, self._live()) or 0, self._floor)
         waited = self._closed_at - self._sent[round]
         effects.append(
-            Report(round, now - self._opened, waited, self._deadline, heard, missing, self._closed_by, following)
+            ev.Report(round, now - self._opened, waited, self._deadline, heard, missing, self._closed_by, following)
         )
         for neighbour in [n for n in self._neighbours.values() if not n.live]:
             self._drop(neighbour)
@@ -360,17 +337,17 @@ class NodeCore:
         if now - self._opened < self._policy.pace:
             self._enter(following)
             self.phase = Phase.PACING
-            return [*effects, Wake(Timer.PACE, following, self._opened + self._policy.pace)]
+            return [*effects, ev.Wake(Timer.PACE, following, self._opened + self._policy.pace)]
         return effects + self._open(following, now)
 
-    def _relays(self) -> list[Relay]:
+    def _relays(self) -> list[ev.Relay]:
         """One record for each live neighbour: what neighbours said themselves this round, or what is stored."""
         if not self._policy.relays:
             return []
         direct = [_own_word(n.updates[self.round]) for n in self._neighbours.values() if self.round in n.updates]
         candidates = [*direct, *self._history.relayed(self._neighbours)]
         chosen = ((n.peer, self._history.choose(self.round, n.peer, candidates)) for n in self._live())
-        return [Relay(peer, known) for peer, known in chosen if known is not None]
+        return [ev.Relay(peer, known) for peer, known in chosen if known is not None]
 
     def _woken(self, timer: Timer, round: int, now: float) -> list[Effect]:
         due = (self.phase, round) == (_WOKEN_IN[timer], self.round)
@@ -399,11 +376,11 @@ class NodeCore:
         if not self._live():
             return self._finish()
         self.phase = Phase.LINGERING
-        return [Wake(Timer.LINGER, round, now + self._allowed())]
+        return [ev.Wake(Timer.LINGER, round, now + self._allowed())]
 
     def _finish(self) -> list[Effect]:
         self.phase = Phase.STOPPED
-        return [Finish()]
+        return [ev.Finish()]
 
     # Small things
 

@@ -14,6 +14,7 @@ from node.policy import RoundPolicy
 
 GAIN_MEAN = 1 / 8  # RFC 6298, section 2
 GAIN_DEVIATION = 1 / 4
+STALE = 2  # rounds after which an announced relay is no longer expected
 
 
 @dataclass(slots=True)
@@ -51,9 +52,11 @@ class Neighbour:
         return policy.most if self.lag is None else self.lag + policy.deviations * self.deviation
 
     def forget(self, before: int) -> None:
-        """Drop updates of rounds before this one."""
+        """Drop updates of rounds before this one, and relays that were announced long before it and never came."""
         for round in [round for round in self.updates if round < before]:
             del self.updates[round]
+        for key in [key for key, ripe in self.stamps.items() if ripe + STALE < before]:
+            del self.stamps[key]
 
 
 def waited_for(live: Sequence[Neighbour], policy: RoundPolicy) -> list[Neighbour]:

@@ -1,0 +1,177 @@
+"""The core under any order of events: its invariants hold, own rounds grow strictly, and some timer or work is always pending."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from peers import peer, update
+
+from node.core import NodeCore
+from node.events import (
+    Ahead,
+    Announced,
+    Arrived,
+    Begin,
+    Convicted,
+    Effect,
+    Event,
+    Finish,
+    Heard,
+    Integrate,
+    Integrated,
+    Joined,
+    Left,
+    Overtaken,
+    Phase,
+    Publish,
+    Published,
+    Relay,
+    Report,
+    Timer,
+    Train,
+    Trained,
+    Wake,
+    Woken,
+)
+from node.policy import RoundPolicy
+
+ME = peer(50)
+PEERS = st.integers(1, 6).map(peer)
+ROUNDS = st.integers(0, 12)
+SECONDS = st.floats(0, 5)
+
+
+class Machine(RuleBasedStateMachine):
+    """Drives a core as gossip, executor and clock might."""
+
+    @initialize(
+        rounds=st.none() | st.integers(1, 8),
+        pace=st.sampled_from([0.0, 2.0]),
+        expect=st.integers(0, 2),
+        relays=st.booleans(),
+        published=st.booleans(),
+    )
+    def begin(self, rounds: int | None, pace: float, expect: int, relays: bool, published: bool) -> None:
+        policy = RoundPolicy(rounds=rounds, pace=pace, expect=expect, relays=relays, authors=3)
+        self.policy = policy
+        self.core = NodeCore(ME, policy, seed=1)
+        self.now = 0.0
+        self.work: list[Effect] = []
+        self.wakes: dict[Timer, Wake] = {}
+        self.published: list[int] = []
+        self.reports: list[Report] = []
+        self.finished = False
+        self.waiting_until = float("inf")
+        self.tell(Begin(0, published))
+
+    def tell(self, event: Event) -> None:
+        for effect in self.core.handle(event, self.now):
+            assert not self.finished
+            match effect:
+                case Train() | Integrate():
+                    self.work.append(effect)
+                case Publish():
+                    self.work = [other for other in self.work if not isinstance(other, Publish)]
+                    self.work.append(effect)
+                case Wake():
+                    self.wakes[effect.timer] = effect
+                    assert effect.at >= self.now
+                case Report():
+                    assert not self.reports or effect.round > self.reports[-1].round
+                    assert effect.next_round > effect.round
+                    assert not set(effect.heard) & set(effect.missing)
+                    self.reports.append(effect)
+                case Relay():
+                    assert self.policy.relays
+                    assert effect.to not in effect.known.senders
+                    assert effect.known.author not in (ME, effect.to)
+                case Finish():
+                    self.finished = True
+
+    @rule(name=PEERS, round=ROUNDS)
+    def join(self, name: bytes, round: int) -> None:
+        self.tell(Joined(name, round))  # type: ignore[arg-type]
+
+    @rule(name=PEERS)
+    def leave(self, name: bytes) -> None:
+        self.tell(Left(name))  # type: ignore[arg-type]
+
+    @rule(name=PEERS, round=ROUNDS)
+    def run_ahead(self, name: bytes, round: int) -> None:
+        self.tell(Ahead(name, round))  # type: ignore[arg-type]
+
+    @rule(author=PEERS, via=PEERS, round=ROUNDS, ahead=st.booleans())
+    def announce(self, author: bytes, via: bytes, round: int, ahead: bool) -> None:
+        round = self.core.round + round % 3 if ahead else round
+        self.tell(Announced(author, round, via))  # type: ignore[arg-type]
+
+    @rule(author=PEERS, via=PEERS, offset=st.integers(-1, 3), distance=st.integers(2, 40), heard=st.booleans())
+    def arrive(self, author: bytes, via: bytes, offset: int, distance: int, heard: bool) -> None:
+        round = max(0, self.core.round + offset)
+        content = update(author, round)  # type: ignore[arg-type]
+        self.tell(Arrived(content, via, 1 if author == via else distance))  # type: ignore[arg-type]
+        if heard:
+            self.tell(Heard(author, content.digest, peer(1), distance))  # type: ignore[arg-type]
+
+    @rule(name=PEERS)
+    def convict(self, name: bytes) -> None:
+        self.tell(Convicted(name))  # type: ignore[arg-type]
+
+    @rule(round=ROUNDS)
+    def overtake(self, round: int) -> None:
+        if self.published:
+            round = max(round, self.published[-1] + 1)
+        self.tell(Overtaken(round))
+
+    @precondition(lambda self: self.work)
+    @rule(seconds=SECONDS)
+    def do_work(self, seconds: float) -> None:
+        self.now += seconds
+        effect = self.work.pop(0)
+        match effect:
+            case Train(round):
+                self.tell(Trained(round))
+            case Publish(round):
+                assert not self.published or round > self.published[-1]
+                self.published.append(round)
+                self.tell(Published(round))
+            case Integrate(round):
+                self.tell(Integrated(round))
+
+    @precondition(lambda self: self.wakes)
+    @rule()
+    def wait(self) -> None:
+        wake = min(self.wakes.values(), key=lambda wake: wake.at)
+        del self.wakes[wake.timer]
+        self.now = max(self.now, wake.at)
+        self.tell(Woken(wake.timer, wake.round))
+
+    @invariant()
+    def laws_hold(self) -> None:
+        if hasattr(self, "core"):
+            self.core.validate()
+
+    @invariant()
+    def something_is_always_pending(self) -> None:
+        if not hasattr(self, "core") or self.finished:
+            return
+        if self.core.phase in (Phase.TRAINING, Phase.PUBLISHING, Phase.INTEGRATING):
+            assert len(self.work) == 1
+        else:
+            timer = {
+                Phase.GATHERING: Timer.GATHER,
+                Phase.WAITING: Timer.DEADLINE,
+                Phase.PACING: Timer.PACE,
+                Phase.LINGERING: Timer.LINGER,
+            }[self.core.phase]
+            assert self.wakes[timer].round == self.core.round
+
+    def teardown(self) -> None:
+        self.laws_hold()
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(
+    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+)
