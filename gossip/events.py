@@ -88,4 +88,6 @@ class Equivocated:
     second: bytes
 
 
-GossipEvent: TypeAlias = PeerJoined | PeerLeft | UpdateVerified | UpdateHeard | Dropped | HeadAhead | PeerAhead | Equivocated
+GossipEvent: TypeAlias = (
+    PeerJoined | PeerLeft | UpdateVerified | UpdateHeard | Dropped | HeadAhead | PeerAhead | Equivocated
+)

@@ -1,29 +1,23 @@
 """The gossip of one node: frame -> open -> decode -> admit -> event; publish; relay; fetch what is wanted.
 
 Laws:
-- Order of checks on a frame: size, the connection's bucket, arity, known digest, signature, header, network, author,
-  the
-  author's bucket, schema and length, admission, `wants`; only then is a payload fetched. The author's bucket comes
-  after the
-  signature, so that nobody can empty it in another's name.
+- Order of checks on a frame: size, the connection's bucket, arity, then as in `gossip.intake`.
 - Nothing that a peer does raises out of here: every drop is counted by its reason and told as `Dropped`.
-- An update is verified once. When another peer shows it too, only that fact is told (`UpdateHeard`).
-- A header of our own that is new to us comes from a backup that was restored: it is adopted, never contradicted.
+- What is signed is durable in the ledger before its first byte leaves; nothing is signed twice for one round.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
-from gossip.admission import Chains, Verdict, entry_of
+from gossip.admission import entry_of
 from gossip.blobs import BlobStore
 from gossip.book import AddressBook
 from gossip.codec import (
@@ -41,20 +35,11 @@ from gossip.codec import (
 )
 from gossip.dialer import Dialer
 from gossip.errors import Drop, LocalFault, RemoteFault
-from gossip.events import (
-    Dropped,
-    Equivocated,
-    GossipEvent,
-    HeadAhead,
-    PeerAhead,
-    PeerJoined,
-    PeerLeft,
-    UpdateHeard,
-    UpdateVerified,
-)
+from gossip.events import Dropped, GossipEvent, PeerJoined, PeerLeft
 from gossip.executors import offload
 from gossip.fetcher import Fetcher, Wanted
 from gossip.handshake import Greeting, Handshake, Party
+from gossip.intake import Home, Intake, Wants
 from gossip.ledger import Entry, Ledger
 from gossip.limits import Limits
 from gossip.messages import (
@@ -74,21 +59,8 @@ from gossip.messages import (
 from gossip.payload import decode_payload, encode_payload
 from gossip.rates import Bucket
 from gossip.transport import Transport
-from identity.envelope import digest_of, open_envelope, seal, split
-from identity.errors import ForgedEnvelope
+from identity.envelope import digest_of, seal, split
 from identity.keys import PeerId, SigningKey
-
-Wants = Callable[[UpdateHeader, PeerId, int], bool]
-"""(header, via, distance) -> whether the node wants this payload; asked before it is fetched; must not wait."""
-
-
-@dataclass(slots=True, eq=False)
-class _Known:
-    """An update whose header was verified: who showed it, and how far its payload is."""
-
-    wanted: Wanted
-    vias: set[PeerId] = field(default_factory=set)
-    state: str = "idle"  # idle | fetching | verified | bad
 
 
 class GossipService:
@@ -149,23 +121,16 @@ class GossipService:
         self._payload_bytes = payload_bytes(schema)
         self._transport = transport
         self._ledger = ledger
-        self._wants = wants
         self._on_event = on_event
         self._executor = executor
         self._limits = limits
         self._allow = allow
         self._nonce = nonce or partial(secrets.token_bytes, 32)
-        self._round = round
-        self._reopen = reopen
         self._closed = False
         self._publishing = asyncio.Lock()
-        self._chains = Chains(ledger, limits)
         self._blobs = BlobStore(limits.blobs)
         self._book = AddressBook(key.peer, network, limits)
         self._peer_buckets: dict[PeerId, Bucket] = {}
-        self._author_buckets: OrderedDict[PeerId, Bucket] = OrderedDict()
-        self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        self._early: OrderedDict[PeerId, tuple[PeerId, int, bytes]] = OrderedDict()
         self._fetcher = Fetcher(
             transport,
             schema,
@@ -176,6 +141,8 @@ class GossipService:
             self._not_fetched,
             self._drop,
         )
+        home = Home(key.peer, network, self._schema_digest, self._payload_bytes)
+        self._intake = Intake(home, ledger, limits, wants, on_event, self._fetcher.want, self._send, round, reopen)
         self._dialer = Dialer(
             transport,
             self._book,
@@ -186,6 +153,7 @@ class GossipService:
             lambda fault: self._drop(fault.reason, None),
         )
         self._dialling: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     # what the node calls
 
@@ -209,7 +177,7 @@ class GossipService:
         self._closed = True
         if self._dialling is not None:
             self._dialling.cancel()
-            await asyncio.gather(self._dialling, return_exceptions=True)
+            await asyncio.gather(self._dialling, *self._leaving, return_exceptions=True)
         await self._fetcher.close()
         for peer in self._transport.connected():
             self._transport.send(peer, encode_frame(Goodbye("closing")))
@@ -226,9 +194,8 @@ class GossipService:
 
     def advance(self, round: int) -> None:
         """Tell the node's round: moves the window; headers that were early are judged again."""
-        self._round = round
-        waiting, self._early = self._early, OrderedDict()
-        for via, distance, envelope in waiting.values():
+        self._intake.round = round
+        for via, distance, envelope in self._intake.take_early():
             self._guard(via, partial(self._take_header, envelope, via, distance))
 
     async def publish(self, round: int, vector: Buffer, base: bytes = NO_DIGEST, classes: bytes = b"") -> Update:
@@ -279,7 +246,7 @@ class GossipService:
             schema=self._schema_digest,
             address=self._transport.address,
             sequence=head.sequence if head else 0,
-            round=self._round,
+            round=self._intake.round,
             allow=self._allow,
         )
         return Handshake(self._key, greeting, self._nonce(), dialled, expect, self._limits)
@@ -292,7 +259,7 @@ class GossipService:
         head = self._ledger.head()
         if head is not None and self._ledger.payload(head.sequence) is not None:
             self._send(party.peer, Announce(head.envelope))
-        known = self._chains.recent(party.peer)
+        known = self._intake.chains.recent(party.peer)
         if known and known[-1].sequence > hello.sequence:
             self._send(party.peer, Relay(1, known[-1].envelope))
         self._send(party.peer, Peers(self._records(party.peer, head)))
@@ -324,7 +291,7 @@ class GossipService:
 
     # frames
 
-    def _guard(self, peer: PeerId, take: Callable[[], None]) -> None:
+    def _guard(self, peer: PeerId, take: Callable[[], object]) -> None:
         try:
             take()
         except RemoteFault as fault:
@@ -339,98 +306,15 @@ class GossipService:
                 self._take_header(envelope, peer, min(claimed + 1, MAX_DISTANCE))
             case Peers(envelopes):
                 for envelope in envelopes:
-                    self._guard(peer, partial(self._book.learn, envelope))  # type: ignore[arg-type]
+                    self._guard(peer, partial(self._book.learn, envelope))
                 self._dialer.wake()
             case HeaderRequest(author, first, last):
                 self._answer(peer, author, first, last)
             case Goodbye():
-                asyncio.get_running_loop().create_task(self._transport.drop(peer, "said goodbye"))
-
-    def _take_header(self, envelope: bytes, via: PeerId, distance: int) -> None:
-        body = split(envelope).body
-        digest = digest_of(UPDATE, body)
-        known = self._known.get(digest)
-        if known is not None:
-            self._hear_again(known, via, distance)
-            return
-        try:
-            opened = open_envelope(envelope, UPDATE)
-        except ForgedEnvelope as error:
-            raise RemoteFault(Drop.BAD_SIGNATURE, str(error)) from None
-        header = decode_header(opened.body, self._limits)
-        if header.network != self._network:
-            raise RemoteFault(Drop.WRONG_NETWORK)
-        if header.author != opened.author or (distance == 1 and header.author != via):
-            raise RemoteFault(Drop.WRONG_AUTHOR)
-        entry = entry_of(header, digest, envelope)
-        if header.author == self._key.peer:
-            self._take_own(entry, via)
-            return
-        if not self._author_bucket(header.author).take(asyncio.get_running_loop().time()):
-            raise RemoteFault(Drop.AUTHOR_RATE)
-        if header.schema != self._schema_digest:
-            raise RemoteFault(Drop.SCHEMA)
-        if header.payload_length != self._payload_bytes:
-            raise RemoteFault(Drop.LENGTH)
-        self._admit(header, entry, via, distance)
-
-    def _admit(self, header: UpdateHeader, entry: Entry, via: PeerId, distance: int) -> None:
-        judgement = self._chains.judge(header, entry.digest, self._round)
-        reopened = judgement.reason is Drop.REPLAY and self._reopens(entry)
-        if judgement.verdict is not Verdict.ACCEPT and not reopened:
-            if judgement.against is not None:
-                proof = self._chains.convict(judgement.against, entry)
-                self._on_event(Equivocated(proof.author, proof.first, proof.second))
-            if judgement.reason is Drop.EARLY:
-                self._keep_early(entry, via, distance)
-                if distance == 1:
-                    self._on_event(PeerAhead(via, header.round))
-            assert judgement.reason is not None
-            raise RemoteFault(judgement.reason)
-        if not self._wants(header, via, distance):
-            raise RemoteFault(Drop.UNWANTED)
-        before = self._chains.recent(entry.author)
-        if not reopened:
-            self._chains.accept(entry)
-        known = _Known(Wanted(header, entry.envelope, entry.digest))
-        self._known[entry.digest] = known
-        if len(self._known) > self._limits.heard:
-            self._known.popitem(last=False)
-        self._fetch(known, via, distance)
-        if distance == 1 and before and entry.sequence > before[-1].sequence + 1:
-            last = entry.sequence - 1
-            first = max(before[-1].sequence + 1, entry.sequence - self._limits.headers_in_request)
-            self._send(via, HeaderRequest(entry.author, first, last))
-
-    def _hear_again(self, known: _Known, via: PeerId, distance: int) -> None:
-        """A known header: from the same peer a duplicate, from another one more holder."""
-        wanted = known.wanted
-        if distance == 1 and wanted.header.author != via:
-            raise RemoteFault(Drop.WRONG_AUTHOR)
-        if known.state == "bad" or via in known.vias:
-            raise RemoteFault(Drop.DUPLICATE)
-        if known.state == "idle":
-            if not self._wants(wanted.header, via, distance):
-                raise RemoteFault(Drop.UNWANTED)
-            self._fetch(known, via, distance)
-            return
-        known.vias.add(via)
-        if known.state == "verified":
-            self._on_event(UpdateHeard(wanted.header, wanted.digest, via, distance))
-        else:
-            wanted.holders.append((via, distance))
-
-    def _take_own(self, entry: Entry, via: PeerId) -> None:
-        """A header signed with our own key."""
-        head = self._ledger.head()
-        if head is not None and entry.sequence <= head.sequence:
-            mine = self._ledger.own(entry.sequence, entry.sequence)
-            if mine and mine[0].digest != entry.digest:
-                self._on_event(Equivocated(entry.author, mine[0].envelope, entry.envelope))
-                raise RemoteFault(Drop.EQUIVOCATION)
-            raise RemoteFault(Drop.REPLAY)
-        self._ledger.adopt(entry)
-        self._on_event(HeadAhead(entry.sequence, entry.round, via))
+                leaving = self._transport.drop(peer, "said goodbye")
+                task = asyncio.get_running_loop().create_task(leaving)
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
 
     def _answer(self, peer: PeerId, author: PeerId, first: int, last: int) -> None:
         """Show the headers that a peer lacks: our own, or others' whose payloads we could serve."""
@@ -438,36 +322,20 @@ class GossipService:
             for entry in self._ledger.own(first, last):
                 self._send(peer, Announce(entry.envelope))
             return
-        for entry in self._chains.recent(author):
-            known = self._known.get(entry.digest)
-            if first <= entry.sequence <= last and known is not None and known.state == "verified":
-                self._send(peer, Relay(min(hop for _, hop in known.wanted.holders), entry.envelope))
+        for relay in self._intake.relayable(author, first, last):
+            self._send(peer, relay)
+
+    def _take_header(self, envelope: bytes, via: PeerId, distance: int) -> None:
+        self._intake.take(envelope, via, distance, asyncio.get_running_loop().time())
 
     # payloads
 
-    def _fetch(self, known: _Known, via: PeerId, distance: int) -> None:
-        known.vias.add(via)
-        known.state = "fetching"
-        known.wanted.holders = [(via, distance)]
-        self._fetcher.want(known.wanted)
-
     def _fetched(self, wanted: Wanted, update: Update) -> None:
-        known = self._known.get(wanted.digest)
-        if known is not None:
-            known.state = "verified"
         self._blobs.put(wanted.header.payload_digest, update.payload)
-        (via, distance), *others = wanted.holders
-        self._on_event(UpdateVerified(update, via, distance))
-        for other, hops in others:
-            self._on_event(UpdateHeard(wanted.header, wanted.digest, other, hops))
+        self._intake.fetched(wanted, update)
 
     def _not_fetched(self, wanted: Wanted, fault: RemoteFault) -> None:
-        known = self._known.get(wanted.digest)
-        if known is not None and fault.reason is Drop.UNAVAILABLE:
-            known.state = "idle"  # the next peer that shows it, old or new, may have it
-            known.vias.clear()
-        elif known is not None:
-            known.state = "bad"  # signed by its author: no holder can have a better one
+        self._intake.not_fetched(wanted, fault)
         self._drop(fault.reason, wanted.holders[0][0])
 
     # own updates
@@ -520,17 +388,6 @@ class GossipService:
         self.counters[reason] += 1
         self._on_event(Dropped(reason, peer))
 
-    def _keep_early(self, entry: Entry, via: PeerId, distance: int) -> None:
-        self._early[entry.author] = (via, distance, entry.envelope)
-        self._early.move_to_end(entry.author)
-        if len(self._early) > self._limits.early:
-            self._early.popitem(last=False)
-
-    def _reopens(self, entry: Entry) -> bool:
-        if self._reopen is None or entry.round < self._reopen:
-            return False
-        return any(known.digest == entry.digest for known in self._chains.recent(entry.author))
-
     def _records(self, to: PeerId, head: Entry | None) -> tuple[bytes, ...]:
         mine = PeerRecord(self._network, self._key.peer, self._transport.address, head.sequence if head else 0)
         others = self._book.envelopes(to, self._limits.peers_in_frame - 1)
@@ -538,15 +395,6 @@ class GossipService:
 
     def _bucket(self, rate: float, burst: float) -> Bucket:
         return Bucket.full(rate, burst, asyncio.get_running_loop().time())
-
-    def _author_bucket(self, author: PeerId) -> Bucket:
-        bucket = self._author_buckets.get(author)
-        if bucket is None:
-            bucket = self._bucket(self._limits.author_rate, self._limits.author_burst)
-            self._author_buckets[author] = bucket
-            if len(self._author_buckets) > self._limits.authors:
-                self._author_buckets.popitem(last=False)
-        return bucket
 
 
 def _check(network: bytes, schema: Schema, limits: Limits) -> None:
