@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from node.learning.functional import Functional
 from node.learning.layout import Layout
 
 
@@ -45,7 +45,7 @@ def module_activity(module: nn.Module, layout: Layout, params: Tensor, inputs: T
             handles.append(layer.register_forward_pre_hook(watch(name)))
     try:
         with torch.no_grad():
-            functional_call(module, layout.read(params), (inputs,))
+            Functional(module)(layout.read(params), inputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -12,15 +12,18 @@ result.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
+from node.learning.functional import Functional
 from node.learning.layout import Layout
 
 Path = Literal["chain", "vmap", "loop"]
@@ -68,7 +71,7 @@ class Forward:
             layout: where its trainable parameters lie.
             sample: (2, *shape) inputs as fed, to try the module on.
         """
-        self._module, self._layout = module, layout
+        self._module, self._layout, self._function = module, layout, Functional(module)
         self._links = _chain(module, sample)
         self.width = _width(module, sample)
         self.path: Path = "chain" if self._links is not None else self._choose(sample)
@@ -139,8 +142,7 @@ class Forward:
         return result
 
     def _call(self, values: Mapping[str, Tensor], inputs: Tensor, buffers: Buffers) -> Tensor:
-        outputs: Tensor = functional_call(self._module, {**values, **buffers}, (inputs,))
-        return outputs
+        return self._function({**values, **buffers}, inputs)
 
     def _choose(self, sample: Tensor) -> Path:
         convolutions = (nn.modules.conv._ConvNd,)
@@ -150,15 +152,33 @@ class Forward:
         base = torch.cat([self._module.get_parameter(name).detach().reshape(-1) for name in self._layout.names])
         wave = torch.sin(torch.arange(2 * len(base), device=base.device, dtype=torch.float32)).view(2, -1)
         models = base + 0.1 * wave
-        with torch.no_grad():
+        named = self._layout.read(models)
+        with torch.no_grad(), _strict_vmap():
             loop = torch.stack([self._call(self._layout.read(model), sample, {}) for model in models])
             try:
-                stacked = self._vmapped(self._layout.read(models), sample, True, {}, 2)
-            except (RuntimeError, ValueError, TypeError):
+                shared = self._vmapped(named, sample, True, {}, 2)
+                own = self._vmapped(named, torch.stack([sample, sample]), False, {}, 2)
+            except (RuntimeError, ValueError, TypeError, UserWarning):
                 return "loop"
         scale = loop.abs().max().clamp(min=1.0)
-        agrees = stacked.shape == loop.shape and bool(((stacked - loop).abs() <= AGREEMENT * scale).all())
-        return "vmap" if agrees else "loop"
+        agree = all(
+            found.shape == loop.shape and bool(((found - loop).abs() <= AGREEMENT * scale).all())
+            for found in (shared, own)
+        )
+        return "vmap" if agree else "loop"
+
+
+@contextmanager
+def _strict_vmap() -> Iterator[None]:
+    """Operations that vmap can only run one by one warn every time, and the warning is an error."""
+    before = torch.is_warn_always_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        torch.set_warn_always(True)
+        try:
+            yield
+        finally:
+            torch.set_warn_always(before)
 
 
 def _broadcast(first: torch.Size, second: torch.Size) -> torch.Size:

@@ -101,7 +101,8 @@ class Learner:
         # The working module's parameters are views into one flat vector.
         self._flat = torch.empty(self.dimension, device=device)
         self._views = tuple(self.layout.read(self._flat).values())
-        self._parameters = [value for value in self._module.parameters() if value.requires_grad]
+        # by name: running the module functionally may have changed the order of its dictionaries
+        self._parameters = [self._module.get_parameter(name) for name in self.layout.names]
         with torch.no_grad():
             for parameter, view in zip(self._parameters, self._views, strict=True):
                 view.copy_(parameter)

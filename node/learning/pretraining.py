@@ -180,7 +180,7 @@ def load_extractor(path: Path, digest: bytes | None = None) -> Extractor:
 def head_task(task: Task, extractor: Extractor, name: str) -> Task:
     """The task of learning a head on the extractor's features: (features, classes), no bias, zero start.
 
-    Differs from the given task only in model and inputs; see node.learning.tasks for the settings of the published runs.
+    Only model and inputs change; the settings of the published runs are those of the tasks called ...-head.
     """
 
     def head() -> nn.Module:

@@ -11,7 +11,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from gzip import BadGzipFile, GzipFile
 from io import BytesIO
 from pathlib import Path
@@ -70,6 +70,7 @@ def fashion_mnist(
     folder: Path | None = None,
     places: Sequence[Path] = FASHION_PLACES,
     mirrors: Sequence[str] = FASHION_MIRRORS,
+    files: Mapping[str, tuple[int, str]] = FASHION_FILES,
 ) -> Split:
     """Fashion-MNIST: 60 000 training and 10 000 test images 1x28x28 uint8, ten classes.
 
@@ -77,6 +78,7 @@ def fashion_mnist(
         folder: where the user says it is; nowhere else is looked then.
         places: where it may be; a download goes to the last one.
         mirrors: base addresses to download from, in this order.
+        files: name of each file -> size in bytes and SHA-256, both uncompressed.
 
     Raises:
         DataMissing: not found and not to be had; the message says where was looked and how to get it.
@@ -90,7 +92,7 @@ def fashion_mnist(
         if all(_find(place, name) for name in FASHION_FILES):
             return idx_folder(place)
     try:
-        _download(places[-1], mirrors)
+        _download(places[-1], mirrors, files)
     except DataMissing as error:
         looked = ", ".join(str(place) for place in places)
         raise DataMissing(
@@ -175,11 +177,11 @@ def _split(inputs: NDArray[np.generic], labels: NDArray[np.generic]) -> Split:
     return whole.take(parts.train), whole.take(parts.held_out)
 
 
-def _download(folder: Path, mirrors: Sequence[str]) -> None:
+def _download(folder: Path, mirrors: Sequence[str], files: Mapping[str, tuple[int, str]]) -> None:
     reasons = []
     for mirror in mirrors:
         try:
-            for name, (size, digest) in FASHION_FILES.items():
+            for name, (size, digest) in files.items():
                 if _find(folder, name) is None:
                     _store(folder / f"{name}.gz", _fetch(f"{mirror}{name}.gz", size, digest))
             return
