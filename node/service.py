@@ -23,7 +23,8 @@ from aggregation.evidence import Decision, Need, Rule, Verdict
 from gossip import events as wire
 from gossip.errors import LocalFault
 from gossip.messages import UpdateHeader
-from gossip.service import GossipService, Wants
+from gossip.intake import Wants
+from gossip.service import GossipService
 from identity.keys import PeerId
 from node import events as ev
 from node.core import NodeCore
@@ -146,7 +147,7 @@ class NodeService:
         self._seconds = {"train": 0.0, "rule": 0.0}
         self._effects: asyncio.Queue[ev.Effect] = asyncio.Queue()
         self._timers: dict[ev.Timer, asyncio.TimerHandle] = {}
-        self._finished = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._round = -1
 
     async def run(self) -> None:
@@ -159,25 +160,26 @@ class NodeService:
         self._clock = self._clock or loop.time
         self.gossip = self._make_gossip(self._wants, self._on_event)
         working = loop.create_task(self._work(), name="node")
-        finishing = loop.create_task(self._finished.wait(), name="node-finish")
+        stopping = loop.create_task(self._stopped.wait(), name="node-stop")
         try:
             await self.gossip.start()
             self.ready.set()
             self._happen(self._first)
-            await asyncio.wait({working, finishing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 working.result()
         finally:
-            for task in (working, finishing):
+            for task in (working, stopping):
                 task.cancel()
-            await asyncio.gather(working, finishing, return_exceptions=True)
+            await asyncio.gather(working, stopping, return_exceptions=True)
             for timer in self._timers.values():
                 timer.cancel()
             await self.gossip.close()
 
     def stop(self) -> None:
-        """Ask the node to stop: it says goodbye, and `run` returns. Belongs to the loop's thread."""
+        """Ask the node to stop, whatever it is doing: it says goodbye, and `run` returns. Belongs to the loop's thread."""
         self._happen(ev.StopAsked())
+        self._stopped.set()
 
     # Events
 
@@ -188,8 +190,6 @@ class NodeService:
             match effect:
                 case ev.Want():
                     wanted = True
-                case ev.Finish():
-                    self._finished.set()
                 case ev.Wake(timer, round, at):
                     self._wake(timer, round, at)
                 case _:
@@ -251,7 +251,9 @@ class NodeService:
                     await self.gossip.relay(to, known.update, known.distance)
                 case ev.Report():
                     await self._report(effect)
-                case ev.Want() | ev.Wake() | ev.Finish():
+                case ev.Finish():
+                    return
+                case ev.Want() | ev.Wake():
                     raise RuntimeError(f"{effect} is not work")
                 case _:
                     assert_never(effect)

@@ -1,0 +1,255 @@
+"""From a folder, or a task in hand, to a running node.
+
+Laws:
+- Every expected failure is one sentence: `NodeError` and its kin, never a stack trace (`node.errors`).
+- SIGTERM and SIGINT: goodbye, flush, done within ten seconds, whatever training is in the middle of; a second signal exits
+  at once.
+
+`python -m node.daemon init|run DIR [section.key=value ...]` is the same without the `hedgerow` command, for scripts and tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gossip.errors import LocalFault
+from identity.errors import IdentityError
+from identity.keys import SigningKey, format_peer
+from node.config import FILE, NodeConfig, load_config, parse_config, write_template
+from node.errors import ConfigError, NodeError
+from node.learning.errors import TaskError
+from node.learning.task import Task
+from node.learning.tasks import make_task
+from node.names import UnknownName
+from node.run import Outcome, Run, Say
+from node.worker import Worker
+
+KEY = "key"
+Values = Mapping[str, Mapping[str, Any]]
+
+@dataclass(frozen=True, slots=True)
+class NewNode:
+    """A node that was just made.
+
+    Attributes:
+        peer: text form of its peer id.
+        config: its node.toml.
+        join: what others write after --join, or "" when it listens on a port that is not known yet.
+    """
+
+    peer: str
+    config: Path
+    join: str
+
+
+def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
+    """Make a node: a folder with a fresh key and a commented node.toml.
+
+    Args:
+        folder: made if it is not there.
+        values: section -> key -> value for node.toml ({"network": {"listen": "0.0.0.0:7700"}}); the rest stays at its default.
+
+    Raises:
+        NodeError: there is a node already, a value does not fit, or the folder cannot be written to; one sentence.
+    """
+    folder = Path(folder)
+    chosen = {section: dict(keys) for section, keys in (values or {}).items()}
+    config = parse_config(chosen)
+    path = folder / FILE
+    if path.exists() or (folder / KEY).exists():
+        raise ConfigError(f"{folder} holds a node already; a key is never overwritten: choose another folder")
+    key = SigningKey.generate()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(write_template(chosen), encoding="utf-8")
+        key.save(folder / KEY)
+    except (OSError, IdentityError) as error:
+        raise ConfigError(f"cannot make a node in {folder}: {error}") from None
+    address = config.network.advertise or config.network.listen
+    fixed = not address.endswith(":0") and not address.startswith("0.0.0.0:")
+    return NewNode(format_peer(key.peer), path, f"{format_peer(key.peer)}@{address}" if fixed else "")
+
+
+def run_node(folder: str | Path, overrides: Values | None = None, say: Say | None = None) -> Outcome:
+    """Run the node in a folder until its last round, SIGTERM or SIGINT. The calling process is the node's: see `_leave`.
+
+    Args:
+        folder: as `init_node` made it.
+        overrides: as `init_node`'s values; they win over node.toml and are not written to it.
+        say: told one line at a time what people need to know; default: standard error.
+
+    Raises:
+        NodeError: one sentence that says what to do.
+    """
+    folder = Path(folder)
+    config = _with(load_config(folder / FILE), overrides)
+    with _one_sentence():
+        key = SigningKey.load(folder / KEY)
+        task = _task(config)
+        worker = Worker("learning")
+        outcome = _run(Run(config, key, task, folder / config.store.folder, worker, say or _say))
+    return outcome if not worker.busy else _leave()
+
+
+def run_task(
+    task: Task,
+    *,
+    join: tuple[str, ...] | list[str] = (),
+    listen: str = "127.0.0.1:0",
+    network: str = "hedgerow",
+    folder: str | Path | None = None,
+    rounds: int | None = None,
+    rule: str | None = None,
+    part: int = 0,
+    parts: int = 1,
+    overrides: Values | None = None,
+    say: Say | None = None,
+) -> Outcome:
+    """Run a node on a task in hand until its last round or Ctrl-C.
+
+    Args:
+        task: model and data.
+        join: nodes to join by; none: be the first.
+        listen: where others dial us; port 0: any free one.
+        network: nodes with the same name and model form one network.
+        folder: where key, ledger and checkpoints are kept; None: nothing is kept after the run.
+        rounds: stop after this round of the network; None: never.
+        rule: aggregation rule; None: the default.
+        part, parts: which part of the training data is this node's.
+        overrides: any other setting of node.toml: section -> key -> value.
+        say: told one line at a time what people need to know; default: standard error.
+
+    Raises:
+        NodeError: one sentence that says what to do.
+    """
+    values: dict[str, dict[str, Any]] = {
+        "network": {"name": network, "join": tuple(join), "listen": listen},
+        "task": {"part": part, "parts": parts},
+        "round": {} if rounds is None else {"rounds": rounds},
+        "rule": {} if rule is None else {"name": rule},
+    }
+    config = _with(_with(NodeConfig(), values), overrides)
+    with tempfile.TemporaryDirectory(prefix="hedgerow-") as temporary, _one_sentence():
+        home = Path(folder) if folder is not None else Path(temporary)
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / KEY).exists():
+            SigningKey.generate().save(home / KEY)
+        worker = Worker("learning")
+        node = Run(config, SigningKey.load(home / KEY), task, home / config.store.folder, worker, say or _say)
+        outcome = _run(node)
+        worker.shutdown()
+    return outcome
+
+
+def _task(config: NodeConfig) -> Task:
+    section = config.task
+    return make_task(
+        section.name,
+        section.model,
+        section.data_dir,
+        section.extractor,
+        lr=section.lr,
+        batch_size=section.batch_size,
+        local_epochs=section.local_epochs,
+        local_steps=section.local_steps,
+    )
+
+
+def _with(config: NodeConfig, overrides: Values | None) -> NodeConfig:
+    raw = config.model_dump(exclude_unset=True)
+    for section, keys in (overrides or {}).items():
+        raw[section] = {**raw.get(section, {}), **keys}
+    return parse_config(raw)
+
+
+def _run(run: Run) -> Outcome:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(run.play())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's if it is installed: two to six times the frames."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+class _one_sentence:  # noqa: N801 - reads as a statement
+    """Turns what the layers below raise on purpose into a NodeError."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, TaskError | UnknownName):
+            raise ConfigError(str(error)) from error
+        if isinstance(error, LocalFault | IdentityError):
+            raise NodeError(str(error)) from error
+
+
+def _leave() -> NoReturn:
+    """The node is done but training still runs in its thread: nobody needs the result, and ten seconds are the limit."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+
+
+def parse_values(words: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Settings from words like `network.listen=127.0.0.1:0`; values are TOML, or plain text.
+
+    Raises:
+        ConfigError: a word of another form.
+    """
+    values: dict[str, dict[str, Any]] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot and key):
+            raise ConfigError(f"'{word}' is not SECTION.KEY=VALUE")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        values.setdefault(section, {})[key] = value
+    return values
+
+
+def main(words: Sequence[str]) -> int:
+    """`init DIR ...` or `run DIR ...`; 0 when all went well, 1 after one sentence on standard error."""
+    if len(words) < 2 or words[0] not in ("init", "run"):
+        _say("usage: python -m node.daemon init|run DIR [section.key=value ...]")
+        return 2
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        if words[0] == "init":
+            _say(init_node(words[1], parse_values(words[2:])).join)
+        else:
+            run_node(words[1], parse_values(words[2:]))
+    except NodeError as error:
+        _say(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
