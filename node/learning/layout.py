@@ -45,7 +45,7 @@ class Layout:
     def read(self, params: Tensor) -> dict[str, Tensor]:
         """Views into (..., d) params: name -> (..., *shape). Writing to a view writes to the vector."""
         return {
-            name: params[..., offset : offset + prod(shape)].view(*params.shape[:-1], *shape)
+            name: params[..., offset : offset + prod(shape)].view((*params.shape[:-1], *shape))
             for name, shape, offset in zip(self.names, self.shapes, self.offsets, strict=True)
         }
 

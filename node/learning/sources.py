@@ -150,9 +150,10 @@ def _archive(path: Path) -> dict[str, NDArray[np.generic]]:
     if not path.is_file():
         raise DataMissing(f"{path}: no such file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: a single array; wanted an archive made by numpy.savez")
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise DataError(f"{path}: a single array; wanted an archive made by numpy.savez")
+        with archive:
             return {name: archive[name] for name in archive.files}
     except DataError:
         raise
