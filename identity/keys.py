@@ -208,9 +208,7 @@ def _check_file(path: Path, status: os.stat_result) -> None:
 
 def _parse_file(path: Path, raw: bytes) -> bytes:
     text = raw[len(_HEADER) : -1]
-    if len(raw) != _FILE_BYTES or not raw.startswith(_HEADER) or not raw.endswith(b"\n"):
+    well_formed = len(raw) == _FILE_BYTES and raw.startswith(_HEADER) and raw.endswith(b"\n")
+    if not well_formed or set(text) - set(b"0123456789abcdef"):
         raise KeyFileError(f"{path} is not a hedgerow key file")
-    try:
-        return bytes.fromhex(text.decode("ascii"))
-    except ValueError:
-        raise KeyFileError(f"{path} is not a hedgerow key file") from None
+    return bytes.fromhex(text.decode("ascii"))

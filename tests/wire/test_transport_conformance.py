@@ -213,9 +213,7 @@ async def test_many_blobs_at_once_all_arrive(net: Net) -> None:
 
 async def test_two_that_dial_each_other_keep_one_connection(net: Net) -> None:
     one, other = await net.node(), await net.node()
-    await asyncio.gather(
-        one.transport.dial(other.transport.address), other.transport.dial(one.transport.address)
-    )
+    await asyncio.gather(one.transport.dial(other.transport.address), other.transport.dial(one.transport.address))
     await asyncio.sleep(0.1)
     assert one.transport.connected() == (other.key.peer,)
     assert other.transport.connected() == (one.key.peer,)
