@@ -51,9 +51,7 @@ def weighted_sum(values: Rows, index: Names, weights: Rows, out: Rows) -> None:
     _weighted_sum(values, index, weights, out)
 
 
-def sorted_mean(
-    values: Rows, index: Names, steps: Sequence[tuple[int, int]], drop: int, out: Rows, who: Names
-) -> None:
+def sorted_mean(values: Rows, index: Names, steps: Sequence[tuple[int, int]], drop: int, out: Rows, who: Names) -> None:
     """out[who[g]] = mean by column of rows index[g] without the `drop` lowest and highest.
 
     Raises:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from aggregation.distances import pair_distances
 from aggregation.sorting import network as network
 from aggregation.sorting import sorted_mean
 
@@ -62,13 +63,13 @@ def weighted_sum(values: Tensor, index: Tensor, weights: Tensor) -> Tensor:
 
         rows = torch.where(taken, index, -1).reshape(flat.shape)
         out = values.new_empty(flat.shape[0], values.shape[1])
-        kernels.weighted_sum(values.numpy(), rows.numpy(), weights.reshape(flat.shape).contiguous().numpy(), out.numpy())
+        kernels.weighted_sum(
+            values.numpy(), rows.numpy(), weights.reshape(flat.shape).contiguous().numpy(), out.numpy()
+        )
         return out.reshape(*index.shape[:-1], values.shape[1])
     counts = flat.sum(dim=1)
     offsets = torch.cumsum(counts, dim=0) - counts
-    out = embedding_bag(
-        index[taken], values, offsets, mode="sum", per_sample_weights=weights[taken].to(values.dtype)
-    )
+    out = embedding_bag(index[taken], values, offsets, mode="sum", per_sample_weights=weights[taken].to(values.dtype))
     return out.reshape(*index.shape[:-1], values.shape[1])
 
 
@@ -105,6 +106,35 @@ def trimmed_mean(values: Tensor, index: Tensor, trim: Tensor | int) -> Tensor:
         who = ((count == size) & (cut == drop)).nonzero().squeeze(1)
         _sorted_mean(values, packed[who, :size], int(drop), out, who)
     return out.reshape(*index.shape[:-1], values.shape[1])
+
+
+def fresh_distances(values: Tensor, index: Tensor, fresh: Tensor) -> Tensor:
+    """Squared distances between the rows that each node names, of pairs of which at least one row is fresh.
+
+    Args:
+        values: (R, d) float32; the named rows are finite.
+        index: (N, k) int64 row numbers; -1 absent.
+        fresh: (N, k) bool.
+
+    Returns:
+        (N, k, k) float32, symmetric; 0 for pairs without a fresh row, with an absent one, and between equal rows.
+    """
+    nodes, width = index.shape
+    fresh = fresh & (index >= 0)
+    # fresh ones first, absent ones last
+    kind = torch.where(index < 0, 2, torch.where(fresh, 0, 1))
+    order = kind.argsort(dim=1, stable=True)
+    names = index.gather(1, order)
+    if _numba(values):
+        from aggregation import compiled as kernels
+
+        found = values.new_zeros(nodes, width, width)
+        kernels.squared_distances(values.numpy(), names.numpy(), fresh.sum(dim=1).numpy(), found.numpy())
+    else:
+        found = pair_distances(values, names, fresh.sum(dim=1))
+    back = order.argsort(dim=1)
+    rows = found.gather(1, back.unsqueeze(-1).expand(-1, -1, width))
+    return rows.gather(2, back.unsqueeze(1).expand(-1, width, -1))
 
 
 def _sorted_mean(values: Tensor, index: Tensor, drop: int, out: Tensor, who: Tensor) -> None:

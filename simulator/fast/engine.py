@@ -1,16 +1,39 @@
-"""Runs a synchronous scenario as arrays: every honest node's round at once, the same rules, the same draws."""
+"""Runs a synchronous scenario as arrays: every honest node's round at once, the same rules, the same draws.
+
+Laws:
+- The same answer as simulator.world: from identical inputs each round ends within 1e-5, with the same weights and verdicts.
+- Bit-identical for any number of threads: work is cut by nodes, and what is written for a node does not depend on the cut.
+- The rules are aggregation's own, called with a batch dimension; nothing of them is written here again.
+
+Source of the round: ARCHITECTURE.md, "The synchronous round".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import perf_counter
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregation.evidence import Rule
+from aggregation import kernels
+from aggregation.evidence import Need, Rule
+from simulator.adversary import Adversary
+from simulator.fast.choose import choose_trainer
+from simulator.fast.decisions import Decisions
+from simulator.fast.histories import Histories
 from simulator.fast.profile import Profile
-from simulator.records import Observer, RoundRecord
+from simulator.fast.rows import Rows
+from simulator.fast.trainer import Job
+from simulator.fast.workers import Workers
+from simulator.metrics import Evaluator
+from simulator.records import Edges, Observer, RoundRecord, Trace, influence
 from simulator.setup import Setup
+
+_HEADER = 400  # bytes of a signed header with its envelope, about; payloads are exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +42,8 @@ class Options:
 
     Attributes:
         threads: workers; None = as many as torch has.
-        compiled: numba kernels; None = when numba is there and agrees with the plain loop on two nodes.
-        training: training path by name; None = the first that fits (`compiled`, `fused`, `grouped`, `mapped`, `plain`).
+        compiled: numba kernels; None = when numba is there.
+        training: training path by name; None = the first that fits and agrees with the plain loop on two nodes.
         device: where tensors live.
     """
 
@@ -38,28 +61,166 @@ class FastEngine:
         profile: seconds by phase.
     """
 
-    round: int
-    profile: Profile
-
     def __init__(self, setup: Setup, rule: Rule, options: Options | None = None, *, name: str | None = None) -> None:
-        raise NotImplementedError
+        """Choose the paths and allocate.
+
+        Args:
+            setup: of this run.
+            rule: what honest nodes decide by.
+            options: where and how fast.
+            name: the rule as records name it; None = the rule's own.
+
+        Raises:
+            ValueError: the training path asked for does not fit.
+        """
+        options = options or Options()
+        self._setup, self._rule, self._name = setup, rule, name or rule.name
+        self.round = 0
+        self._workers = Workers(options.threads)
+        self.profile = Profile(self._workers.threads)
+        self._compiled = options.device == "cpu" and options.compiled is not False and kernels.available()
+        self._device = options.device
+        honest = setup.honest
+        self._params = setup.initial[:honest].to(options.device)
+        self._replaced = False  # setup's own tensor until the first decision
+        job = Job(
+            setup.learner,
+            setup.data,
+            tuple(shard.train for shard in setup.shards[:honest]),
+            setup.addresses[:honest],
+            setup.seed,
+            self._workers,
+        )
+        with self._workers.single_threaded():
+            self._trainer = choose_trainer(job, self._params, path=options.training, compiled=options.compiled)
+        self._adversary = Adversary(setup, rule) if setup.attack is not None else None
+        self._evaluator = Evaluator(setup)
+        self._histories = (
+            Histories(setup.neighbours, honest, setup.addresses, setup.order, setup.seed, setup.scenario.authors)
+            if Need.RELAYS in rule.needs
+            else None
+        )
+        starts = honest if Need.START in rule.needs else 0
+        self._rows = Rows(setup.learner.dimension, honest + setup.sybils + starts + 1, options.device)
+        self._common = self._rows.take(np.array([-1], dtype=np.int32), -1)
+        self._rows.values[self._common[0]] = setup.common
+        self._rows.settle(self._common, self._workers)
+        self._starts = starts
+        self._decisions = Decisions(setup, rule, self._workers, self._compiled, self.profile)
+        self._beside = [np.array(beside, dtype=np.int64) for beside in setup.neighbours[:honest]]
 
     @property
     def params(self) -> Tensor:
-        """(H, d) models at the start of the next round; assigning replaces them."""
-        raise NotImplementedError
+        """(H, d) models at the start of the next round; assigning replaces them (copied)."""
+        return self._params
 
     @params.setter
     def params(self, params: Tensor) -> None:
-        raise NotImplementedError
+        self._params = params.to(self._device, torch.float32).clone()
+        self._replaced = True
 
     def step(self, observer: Observer | None = None) -> RoundRecord:
-        """Run one round."""
-        raise NotImplementedError
+        """Run one round.
+
+        Args:
+            observer: shown all models of the round, before the record is returned.
+        """
+        started = perf_counter()
+        with self._workers.single_threaded():
+            edges, shown = self._round(observer is not None)
+        spent = perf_counter() - started
+        last = self.round + 1 == self._setup.scenario.rounds
+        measured = last or (self.round + 1) % self._setup.scenario.evaluate_every == 0
+        accuracy = success = None
+        if measured:
+            with self.profile.phase("evaluate"):
+                found, hit = self._evaluator.measure(self._params)
+                accuracy, success = found.double().numpy(), hit.double().numpy()
+        record = RoundRecord(
+            rule=self._name,
+            seed=self._setup.seed,
+            round=self.round,
+            accuracy=accuracy,
+            success=success,
+            influence=influence(edges, self._setup.honest),
+            bytes=self._bytes(),
+            seconds=spent,
+            edges=edges if measured else None,
+        )
+        if observer is not None and shown is not None:
+            start, trained, sent = shown
+            observer(Trace(self.round, start, trained, sent, self._params.clone(), edges))
+        self.round += 1
+        self.profile.rounds += 1
+        return record
 
     def describe(self) -> str:
         """Engine and training path chosen, and why, in one line."""
-        raise NotImplementedError
+        rules = "numba" if self._compiled else "torch"
+        trainer = self._trainer
+        return (
+            f"array engine, {self._setup.honest} nodes, {self._workers.threads} threads; training: {trainer.name} "
+            f"({trainer.why}); rows: {rules}"
+        )
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._workers.close()
+
+    def _round(self, watched: bool) -> tuple[Edges, tuple[Tensor, Tensor, Tensor] | None]:
+        setup, rows, honest = self._setup, self._rows, self._setup.honest
+        vertices = np.arange(honest + setup.sybils, dtype=np.int32)
+        taken = rows.take(vertices, self.round)
+        names = torch.from_numpy(taken).to(self._device)
+        with self.profile.phase("train"):
+            self._trainer.train(self._params, rows.values, names[:honest], self.round)
+        sent = rows.values[:0]
+        if self._adversary is not None:
+            with self.profile.phase("attack"):
+                sent = self._adversary.act(self.round, rows.values[names[:honest]])
+                rows.values[names[honest:]] = sent
+        starts = None
+        if self._starts:
+            starts = rows.take(vertices[:honest], self.round)
+            rows.values[torch.from_numpy(starts)] = self._params
+        fresh = taken if starts is None else np.concatenate([taken, starts])
+        with self.profile.phase("gram"):
+            rows.settle(fresh, self._workers)
+        finite = rows.finite
+        heard = np.where(finite.cpu().numpy()[taken], taken, -1)
+        relayed = None
+        if self._histories is not None:
+            with self.profile.phase("relay"):
+                self._histories.settle(rows)
+                relayed = self._histories.rows
+        before = (self._params.clone(), rows.values[names[:honest]], sent.clone()) if watched else None
+        if not self._replaced:
+            self._params = torch.empty_like(self._params)
+            self._replaced = True
+        edges = self._decisions.decide(
+            self.round, rows, taken, heard, relayed, starts, int(self._common[0]), self._params
+        )
+        live = self._common
+        if self._histories is not None:
+            with self.profile.phase("relay"):
+                self._histories.relay(rows, self._direct(heard), self.round)
+                live = np.union1d(live, self._histories.live())
+        rows.keep(live)
+        return edges, before
+
+    def _direct(self, heard: NDArray[np.int64]) -> NDArray[np.int64]:
+        width = max((len(beside) for beside in self._beside), default=0)
+        direct = np.full((self._setup.honest, width), -1, dtype=np.int64)
+        for node, beside in enumerate(self._beside):
+            direct[node, : len(beside)] = heard[beside]
+        return direct
+
+    def _bytes(self) -> NDArray[np.int64]:
+        # every neighbour pulls the payload once and gets a header; a relay is a header, its payload is most often known
+        payload = 4 * self._setup.learner.dimension
+        degrees = np.array([len(beside) for beside in self._beside], dtype=np.int64)
+        relays = self._histories.relays if self._histories is not None else np.zeros_like(degrees)
+        return degrees * (payload + _HEADER) + relays * (payload + _HEADER)
 
 
 def run(
@@ -72,5 +233,8 @@ def run(
 ) -> Iterator[RoundRecord]:
     """Run all rounds of a scenario under one rule; yields a record a round."""
     engine = FastEngine(setup, rule, options, name=name)
-    while engine.round < setup.scenario.rounds:
-        yield engine.step(observer)
+    try:
+        while engine.round < setup.scenario.rounds:
+            yield engine.step(observer)
+    finally:
+        engine.close()

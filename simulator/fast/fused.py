@@ -65,7 +65,9 @@ class Fused:
         if self._optimizer.keep_state:
             self._taken += visits.steps
 
-    def _group(self, start: Tensor, out: Tensor, rows: Tensor, who: NDArray[np.int64], order: Tensor, size: int) -> None:
+    def _group(
+        self, start: Tensor, out: Tensor, rows: Tensor, who: NDArray[np.int64], order: Tensor, size: int
+    ) -> None:
         chosen = torch.from_numpy(who).to(start.device)
         params = _Layers(self._chain, start[chosen])
         optimizer = self._optimizer
@@ -150,7 +152,9 @@ class _Layers:
             size = layer.outputs * layer.inputs
             part = flat[:, layer.weight : layer.weight + size].contiguous()
             self.weights.append(part.view(-1, layer.outputs, layer.inputs))
-            self.biases.append(None if layer.bias is None else flat[:, layer.bias : layer.bias + layer.outputs].contiguous())
+            self.biases.append(
+                None if layer.bias is None else flat[:, layer.bias : layer.bias + layer.outputs].contiguous()
+            )
 
     @classmethod
     def zeros(cls, chain: Chain, nodes: int, device: torch.device) -> _Layers:

@@ -115,10 +115,22 @@ def _add_outer(target, left, right, terms, scale):  # type: ignore[no-untyped-de
         for r in range(target.shape[0]):
             row = target[r]
             g0, g1, g2, g3 = scale * left[k, r], scale * left[k + 1, r], scale * left[k + 2, r], scale * left[k + 3, r]
-            g4, g5, g6, g7 = scale * left[k + 4, r], scale * left[k + 5, r], scale * left[k + 6, r], scale * left[k + 7, r]
+            g4, g5, g6, g7 = (
+                scale * left[k + 4, r],
+                scale * left[k + 5, r],
+                scale * left[k + 6, r],
+                scale * left[k + 7, r],
+            )
             for i in range(width):
                 row[i] += (
-                    g0 * x0[i] + g1 * x1[i] + g2 * x2[i] + g3 * x3[i] + g4 * x4[i] + g5 * x5[i] + g6 * x6[i] + g7 * x7[i]
+                    g0 * x0[i]
+                    + g1 * x1[i]
+                    + g2 * x2[i]
+                    + g3 * x3[i]
+                    + g4 * x4[i]
+                    + g5 * x5[i]
+                    + g6 * x6[i]
+                    + g7 * x7[i]
                 )
 
 
@@ -141,7 +153,14 @@ def _add_products(target, left, right, rows, terms):  # type: ignore[no-untyped-
             g4, g5, g6, g7 = left[r, k + 4], left[r, k + 5], left[r, k + 6], left[r, k + 7]
             for i in range(width):
                 row[i] += (
-                    g0 * x0[i] + g1 * x1[i] + g2 * x2[i] + g3 * x3[i] + g4 * x4[i] + g5 * x5[i] + g6 * x6[i] + g7 * x7[i]
+                    g0 * x0[i]
+                    + g1 * x1[i]
+                    + g2 * x2[i]
+                    + g3 * x3[i]
+                    + g4 * x4[i]
+                    + g5 * x5[i]
+                    + g6 * x6[i]
+                    + g7 * x7[i]
                 )
     for k in range(whole, terms):
         x0 = right[k]
@@ -375,10 +394,14 @@ def train(lo, hi, start, out, rows, inputs, divisor, labels, sequence, first, si
             for layer in range(layers):
                 fan_out = dims[layer + 1]
                 last = layer == layers - 1
-                below = values[values_at[layer] : values_at[layer] + padded * strides[layer]].reshape(padded, strides[layer])
+                below = values[values_at[layer] : values_at[layer] + padded * strides[layer]].reshape(
+                    padded, strides[layer]
+                )
                 room = classes if last else strides[layer + 1]
                 above = values[values_at[layer + 1] : values_at[layer + 1] + padded * room].reshape(padded, room)
-                weight = weights[scratch_at[layer] : scratch_at[layer] + fan_out * strides[layer]].reshape(fan_out, strides[layer])
+                weight = weights[scratch_at[layer] : scratch_at[layer] + fan_out * strides[layer]].reshape(
+                    fan_out, strides[layer]
+                )
                 _dots(below, weight, above, count, fan_out, strides[layer])
                 bias = biases[layer]
                 for b in range(count):
@@ -411,13 +434,19 @@ def train(lo, hi, start, out, rows, inputs, divisor, labels, sequence, first, si
                     above = outputs
                 else:
                     here = (back % 2) * half
-                    above = gradient_store[here : here + padded * strides[layer + 1]].reshape(padded, strides[layer + 1])
-                below = values[values_at[layer] : values_at[layer] + padded * strides[layer]].reshape(padded, strides[layer])
+                    above = gradient_store[here : here + padded * strides[layer + 1]].reshape(
+                        padded, strides[layer + 1]
+                    )
+                below = values[values_at[layer] : values_at[layer] + padded * strides[layer]].reshape(
+                    padded, strides[layer]
+                )
                 begin_w = scratch_at[layer]
                 end_w = begin_w + fan_out * strides[layer]
                 if layer > 0:
                     there = ((back + 1) % 2) * half
-                    below_gradient = gradient_store[there : there + padded * strides[layer]].reshape(padded, strides[layer])
+                    below_gradient = gradient_store[there : there + padded * strides[layer]].reshape(
+                        padded, strides[layer]
+                    )
                     weight = weights[begin_w:end_w].reshape(fan_out, strides[layer])
                     if kind == 0 and decay != 0:
                         _add_products(below_gradient, above, weight, terms, fan_out)

@@ -1,50 +1,43 @@
-"""Where the time of a run went: seconds by phase."""
+"""Where the time of a run went: seconds by phase.
+
+Law: a second counts for one phase only; a phase within a phase takes its time out of the outer one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, local
 from time import perf_counter
 
 
 class Profile:
-    """Wall seconds by phase, summed over rounds.
+    """Seconds by phase, summed over rounds.
 
     Attributes:
         seconds: phase -> seconds, in order of first use.
         rounds: rounds finished.
-        threads: workers, for phases that they spend time in at once.
+        threads: workers; the time of phases inside workers counts by threads, so that sums are about wall seconds.
     """
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
-        self._lock = Lock()
         self.seconds: dict[str, float] = {}
         self.rounds = 0
+        self._lock = Lock()
+        self._here = local()  # seconds that inner phases took, by thread
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time of a `with` block under this name; blocks do not nest."""
-        started = perf_counter()
-        try:
+        """Count the wall seconds of a `with` block under this name."""
+        with self._counted(name, 1):
             yield
-        finally:
-            self.add(name, perf_counter() - started)
 
     @contextmanager
     def within(self, name: str) -> Iterator[None]:
-        """Count a worker's time under this name, a thread's share of it: phases within a phase, by threads at once."""
-        started = perf_counter()
-        try:
+        """Count a worker's seconds under this name, divided by the number of threads."""
+        with self._counted(name, self.threads):
             yield
-        finally:
-            self.add(name, (perf_counter() - started) / self.threads)
-
-    def add(self, name: str, seconds: float) -> None:
-        """Count seconds that were measured elsewhere."""
-        with self._lock:
-            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     def table(self) -> list[tuple[str, float, float]]:
         """Rows (phase, seconds a round, share of all), the largest first."""
@@ -52,3 +45,17 @@ class Profile:
         rounds = max(self.rounds, 1)
         rows = [(name, spent / rounds, spent / total) for name, spent in self.seconds.items()]
         return sorted(rows, key=lambda row: -row[1])
+
+    @contextmanager
+    def _counted(self, name: str, share: int) -> Iterator[None]:
+        outer = getattr(self._here, "inner", 0.0)
+        self._here.inner = 0.0
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            spent = perf_counter() - started
+            alone = (spent - self._here.inner) / share
+            self._here.inner = outer + spent
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + alone

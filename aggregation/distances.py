@@ -1,0 +1,82 @@
+"""Squared distances between rows by batched products, to float32 however near the rows are to each other.
+
+|a - b|^2 = |a - c|^2 + |b - c|^2 - 2 <a - c, b - c> with c one of the node's own rows; where that is a small difference of large
+numbers (near rows far from c, copies above all) the pair is computed again from a - b.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_ELEMENTS = 1 << 19  # floats gathered at a time: 2 MB
+_COLUMNS = 1024  # products in float32 over so many columns, sums of them in float64
+_NEAR = 0.02  # of the sum of squares: below it, more than one of seven digits is gone
+
+
+def pair_distances(values: Tensor, index: Tensor, fresh: Tensor) -> Tensor:
+    """Squared distances of pairs of which at least one is fresh.
+
+    Args:
+        values: (R, d) float32; the named rows are finite.
+        index: (N, k) int64 row numbers, fresh ones first, absent ones (-1) last.
+        fresh: (N,) how many are fresh.
+
+    Returns:
+        (N, k, k) float32, symmetric to the bit; 0 where neither is fresh, where one is absent, and between equal rows.
+    """
+    nodes, width = index.shape
+    out = values.new_zeros(nodes, width, width)
+    if nodes == 0 or width == 0:
+        return out
+    kinds = torch.stack([fresh, (index >= 0).sum(dim=1)], dim=1)
+    # rounded up, so that there are few kinds; equal kinds go together, so that a node's bits depend on its own kind alone
+    top = torch.minimum((kinds + 7) // 8 * 8, torch.tensor(width, device=index.device))
+    for new, here in top.unique(dim=0).tolist():
+        if new == 0:
+            continue
+        who = ((top[:, 0] == new) & (top[:, 1] == here)).nonzero().squeeze(1)
+        step = max(1, _ELEMENTS // (here * _COLUMNS))
+        for start in range(0, len(who), step):
+            some = who[start : start + step]
+            _block(values, index[some, :here], new, fresh[some], out, some)
+    return out
+
+
+def _block(values: Tensor, index: Tensor, new: int, fresh: Tensor, out: Tensor, who: Tensor) -> None:
+    nodes, width = index.shape
+    absent = index < 0
+    names = torch.where(absent, index[:, :1], index)
+    centre = names[:, 0]
+    products = torch.zeros(nodes, new, width, dtype=torch.float64, device=values.device)
+    squares = torch.zeros(nodes, width, dtype=torch.float64, device=values.device)
+    for start in range(0, values.shape[1], _COLUMNS):
+        part = values[:, start : start + _COLUMNS]
+        moved = part[names].sub_(part[centre].unsqueeze(1))
+        products += torch.bmm(moved[:, :new], moved.transpose(1, 2))
+        squares += torch.linalg.vecdot(moved, moved)
+    sums = squares[:, :new].unsqueeze(-1) + squares.unsqueeze(-2)
+    distances = sums - 2 * products
+    place = torch.arange(width, device=index.device)
+    wanted = (place[:new, None] < fresh[:, None, None]) & (place[:new, None] < place) & ~absent.unsqueeze(1)
+    near = wanted & (distances < _NEAR * sums)
+    if bool(near.any()):
+        node, one, two = near.nonzero(as_tuple=True)
+        pairs = torch.stack([names[node, one], names[node, two]], dim=1).sort(dim=1).values
+        unique, back = pairs.unique(dim=0, return_inverse=True)
+        distances[node, one, two] = _direct(values, unique)[back]
+    exact = torch.where(wanted, distances, 0.0).to(values.dtype)
+    full = values.new_zeros(nodes, width, width)
+    full[:, :new] = exact
+    full = full + full.transpose(1, 2)
+    out[who, :width, :width] = full
+
+
+def _direct(values: Tensor, pairs: Tensor) -> Tensor:
+    found = torch.empty(len(pairs), dtype=torch.float64, device=values.device)
+    step = max(1, _ELEMENTS // values.shape[1])
+    for start in range(0, len(pairs), step):
+        part = pairs[start : start + step]
+        apart = (values[part[:, 0]] - values[part[:, 1]]).double()
+        found[start : start + step] = torch.linalg.vecdot(apart, apart)
+    return found

@@ -1,0 +1,158 @@
+"""Lets a rule decide for all nodes: evidence of groups of nodes of one degree, decided by threads.
+
+Laws:
+- A group's nodes have equally many neighbours, so no node's arithmetic sees padding that others brought (relayed histories are
+  padded to the most that any node holds; they are only ever compared).
+- A model that is not finite never reached anybody: on the wire it is refused. Its rows count as absent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aggregation import kernels
+from aggregation.evidence import Evidence, Need, Probe, Rule, Table
+from node.learning.learner import Learner
+from node.learning.probe import LocalProbe
+from simulator.fast.pairs import Kept, PairGeometry
+from simulator.fast.profile import Profile
+from simulator.fast.rows import Rows
+from simulator.fast.workers import Workers
+from simulator.records import Edges
+from simulator.setup import Setup
+
+_FLOATS = 1 << 22  # floats of neighbours' models a group may gather (16 MB)
+_PAIRS = 1 << 16  # pairs a group may hold: what elementwise steps over them touch stays in cache
+_MOST = 256  # nodes a group
+_PROBING = frozenset({Need.SCORES, Need.OUTPUTS, Need.ACTIVITY})
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """Nodes of one degree: their numbers (n,) and neighbours' vertices (n, degree), and where their edges start."""
+
+    nodes: Ints
+    beside: Ints
+    edges: Ints
+
+
+class Decisions:
+    """One rule at all honest nodes."""
+
+    def __init__(self, setup: Setup, rule: Rule, workers: Workers, compiled: bool, profile: Profile) -> None:
+        self._setup, self._rule = setup, rule
+        self._workers, self._compiled, self._profile = workers, compiled, profile
+        honest, classes = setup.honest, setup.learner.classes
+        degrees = np.array([len(beside) for beside in setup.neighbours[:honest]], dtype=np.int64)
+        ends = np.concatenate([[0], np.cumsum(degrees)])
+        self._groups = []
+        for degree in np.unique(degrees):
+            nodes = np.flatnonzero(degrees == degree)
+            beside = np.array([setup.neighbours[node] for node in nodes], dtype=np.int64).reshape(len(nodes), degree)
+            self._groups.append(_Group(nodes, beside, ends[nodes]))
+        self._receivers = np.repeat(np.arange(honest, dtype=np.int32), degrees)
+        self._senders = np.concatenate(
+            [np.zeros(0, np.int32), *(np.array(beside, dtype=np.int32) for beside in setup.neighbours[:honest])]
+        )
+        trained = torch.zeros(honest + setup.sybils, classes, dtype=torch.bool)
+        for node in range(honest):
+            trained[node, torch.unique(setup.data.labels[setup.shards[node].train])] = True
+        if setup.sybils:
+            trained[honest:, torch.unique(setup.data.labels[setup.shards[honest].train])] = True
+        self._classes = trained
+        self._probes: list[LocalProbe] | None = [] if rule.needs & _PROBING and honest else None
+        self._kept = Kept(honest, min(setup.scenario.authors, honest)) if Need.RELAYS in rule.needs else None
+
+    def decide(
+        self,
+        round: int,
+        rows: Rows,
+        taken: Ints,
+        heard: Ints,
+        relayed: Ints | None,
+        starts: Ints | None,
+        common: int,
+        out: Tensor,
+    ) -> Edges:
+        """Let every node decide.
+
+        Args:
+            round: number of the round.
+            rows: the table.
+            taken: (H + S,) rows of this round's models.
+            heard: (H + S,) the same, -1 where the model is not finite.
+            relayed: (H, r) rows of relayed histories, -1 absent, or None.
+            starts: (H,) rows of models before training, or None.
+            common: row of the network's common initial model.
+            out: (H, d) integrated models are written here.
+        """
+        weights = np.zeros(len(self._receivers), dtype=np.float32)
+        verdicts = np.zeros(len(self._receivers), dtype=np.int8)
+        finite = rows.finite
+        width = 0 if relayed is None else relayed.shape[1]
+        for group in self._groups:
+            degree = group.beside.shape[1]
+
+            def work(lo: int, hi: int, group: _Group = group, degree: int = degree) -> None:
+                nodes = group.nodes[lo:hi]
+                beside = group.beside[lo:hi]
+                held = np.full((len(nodes), 0), -1, dtype=np.int64) if relayed is None else relayed[nodes]
+                where = torch.from_numpy(nodes)
+                geometry = PairGeometry(rows, finite, where, torch.from_numpy(held), self._kept, self._profile)
+                probe = self._borrow()
+                with torch.no_grad(), kernels.compiled(self._compiled):
+                    own = torch.from_numpy(taken[nodes])
+                    evidence = Evidence(
+                        table=Table(rows.values, geometry),
+                        own=own,
+                        neighbours=torch.from_numpy(heard[beside]),
+                        relayed=torch.from_numpy(held),
+                        start=None if starts is None else torch.from_numpy(starts[nodes]),
+                        initial=torch.tensor(common),
+                        round=round,
+                        rounds=self._setup.scenario.rounds,
+                        head=self._setup.learner.head,
+                        own_classes=self._classes[where],
+                        peer_classes=self._classes[torch.from_numpy(beside)],
+                        honest=torch.from_numpy(beside < self._setup.honest),
+                        probe=self._under(probe, where, own, rows),
+                    )
+                    with self._profile.within("weights"):
+                        said = self._rule.weighting(evidence)
+                    with self._profile.within("mix"):
+                        decision = self._rule.integration(evidence, said)
+                        out[where] = decision.params
+                place = group.edges[lo:hi, None] + np.arange(degree)
+                weights[place] = decision.weights.float().numpy()
+                verdicts[place] = decision.verdicts.numpy()
+                if probe is not None and self._probes is not None:
+                    self._probes.append(probe)
+
+            pairs = (degree + 1 + width) ** 2
+            most = max(1, min(_MOST, _PAIRS // pairs, _FLOATS // ((degree + 1) * rows.values.shape[1])))
+            self._workers.over(len(group.nodes), work, most=most)
+        if self._kept is not None:
+            self._kept.width = width
+        return Edges(self._receivers, self._senders, weights, verdicts)
+
+    def _borrow(self) -> LocalProbe | None:
+        if self._probes is None:
+            return None
+        if self._probes:
+            return self._probes.pop()
+        setup = self._setup
+        learner = Learner(setup.task, setup.learner.device)  # one serves one thread at a time
+        return LocalProbe(learner, setup.data, setup.shards[: setup.honest])
+
+    def _under(self, probe: LocalProbe | None, nodes: Tensor, own: Tensor, rows: Rows) -> Probe | None:
+        if probe is None:
+            return None
+        some = probe.select(nodes)
+        return some.under(rows.values[own]) if Need.ACTIVITY in self._rule.needs else some

@@ -1,0 +1,163 @@
+"""Geometry for a group of nodes, from distances of the pairs that some node needs and has not had before.
+
+Laws:
+- Distances are sums of squared differences: no common origin, so they never cancel, and a pair stays valid for as long as both
+  rows live. A node keeps the distances between the relayed histories that it holds; only pairs with a row that is new to it are
+  computed.
+- Distances are kept in float32; equal rows have equal distances to any third, bit by bit, in either order.
+- Where 1 - cosine is a small remainder of a large distance (rows of one direction and different length) it is computed again from
+  products in float64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aggregation.kernels import fresh_distances
+from simulator.fast.profile import Profile
+from simulator.fast.rows import Rows
+
+_REMAINDER = 1e-2  # of the squared distance: below it two of seven digits are gone
+_STILL = 1e-13  # as aggregation.geometry: the difference of two equal rows
+
+
+class Kept:
+    """Distances between the histories that each node holds, from round to round: 4 k^2 bytes a node."""
+
+    def __init__(self, nodes: int, most: int) -> None:
+        self.serials = torch.zeros(nodes, most, dtype=torch.int64)
+        self.distances = torch.from_numpy(np.zeros((nodes, most, most), dtype=np.float32))  # pages come when touched
+        self.width = 0
+
+
+class PairGeometry:
+    """Implements aggregation.geometry.Geometry for evidence about `nodes`, in their order.
+
+    Attributes:
+        finite: (R,) bool.
+    """
+
+    def __init__(
+        self, rows: Rows, finite: Tensor, nodes: Tensor, relayed: Tensor, kept: Kept | None, profile: Profile
+    ) -> None:
+        self.finite = finite
+        self._rows = rows
+        self._nodes = nodes
+        self._relayed = relayed
+        self._kept = kept
+        self._profile = profile
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def products(self, index: Tensor) -> Tensor:
+        """Inner products: (..., k) -> (..., k, k) float64."""
+        distances, usable = self._distances(index)
+        squares = torch.where(usable, self._rows.squares[index.clamp(min=0)], 0.0)
+        inner = (squares.unsqueeze(-1) + squares.unsqueeze(-2) - distances) / 2
+        return torch.where(usable.unsqueeze(-1) & usable.unsqueeze(-2), inner, 0.0)
+
+    def squared_distances(self, index: Tensor) -> Tensor:
+        """Squared distances: (..., k) -> (..., k, k) float64."""
+        return self._distances(index)[0]
+
+    def cosine_gaps(self, index: Tensor, origin: Tensor | None = None) -> Tensor:
+        """1 - cosine of rows less the origin: (..., k) -> (..., k, k) float64."""
+        distances, usable = self._distances(index)
+        squares = torch.where(usable, self._rows.squares[index.clamp(min=0)], 0.0)
+        if origin is None:
+            lengths = squares
+        else:
+            base = origin.expand(index.shape[:-1])
+            lengths = _from_origin(self._rows.values, index, usable, base)
+            still = lengths <= _STILL * (squares + self._rows.squares[base].unsqueeze(-1))
+            lengths = torch.where(still | ~self.finite[base].unsqueeze(-1), 0.0, lengths)
+        directed = usable & (lengths > 0)
+        roots = lengths.sqrt()
+        radial = (roots.unsqueeze(-1) - roots.unsqueeze(-2)).square_()
+        area = roots.unsqueeze(-1) * roots.unsqueeze(-2)
+        both = directed.unsqueeze(-1) & directed.unsqueeze(-2)
+        rest = distances - radial
+        doubtful = both & (rest < _REMAINDER * distances)
+        gaps = (rest / torch.where(both, 2 * area, 1.0)).clamp_(0, 2)
+        if bool(doubtful.any()):
+            self._again(gaps, doubtful, index, roots, origin)
+        gaps = torch.where(both, gaps, 1.0)
+        same = torch.eye(index.shape[-1], dtype=torch.bool, device=index.device)
+        return torch.where(same & directed.unsqueeze(-1), 0.0, gaps)
+
+    def _again(self, gaps: Tensor, doubtful: Tensor, index: Tensor, roots: Tensor, origin: Tensor | None) -> None:
+        where = doubtful.nonzero(as_tuple=True)
+        lead, one, two = where[:-2], where[-2], where[-1]
+        upper = one < two
+        lead, one, two = tuple(axis[upper] for axis in lead), one[upper], two[upper]
+        if len(one) == 0:
+            return
+        values = self._rows.values
+        first, second = index[(*lead, one)], index[(*lead, two)]
+        base = None if origin is None else origin.expand(index.shape[:-1])[lead]
+        pairs = torch.stack([torch.minimum(first, second), torch.maximum(first, second)], dim=1)
+        if base is not None:
+            pairs = torch.cat([pairs, base.reshape(-1, 1)], dim=1)
+        unique, back = pairs.unique(dim=0, return_inverse=True)
+        inner = torch.zeros(len(unique), dtype=torch.float64, device=values.device)
+        step = max(1, (1 << 20) // values.shape[1])
+        for start in range(0, len(unique), step):
+            part = unique[start : start + step]
+            left, right = values[part[:, 0]].double(), values[part[:, 1]].double()
+            if base is not None:
+                common = values[part[:, 2]].double()
+                left, right = left - common, right - common
+            inner[start : start + step] = torch.linalg.vecdot(left, right) / (
+                torch.linalg.vector_norm(left, dim=1) * torch.linalg.vector_norm(right, dim=1)
+            )
+        found = (1 - inner[back]).clamp(0, 2)
+        gaps[(*lead, one, two)] = found
+        gaps[(*lead, two, one)] = found
+
+    def _distances(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        usable = (index >= 0) & self.finite[index.clamp(min=0)]
+        if self._last is not None and torch.equal(self._last[0], index):
+            return self._last[1], usable
+        with self._profile.within("gram"):
+            flat = torch.where(usable, index, -1).reshape(-1, index.shape[-1])
+            if self._kept is not None and flat.shape[0] == len(self._nodes):
+                found = self._with_kept(flat, self._kept)
+            else:
+                fresh = torch.ones_like(flat, dtype=torch.bool)
+                found = fresh_distances(self._rows.values, flat, fresh)
+            distances = found.double().reshape(*index.shape, index.shape[-1])
+        self._last = (index, distances)
+        return distances, usable
+
+    def _with_kept(self, index: Tensor, kept: Kept) -> Tensor:
+        nodes, width = self._nodes, kept.width
+        serials = torch.where(index >= 0, self._rows.serial[index.clamp(min=0)], -1)
+        old = kept.serials[nodes, :width]
+        match = serials.unsqueeze(-1) == old.unsqueeze(-2)
+        known = match.any(dim=-1) if width else torch.zeros_like(index, dtype=torch.bool)
+        found = fresh_distances(self._rows.values, index, ~known)
+        if bool(known.any()):
+            place = match.to(torch.int8).argmax(dim=-1)
+            group = torch.arange(len(nodes)).unsqueeze(-1)
+            before = kept.distances[nodes, :width, :width]
+            taken = before[group.unsqueeze(-1), place.unsqueeze(-1), place.unsqueeze(-2)]
+            found = torch.where(known.unsqueeze(-1) & known.unsqueeze(-2), taken, found)
+        held = self._relayed.shape[-1]
+        if held and torch.equal(index[:, -held:], torch.where(self._relayed >= 0, self._relayed, -1)):
+            kept.distances[nodes, :held, :held] = found[:, -held:, -held:]
+            kept.serials[nodes, :held] = serials[:, -held:]
+            kept.serials[nodes, held:] = 0
+        return found
+
+
+def _from_origin(values: Tensor, index: Tensor, usable: Tensor, base: Tensor) -> Tensor:
+    # squared distances from one row: (..., k) float64
+    flat, origin = index.clamp(min=0).reshape(-1, index.shape[-1]), base.reshape(-1)
+    total = torch.zeros(flat.shape, dtype=torch.float64, device=values.device)
+    step = max(64, (1 << 19) // max(1, flat.numel()))
+    for start in range(0, values.shape[1], step):
+        part = values[:, start : start + step]
+        apart = (part[flat] - part[origin].unsqueeze(1)).double()
+        total += torch.linalg.vecdot(apart, apart)
+    return torch.where(usable, total.reshape(index.shape), 0.0)
