@@ -8,6 +8,7 @@ from torch import Tensor
 from aggregation.compose import RuleError, RuleSpec
 from aggregation.evidence import Decision, Evidence, Rule, Verdict, Weights
 from aggregation.neighbourhood import column_blocks, neighbourhood
+from aggregation.sorting import comparators, run
 
 
 def bulyan_faults(count: Tensor, faults: int) -> Tensor:
@@ -52,23 +53,27 @@ def bulyan_selection(squares: Tensor, present: Tensor, faults: Tensor) -> Tensor
     return chosen
 
 
-def around_median(rows: Tensor, present: Tensor, keep: Tensor) -> Tensor:
-    """Mean, per coordinate, of the `keep` present values nearest to their median (ties: the lower value).
+def around_median(lanes: list[Tensor], keep: int) -> Tensor:
+    """Mean, per coordinate, of the `keep` values nearest to the median (of two equally near windows the lower).
+
+    The nearest values are neighbours in sorted order: of k - keep + 1 windows the one whose farther end is nearest.
 
     Args:
-        rows: (..., m, d), finite where present.
-        present: (..., m) bool, at least one.
-        keep: (...,) int64, 1 to the number present.
+        lanes: k tensors of one shape, finite; they are used up.
+        keep: 1 to k.
 
     Returns:
-        (..., d).
+        A tensor of that shape.
     """
-    ordered = torch.where(present.unsqueeze(-1), rows, torch.inf).sort(dim=-2).values
-    count = present.sum(dim=-1)[..., None, None].expand(*rows.shape[:-2], 1, rows.shape[-1])
-    low, high = ordered.gather(-2, (count - 1) // 2), ordered.gather(-2, count // 2)
-    order = (ordered - (low + high) / 2).abs().argsort(dim=-2, stable=True)
-    near = torch.arange(rows.shape[-2], device=rows.device).unsqueeze(-1) < keep[..., None, None]
-    return torch.where(near, ordered.gather(-2, order), 0.0).sum(dim=-2) / keep.unsqueeze(-1)
+    size = len(lanes)
+    run(comparators(size), lanes)
+    middle = (lanes[(size - 1) // 2] * 0.5).add_(lanes[size // 2], alpha=0.5)
+    best, nearest = _window(lanes, 0, keep, middle)
+    for low in range(1, size - keep + 1):
+        total, reach = _window(lanes, low, keep, middle)
+        best = torch.where(reach < nearest, total, best)
+        nearest = torch.minimum(reach, nearest)
+    return best
 
 
 def bulyan(f: int = 1) -> Rule:
@@ -101,13 +106,33 @@ def bulyan(f: int = 1) -> Rule:
         values = evidence.table.values
         voting = torch.cat([weights.own.unsqueeze(-1), weights.neighbours], dim=-1) > 0
         voting &= around.present
-        keep = (voting.sum(dim=-1) - 2 * bulyan_faults(around.count, f)).clamp(min=1)
-        params = values[evidence.own]
-        for columns in column_blocks(values.shape[-1], around.index.numel()):
-            params[..., columns] = around_median(values[:, columns][around.index], voting, keep)
-        return Decision(params=params, weights=weights.neighbours, verdicts=weights.verdicts)
+        size = voting.shape[-1]
+        index, voting = around.index.reshape(-1, size), voting.reshape(-1, size)
+        count = voting.sum(dim=-1)
+        keep = (count - 2 * bulyan_faults(around.count.reshape(-1), f)).clamp(min=1)
+        packed = index.gather(-1, voting.to(torch.int8).argsort(dim=-1, descending=True, stable=True))
+        params = values[evidence.own.reshape(-1)]
+        for rows, near in sorted(set(zip(count.tolist(), keep.tolist(), strict=True))):
+            who = ((count == rows) & (keep == near)).nonzero().squeeze(1)
+            for columns in column_blocks(values.shape[-1], who.numel() * rows) if rows > 1 else ():
+                part = values[:, columns]
+                params[who, columns] = around_median(
+                    [part.index_select(0, lane) for lane in packed[who, :rows].T], near
+                )
+        return Decision(
+            params=params.reshape(*evidence.own.shape, -1), weights=weights.neighbours, verdicts=weights.verdicts
+        )
 
     return Rule("bulyan", weigh, integrate)
+
+
+def _window(lanes: list[Tensor], low: int, keep: int, middle: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of `keep` sorted lanes from `low`, and how far its farther end is from the middle."""
+    share = 1 / keep
+    total = lanes[low] * share
+    for lane in lanes[low + 1 : low + keep]:
+        total.add_(lane, alpha=share)
+    return total, torch.maximum(middle - lanes[low], lanes[low + keep - 1] - middle)
 
 
 SPECS = (

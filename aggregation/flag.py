@@ -9,7 +9,7 @@ from aggregation.clipping import lower_median
 from aggregation.compose import RuleError, RuleSpec
 from aggregation.evidence import Decision, Evidence, Need, Rule, Weights
 from aggregation.kernels import weighted_sum
-from aggregation.neighbourhood import difference_products, neighbourhood
+from aggregation.neighbourhood import neighbourhood, updates
 
 
 def flag_coefficients(cosines: Tensor, present: Tensor, steps: int, floor: float = 1e-6) -> Tensor:
@@ -71,10 +71,9 @@ def flag(steps: int = 10) -> Rule:
         return Weights(own=torch.ones_like(ones.sum(dim=-1)), neighbours=ones, verdicts=around.verdicts)
 
     def project(evidence: Evidence, weights: Weights) -> Decision:
-        if evidence.start is None:
-            raise RuleError("flag needs the model from before local training")
         around = neighbourhood(evidence)
-        products = difference_products(evidence.table.values, around.index, evidence.start)
+        products = updates(evidence, around)
+        assert evidence.start is not None
         lengths = torch.diagonal(products, dim1=-2, dim2=-1).clamp(min=0).sqrt()
         own = torch.ones_like(around.present[..., :1])
         voting = torch.cat([own, weights.neighbours > 0], dim=-1) & around.present & (lengths > 0)

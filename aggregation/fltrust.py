@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from aggregation.compose import RuleError, RuleSpec
+from aggregation.compose import RuleSpec
 from aggregation.evidence import Decision, Evidence, Need, Rule, Verdict, Weights
 from aggregation.kernels import weighted_sum
-from aggregation.neighbourhood import Neighbourhood, difference_products, neighbourhood
+from aggregation.neighbourhood import Neighbourhood, neighbourhood, updates
 
 
 def fltrust() -> Rule:
@@ -54,10 +54,8 @@ def _rescale(evidence: Evidence, weights: Weights) -> Decision:
 
 
 def _updates(evidence: Evidence) -> tuple[Neighbourhood, torch.Tensor, torch.Tensor]:
-    if evidence.start is None:
-        raise RuleError("this rule needs the model from before local training")
     around = neighbourhood(evidence)
-    products = difference_products(evidence.table.values, around.index, evidence.start)
+    products = updates(evidence, around)
     lengths = torch.diagonal(products, dim1=-2, dim2=-1).clamp(min=0).sqrt()
     scale = lengths[..., 1:] * lengths[..., :1]
     cosines = torch.where(scale > 0, products[..., 0, 1:] / torch.where(scale > 0, scale, 1.0), torch.zeros_like(scale))

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aggregation.compose import RuleError
 from aggregation.evidence import Evidence, Verdict
 
 REACH = 1e18  # squared: 1e36, two decimal orders below the largest float32
+STILL = 1e-13  # of the squared norms: what the difference of two equal rows may leave in float64
 BLOCK_ELEMENTS = 1 << 21  # floats gathered at a time (8 MB): a few such buffers stay within a usual L3 cache
 
 
@@ -78,6 +80,26 @@ def neighbourhood(evidence: Evidence) -> Neighbourhood:
     return Neighbourhood(index=index, present=present, squares=squares, verdicts=verdicts)
 
 
+def updates(evidence: Evidence, around: Neighbourhood) -> Tensor:
+    """Inner products of own and neighbours' differences from the own start, <x_j - s, x_k - s>: (..., m, m) float64.
+
+    From the table's geometry alone; 0 where a row is absent.
+
+    Raises:
+        RuleError: evidence without a start.
+    """
+    if evidence.start is None:
+        raise RuleError("this rule needs the model from before local training")
+    rows = torch.cat([around.index, evidence.start.unsqueeze(-1)], dim=-1)
+    products = evidence.table.geometry.products(rows).double()
+    beside = products[..., :-1, -1]
+    moved = products[..., :-1, :-1] - (beside.unsqueeze(-1) + beside.unsqueeze(-2)) + products[..., -1:, -1:]
+    squares = torch.diagonal(products, dim1=-2, dim2=-1)
+    lengths = torch.diagonal(moved, dim1=-2, dim2=-1)
+    usable = around.present & (lengths > STILL * (squares[..., :-1] + squares[..., -1:]))
+    return torch.where(usable.unsqueeze(-1) & usable.unsqueeze(-2), moved, 0.0)
+
+
 def difference_products(values: Tensor, index: Tensor, anchor: Tensor, scale: Tensor | None = None) -> Tensor:
     """Inner products of differences from an anchor, exact for near rows: sum of scale^2 (x_j - a) (x_k - a).
 
@@ -90,10 +112,12 @@ def difference_products(values: Tensor, index: Tensor, anchor: Tensor, scale: Te
     Returns:
         (..., k, k) float64. Works in blocks of columns: never holds (..., k, d).
     """
+    flat = index.reshape(-1)
     total = torch.zeros((*index.shape, index.shape[-1]), dtype=torch.float64, device=values.device)
     for columns in column_blocks(values.shape[-1], index.numel()):
         part = values[:, columns]
-        apart = part[index] - part[anchor].unsqueeze(-2)
+        apart = part.index_select(0, flat).reshape(*index.shape, part.shape[-1])
+        apart -= part[anchor].unsqueeze(-2)
         if scale is not None:
             apart *= scale[..., columns].unsqueeze(-2)
         total += (apart @ apart.transpose(-1, -2)).double()

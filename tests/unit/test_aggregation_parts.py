@@ -192,10 +192,12 @@ def test_bulyan_bears_as_many_faults_as_its_rows_allow() -> None:
 
 
 def test_around_median_takes_the_nearest_values() -> None:
-    rows = torch.tensor([[0.0], [1.0], [2.0], [10.0], [99.0]])
-    present = torch.tensor([True, True, True, True, False])
-    assert around_median(rows, present, torch.tensor(2)).tolist() == [1.5]
-    assert around_median(rows, present, torch.tensor(3)).tolist() == [1.0]
+    def lanes() -> list[torch.Tensor]:
+        return [torch.tensor([v, -v]) for v in (10.0, 1.0, 0.0, 2.0)]
+
+    assert around_median(lanes(), 2).tolist() == [1.5, -1.5]
+    assert around_median(lanes(), 3).tolist() == [1.0, -1.0]
+    assert around_median(lanes(), 4).tolist() == [3.25, -3.25]
 
 
 def test_flag_of_orthogonal_rows_is_finite_and_of_nothing_is_zero() -> None:
