@@ -20,12 +20,13 @@ from torch import Tensor
 
 from aggregation.compose import RuleSpec, compose
 from aggregation.evidence import Evidence, Rule, Verdict, Weights
-from aggregation.geometry import gaps_from_products
+from aggregation.geometry import Geometry, gaps_from_products
 from aggregation.integration import weighted_mean
 
 PARDON = 1e-5  # the paper's epsilon: no division by 0
 FLOOR = 1e-9  # below it a weight is rounding noise (seen: 1e-16 between identical rows)
 SHIFT = 0.5  # the paper's shift of the logit
+_BLOCK = 524_288  # pairs at a time: 4 MB of float64, so that what passes between steps stays in cache
 
 
 def similarity_weights(histories: Tensor, direct: int | None = None) -> Tensor:
@@ -65,9 +66,10 @@ def weights_from_gaps(gaps: Tensor, direct: int) -> Tensor:
     apart = torch.where(same, 1.0, gaps)  # the diagonal is cosine 0
     nearest = apart.amin(dim=-1) if gaps.shape[-1] else gaps.new_zeros(gaps.shape[:-1])
     # 1 - C r with r = p_a / p_b where p_a < p_b: g + (1 - g) (1 - r), and 1 - r = (p_b - p_a) / p_b
-    excess = (nearest.unsqueeze(-1) - nearest.unsqueeze(-2)).clamp(min=0)
+    first = apart[..., :direct, :]
+    excess = (nearest[..., :direct].unsqueeze(-1) - nearest.unsqueeze(-2)).clamp(min=0)
     pardon = excess / (1 - nearest + PARDON).unsqueeze(-2)
-    pardoned = torch.where(same, 1.0, apart + (1 - apart) * pardon)[..., :direct, :]
+    pardoned = torch.where(same[:direct], 1.0, first + (1 - first) * pardon)
     raw = pardoned.amin(dim=-1).clamp(0, 1) if direct else gaps.new_zeros((*gaps.shape[:-2], 0))
     raw = torch.where(counts[..., :direct] & (raw >= FLOOR), raw, 0.0)
     if direct == 0:
@@ -75,6 +77,28 @@ def weights_from_gaps(gaps: Tensor, direct: int) -> Tensor:
     largest = raw.amax(dim=-1, keepdim=True)
     scaled = torch.where(largest > 0, raw / largest.clamp(min=FLOOR), 0.0)
     return (torch.logit(scaled) + SHIFT).clamp(0, 1)
+
+
+def weights_of_rows(
+    geometry: Geometry, index: Tensor, direct: int, origin: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Raw weights of rows by number.
+
+    Args:
+        geometry: of the table; asked once, for all nodes.
+        index: (..., m) row numbers, -1 absent.
+        direct: how many rows, from the first, get a weight.
+        origin: as `Geometry.cosine_gaps`.
+
+    Returns:
+        weights (..., direct) and whether each of these rows has a direction, bool (..., direct).
+    """
+    gaps = geometry.cosine_gaps(index, origin).double()
+    directed = torch.diagonal(gaps, dim1=-2, dim2=-1)[..., :direct] < 1
+    flat = gaps.reshape(-1, *gaps.shape[-2:])
+    step = max(1, _BLOCK // max(1, index.shape[-1] ** 2))
+    parts = [weights_from_gaps(part, direct) for part in torch.split(flat, step)]
+    return torch.cat(parts).reshape(*index.shape[:-1], direct), directed
 
 
 def verdicts(evidence: Evidence, weights: Tensor, directed: Tensor) -> Tensor:
@@ -95,12 +119,10 @@ def verdicts(evidence: Evidence, weights: Tensor, directed: Tensor) -> Tensor:
 def foolsgold_weighting(evidence: Evidence) -> Weights:
     """Weights of direct neighbours and of the own model, a row like any other; relayed records do not count."""
     index = torch.cat([evidence.neighbours, evidence.own.unsqueeze(-1)], dim=-1)
-    gaps = evidence.table.geometry.cosine_gaps(index)
-    raw = weights_from_gaps(gaps, index.shape[-1])
-    directed = torch.diagonal(gaps, dim1=-2, dim2=-1)[..., :-1] < 1
+    raw, directed = weights_of_rows(evidence.table.geometry, index, index.shape[-1])
     raw = raw.to(evidence.table.values.dtype)
     neighbours = raw[..., :-1]
-    return Weights(own=raw[..., -1], neighbours=neighbours, verdicts=verdicts(evidence, neighbours, directed))
+    return Weights(own=raw[..., -1], neighbours=neighbours, verdicts=verdicts(evidence, neighbours, directed[..., :-1]))
 
 
 def build_foolsgold() -> Rule:

@@ -78,7 +78,7 @@ class DenseGeometry:
 
 
 def gram_matrix(values: Tensor, finite: Tensor) -> Tensor:
-    """Inner products of all rows, symmetric to the bit: (R, d) -> (R, R) float64; rows that are not finite are zeros."""
+    """Inner products of all rows, symmetric to the bit: (R, d) -> (R, R) float64; 0 where a row is not finite."""
     count, size = values.shape
     gram = torch.zeros(count, count, dtype=torch.float64, device=values.device)
     panel = max(1, -(-count // _PANELS))

@@ -44,7 +44,7 @@ def network(size: int, drop: int = 0) -> tuple[tuple[int, int], ...]:
 
 @lru_cache(maxsize=1024)
 def comparators(size: int, drop: int = 0) -> tuple[Comparator, ...]:
-    """The steps of `network` and what is read of each: Batcher's sort or `drop` passes each way, whichever costs less."""
+    """The steps of `network` and what is read of each: Batcher's sort or `drop` passes each way, the cheaper one."""
     drop = min(drop, max(size - 1, 0) // 2)
     sorted_ = prune(_batcher(size), range(drop, size - drop))
     if drop == 0:

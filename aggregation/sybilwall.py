@@ -21,7 +21,7 @@ from torch import Tensor
 
 from aggregation.compose import RuleError, RuleSpec, compose
 from aggregation.evidence import Evidence, Need, Rule, Weighting, Weights
-from aggregation.foolsgold import gaps_of_rows, verdicts, weights_from_gaps
+from aggregation.foolsgold import gaps_of_rows, verdicts, weights_from_gaps, weights_of_rows
 from aggregation.integration import weighted_mean
 
 HISTORIES = ("model", "update")
@@ -61,9 +61,8 @@ def sybilwall_weighting(histories: str = "model") -> Weighting:
             raise RuleError("histories 'update' need the network's common initial model")
         direct = evidence.neighbours.shape[-1]
         index = torch.cat([evidence.neighbours, evidence.relayed], dim=-1)
-        gaps = evidence.table.geometry.cosine_gaps(index, origin)
-        raw = weights_from_gaps(gaps, direct).to(evidence.table.values.dtype)
-        directed = torch.diagonal(gaps, dim1=-2, dim2=-1)[..., :direct] < 1
+        raw, directed = weights_of_rows(evidence.table.geometry, index, direct, origin)
+        raw = raw.to(evidence.table.values.dtype)
         return Weights(own=raw.new_ones(evidence.own.shape), neighbours=raw, verdicts=verdicts(evidence, raw, directed))
 
     return weigh

@@ -79,7 +79,7 @@ def network(nodes: int, width: int, relayed: int, seed: int, bad: float = 0.15) 
 
 
 def single(evidence: Evidence, node: int, order: Tensor | None = None) -> Evidence:
-    """One node's evidence, without leading dimension, in a table of only the rows it knows; neighbours reordered if asked."""
+    """One node's evidence, in a table of only the rows it knows; neighbours in another order if asked."""
     assert isinstance(evidence.probe, HeldOut)
     assert evidence.initial is not None
     assert evidence.own_classes is not None
