@@ -1,0 +1,89 @@
+"""node.toml: the template is valid, every key stands in it, and whatever does not fit is one sentence that names it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers import peer
+
+from identity.keys import format_peer
+from node.config import NodeConfig, load_config, parse_config, write_template
+from node.errors import ConfigError
+
+
+def test_the_template_says_the_defaults() -> None:
+    text = write_template()
+    assert parse_config(tomllib.loads(text)) == NodeConfig()
+    uncommented = "\n".join(line[2:] if line.startswith("# ") and " = " in line else line for line in text.splitlines())
+    lines = [line for line in uncommented.splitlines() if line and not line.startswith("#") and not line.endswith(" =")]
+    assert sum("= " in line for line in lines) > 25
+
+
+def test_chosen_values_come_back() -> None:
+    values: dict[str, dict[str, Any]] = {
+        "network": {"name": 'quo"te\\', "join": ["h:1", f"{format_peer(peer(1))}@h:2"], "allow": [format_peer(peer(3))]},
+        "task": {"part": 1, "parts": 3, "partition_parameters": {"alpha": 0.5}, "lr": 0.25},
+        "rule": {"name": "trimmed-mean", "parameters": {}},
+        "round": {"rounds": 4},
+    }
+    config = parse_config(tomllib.loads(write_template(values)))
+    assert config == parse_config(values)
+    assert config.network.allowed() == {peer(3)}
+    assert (config.policy().rounds, config.policy().expect) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        ({"netwrk": {}}, "unknown section 'netwrk': did you mean 'network'?"),
+        ({"network": {"jion": []}}, "unknown key in [network] 'jion': did you mean 'join'?"),
+        ({"rule": {"name": "sybilwal"}}, "unknown rule 'sybilwal': did you mean 'sybilwall'?"),
+        ({"rule": {"name": "mean", "parameters": {"x": 1}}}, "unknown parameter of rule 'mean' 'x'"),
+        ({"task": {"part": 3, "parts": 3}}, "parts are numbered from 0 to 2"),
+        ({"round": {"pace": "fast"}}, "[round] pace: input should be a valid number"),
+        ({"round": {"pace": float("nan")}}, "[round] pace: input should be a finite number"),
+        ({"round": {"least": 9.0, "most": 1.0}}, "[round] least = 9.0 is above most = 1.0"),
+        ({"network": {"listen": "7700"}}, "[network] listen: '7700' is not HOST:PORT"),
+        ({"network": {"listen": "h:70000"}}, "'h:70000' is not HOST:PORT"),
+        ({"network": {"join": ["short@h:1"]}}, "a peer id has 52 letters"),
+        ({"network": {"allow": ["x"]}}, "a peer id has 52 letters"),
+        ({"status": {"listen": "x"}}, "[status] listen: 'x' is not HOST:PORT"),
+    ],
+)
+def test_what_does_not_fit_is_named(raw: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(raw)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_file_is_named_too(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    with pytest.raises(ConfigError, match="hedgerow init"):
+        load_config(path)
+    path.write_text("[network]\nname = ")
+    with pytest.raises(ConfigError, match=r"node\.toml is not TOML"):
+        load_config(path)
+    path.write_text("[networks]\n")
+    with pytest.raises(ConfigError, match=r"node\.toml: unknown section"):
+        load_config(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_config(path)
+
+
+def test_the_name_is_the_network() -> None:
+    one, same, other = (parse_config({"network": {"name": name}}) for name in ("a", "a", "b"))
+    assert (one.network_id(), one.seed()) == (same.network_id(), same.seed())
+    assert one.network_id() != other.network_id()
+    assert one.seed() != other.seed()
+    assert len(one.network_id()) == 32
+
+
+def test_a_first_node_waits_for_nobody() -> None:
+    assert parse_config({}).network.expect() == 0
+    assert parse_config({"network": {"join": ["h:1"]}}).network.expect() == 1
+    assert parse_config({"network": {"wait_for": 2}}).network.expect() == 2

@@ -1,0 +1,155 @@
+"""What is on disk: durable own headers, others' heads, checkpoints that hold or are passed over, one process at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from peers import peer
+
+from gossip.errors import LocalFault
+from gossip.ledger import Entry, Proof
+from node.checkpoint import CheckpointFolder
+from node.errors import Busy, StoreError
+from node.journal import Journal
+from node.learning.learner import TrainState
+from node.ledger import SqliteLedger
+from node.store import Store
+
+
+def entry(author: int, sequence: int, round: int | None = None) -> Entry:
+    round = sequence if round is None else round
+    digest = hashlib.sha256(f"{author} {sequence} {round}".encode()).digest()
+    return Entry(peer(author), sequence, round, digest, bytes(32), f"envelope {sequence}".encode())
+
+
+def test_own_entries_outlive_the_process(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    assert ledger.head() is None
+    for sequence in (1, 2, 3):
+        ledger.append(entry(1, sequence), bytes([sequence]) * 10)
+    ledger.adopt(entry(1, 4))
+    ledger.close()
+    ledger.close()
+    again = SqliteLedger(tmp_path / "ledger.sqlite")
+    assert again.head() == entry(1, 4)
+    assert list(again.own(2, 9)) == [entry(1, 2), entry(1, 3), entry(1, 4)]
+    assert [again.payload(sequence) for sequence in (1, 2, 3, 4)] == [None, bytes([2]) * 10, bytes([3]) * 10, None]
+    again.close()
+
+
+@pytest.mark.parametrize("second", [entry(1, 1, 9), entry(1, 9, 1)])
+def test_nothing_is_kept_twice_for_one_sequence_or_one_round(tmp_path: Path, second: Entry) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    ledger.append(entry(1, 1), b"a")
+    with pytest.raises(LocalFault, match="ledger cannot write"):
+        ledger.append(second, b"b")
+    assert ledger.head() == entry(1, 1)
+    assert ledger.payload(1) == b"a"
+    ledger.close()
+
+
+def test_the_newest_entries_of_others_are_remembered(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite", keep=3)
+    for sequence in (5, 1, 2, 4, 3, 6):
+        ledger.remember(entry(2, sequence))
+    ledger.remember(entry(3, 1))
+    assert [known.sequence for known in ledger.recent(peer(2))] == [4, 5, 6]
+    assert [known.sequence for known in ledger.recent(peer(3))] == [1]
+    assert ledger.recent(peer(4)) == []
+    ledger.close()
+
+
+def test_the_first_proof_against_an_author_stays(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    assert ledger.proof(peer(1)) is None
+    ledger.convict(Proof(peer(1), b"one", b"two"))
+    ledger.convict(Proof(peer(1), b"three", b"four"))
+    assert ledger.proof(peer(1)) == Proof(peer(1), b"one", b"two")
+    ledger.close()
+
+
+def test_a_damaged_or_later_ledger_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match="cannot use the ledger"):
+        SqliteLedger(path)
+    path.unlink()
+    ledger = SqliteLedger(path)
+    ledger._durable.execute("PRAGMA user_version = 7")
+    ledger.close()
+    with pytest.raises(StoreError, match="has format 7"):
+        SqliteLedger(path)
+
+
+def test_the_newest_two_checkpoints_are_kept_with_what_training_carries_over(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, 3)
+    assert folder.load() is None
+    state = TrainState((torch.ones(3), torch.zeros(3)), 7, {"norm.mean": torch.arange(2.0)})
+    for round in (1, 2, 3):
+        folder.save(round, torch.full((3,), float(round)), state)
+    loaded = folder.load()
+    assert loaded is not None
+    assert (loaded.round, loaded.params.tolist(), loaded.state.steps) == (3, [3, 3, 3], 7)
+    assert [moment.tolist() for moment in loaded.state.moments] == [[1, 1, 1], [0, 0, 0]]
+    assert loaded.state.buffers["norm.mean"].tolist() == [0, 1]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    folder = CheckpointFolder(tmp_path, 3)
+    folder.save(1, torch.ones(3), None)
+    folder.save(2, torch.ones(3), None)
+    newest = max(tmp_path.iterdir())
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes({"flip": bytes(content), "cut": bytes(content[:20]), "empty": b""}[damage])
+    with caplog.at_level(logging.WARNING):
+        loaded = folder.load()
+    assert loaded is not None
+    assert loaded.round == 1
+    assert "damaged checkpoint=round-000000000002" in caplog.text
+
+
+def test_a_checkpoint_of_another_model_or_with_nan_is_passed_over(tmp_path: Path) -> None:
+    CheckpointFolder(tmp_path, 4).save(1, torch.ones(4), None)
+    CheckpointFolder(tmp_path, 3).save(2, torch.tensor([1.0, float("nan"), 0.0]), None)
+    assert CheckpointFolder(tmp_path, 3).load() is None
+
+
+def test_a_save_that_was_cut_short_leaves_the_old_ones(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, 3)
+    folder.save(1, torch.ones(3), None)
+    (tmp_path / "writing.tmp").write_bytes(b"half")
+    loaded = folder.load()
+    assert loaded is not None
+    assert loaded.round == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(StoreError, match="cannot write to"):
+        Store(blocked / "state", 3)
+    with pytest.raises(StoreError, match="cannot write a checkpoint"):
+        CheckpointFolder(tmp_path / "gone", 3).save(1, torch.ones(3), None)
+    with pytest.raises(StoreError, match="cannot write records"):
+        Journal(tmp_path / "gone" / "rounds.jsonl")
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with Store(tmp_path, 3) as first:
+        assert first.ledger.head() is None
+        with pytest.raises(Busy, match="another process runs the node"):
+            Store(tmp_path, 3)
+    Store(tmp_path, 3).close()
+    (tmp_path / "ledger.sqlite").write_bytes(b"garbage" * 1000)
+    for _ in range(2):  # the lock is let go after a failure
+        with pytest.raises(StoreError, match="ledger"):
+            Store(tmp_path, 3)
