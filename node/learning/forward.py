@@ -60,7 +60,7 @@ class Forward:
 
     Attributes:
         path: which way is taken.
-        width: most numbers that a layer puts out for one sample.
+        width: most numbers that a layer puts out for one sample and model (what all models share is not counted).
     """
 
     def __init__(self, module: nn.Module, layout: Layout, sample: Tensor) -> None:
@@ -73,7 +73,7 @@ class Forward:
         """
         self._module, self._layout, self._function = module, layout, Functional(module)
         self._links = _chain(module, sample)
-        self.width = _width(module, sample)
+        self.width = _width(module, sample) if self._links is None else _chain_width(self._links)
         self.path: Path = "chain" if self._links is not None else self._choose(sample)
 
     def __call__(self, params: Tensor, inputs: Tensor, sample_dims: int, buffers: Buffers | None = None) -> Tensor:
@@ -234,6 +234,10 @@ def _leaves(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]
             yield from _leaves(child, f"{path}.{name}".lstrip("."))
     else:
         yield path, module
+
+
+def _chain_width(links: tuple[Link, ...]) -> int:
+    return max((link.layer.out_features for link in links if isinstance(link.layer, nn.Linear)), default=1)
 
 
 def _width(module: nn.Module, sample: Tensor) -> int:

@@ -72,7 +72,7 @@ class Learner:
         head: where the output layer lies, or None when there is none that is exchanged.
         schema: what is exchanged, for the wire; pins frozen parts by digest.
         path: how many models are run at once: "chain", "vmap" or "loop"; see node.learning.forward.
-        width: most numbers that a layer puts out for one sample.
+        width: most numbers that a layer puts out for one sample and model.
     """
 
     def __init__(self, task: Task, device: str = "cpu") -> None:
@@ -195,7 +195,8 @@ class Learner:
             some = rows[first : first + models]
             # a loop holds one model's activations at a time, the other ways all models'
             at_once = 1 if self.path == "loop" else len(some)
-            samples = min(max(16, CHUNK_FLOATS // (width * at_once)), CHUNK_FLOATS // (4 * self.classes))
+            floats = max(width * at_once, inputs[0].numel())
+            samples = max(16, CHUNK_FLOATS // (4 * floats))
             for start in range(0, len(inputs), samples):
                 part = self.logits(some, inputs[start : start + samples], buffers)
                 found[first : first + len(some), start : start + part.shape[1]] = part.argmax(dim=-1)

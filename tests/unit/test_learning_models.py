@@ -183,6 +183,16 @@ def test_the_head_is_the_last_linear_layer():
     assert torch.equal(columns[-1], named["3.bias"])
 
 
+def test_a_model_may_have_no_head_or_one_that_is_tied_to_another_name():
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(144, 8), nn.Linear(8, 3), nn.Unflatten(1, (3, 1)), nn.Flatten())
+    assert Learner(Task(plain, DATA, DATA)).head is not None
+    bent = nn.Sequential(nn.Unflatten(3, (4, 3)), nn.Flatten(2, 3), nn.Flatten(), nn.Linear(144, 6), nn.MaxPool1d(2))
+    assert Learner(Task(bent, DATA, DATA)).head is None
+    square = nn.Sequential(nn.Flatten(), nn.Linear(144, 3), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
+    square[4].weight = square[2].weight
+    assert Learner(Task(square, DATA, DATA)).head is None
+
+
 def unfolded(layer, given):
     """Mean squares of what each weight multiplies, from the definition: gradients of the outputs' sums."""
     total, count = torch.zeros_like(layer.weight), 0

@@ -135,3 +135,9 @@ def test_hold_out_is_stratified_and_keeps_every_class_in_training(share, counts,
 def test_hold_out_of_everything_is_refused():
     with pytest.raises(TaskError, match="held_out"):
         hold_out(LABELS, torch.arange(5), 1.0, generator(0, Purpose.HOLD_OUT))
+
+
+def test_an_empty_share_gets_one_sample_of_the_largest():
+    shares = split("dirichlet", 60, alpha=0.01)
+    assert min(map(len, shares)) == 1
+    assert len(torch.unique(torch.cat(shares))) == 600
