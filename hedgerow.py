@@ -4,8 +4,310 @@
     task = hedgerow.Task(model, train=(x, y), test=(x_test, y_test))
     print(hedgerow.simulate(task, nodes=20, rules=["mean", "hedgerow"]))   # many nodes here
     hedgerow.run(task, join=["10.0.0.7:7700"])                             # one node, with others
+
+Laws:
+- Commands only read what was typed, call one function of the packages below, and show what it returns.
+- stdout is data, stderr is for people; exit code 0 done, 1 something failed, 2 what was typed makes no sense.
+- Heavy imports wait until a command needs them: `--help` answers at once.
 """
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+if TYPE_CHECKING:
+    from node.learning.dataset import Dataset
+    from node.learning.optimizers import Adam, Sgd
+    from node.learning.task import Task
+    from node.run import Outcome
+    from simulator.report import Report
+    from simulator.scenario import Scenario
+
 __version__ = "0.1.0"
+__all__ = ["Adam", "Dataset", "Report", "Scenario", "Sgd", "Task", "run", "simulate"]
+
+_PUBLIC = {
+    "Task": "node.learning.task",
+    "Dataset": "node.learning.dataset",
+    "Sgd": "node.learning.optimizers",
+    "Adam": "node.learning.optimizers",
+    "Scenario": "simulator.scenario",
+    "Report": "simulator.report",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Public classes, imported when first named."""
+    if name in _PUBLIC:
+        import importlib
+
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'hedgerow' has no attribute '{name}'")
+
+
+def simulate(task: Task | str | None = None, **scenario: Any) -> Report:
+    """Simulate many nodes on this machine.
+
+    Args:
+        task: a `Task`, or the name of one that is shipped; absent = digits.
+        scenario: fields of `Scenario` (nodes, rounds, rules, topology, alpha, attack, sybils, phi, seeds, engine, ...).
+
+    Returns:
+        A report: print it, or ask for `.numbers()` or `.write(folder)`.
+
+    Raises:
+        simulator.scenario.ScenarioError: a field that does not exist or does not fit; one sentence.
+    """
+    from node.learning.task import Task as TaskClass
+    from simulator.scenario import Scenario as ScenarioClass
+    from simulator.sweep import sweep
+
+    if isinstance(task, TaskClass):
+        return sweep(ScenarioClass.of({"name": "simulation", **scenario, "task": task.name}), task=task)
+    named = {"task": task} if task is not None else {}
+    return sweep(ScenarioClass.of({"name": "simulation", **scenario, **named}))
+
+
+def run(task: Task | str = "digits", join: Sequence[str] = (), **options: Any) -> Outcome:
+    """Run one node until it is stopped (SIGTERM, Ctrl-C) or `rounds` are done.
+
+    Args:
+        task: a `Task`, or the name of one that is shipped.
+        join: addresses of nodes that are in the network already, "HOST:PORT".
+        options: `listen`, `network`, `folder`, `rule`, `rounds`, `part`, `parts`, ...; see node.daemon.run_task.
+
+    Returns:
+        How it ended: peer id, next round, accuracy, params.
+
+    Raises:
+        node.errors.NodeError: one sentence that says what to do.
+    """
+    from node.daemon import run_task
+    from node.learning.tasks import make_task
+
+    return run_task(make_task(task) if isinstance(task, str) else task, join=tuple(join), **options)
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A learning node without a server: run one, simulate many, attack them.",
+)
+_log = Console(stderr=True, highlight=False)
+_out = Console(highlight=False)
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(help="Folder of the new node; made if need be.")],
+    listen: Annotated[str | None, typer.Option(help="Address that others dial, HOST:PORT.")] = None,
+    join: Annotated[list[str] | None, typer.Option(help="Address of a node in the network; repeatable.")] = None,
+    task: Annotated[str | None, typer.Option(help="What is learned; `hedgerow tasks`, or module:name.")] = None,
+    rule: Annotated[str | None, typer.Option(help="What to believe; `hedgerow rules`.")] = None,
+    part: Annotated[str | None, typer.Option(help="Which part of the data is this node's, for example 0/3.")] = None,
+) -> None:
+    """Write a key and a commented node.toml, and say how others join."""
+    from node.daemon import init_node
+
+    out = init_node(directory, _overrides(listen, join, task, rule, part))
+    _out.print(f"peer id    {out.peer}")
+    _out.print(f"settings   {out.config}")
+    _out.print(f"start it   hedgerow run {directory}")
+    if out.join:
+        _out.print(f"others     hedgerow run DIR --join {out.join}", soft_wrap=True)
+
+
+@app.command("run")
+def run_command(
+    directory: Annotated[Path, typer.Argument(help="Folder that `hedgerow init` wrote.")],
+    listen: Annotated[str | None, typer.Option(help="Address that others dial, HOST:PORT.")] = None,
+    join: Annotated[list[str] | None, typer.Option(help="Address of a node in the network; repeatable.")] = None,
+    task: Annotated[str | None, typer.Option(help="What is learned; `hedgerow tasks`, or module:name.")] = None,
+    rule: Annotated[str | None, typer.Option(help="What to believe; `hedgerow rules`.")] = None,
+    part: Annotated[str | None, typer.Option(help="Which part of the data is this node's, for example 0/3.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Stop after this many rounds.")] = None,
+) -> None:
+    """Run a node until it is told to stop (Ctrl-C or SIGTERM)."""
+    from node.daemon import run_node
+
+    run_node(directory, _overrides(listen, join, task, rule, part, rounds))
+
+
+def _overrides(
+    listen: str | None,
+    join: list[str] | None,
+    task: str | None,
+    rule: str | None,
+    part: str | None,
+    rounds: int | None = None,
+) -> dict[str, dict[str, object]]:
+    """What was typed, as sections of node.toml."""
+    mine: dict[str, object] = {}
+    if part is not None:
+        number, _, parts = part.partition("/")
+        if not (number.isdigit() and parts.isdigit()):
+            raise typer.BadParameter(f"'{part}' is not of the form 0/3 (part 0 of 3)", param_hint="--part")
+        mine = {"part": int(number), "parts": int(parts)}
+    given: dict[str, dict[str, object]] = {
+        "network": {"listen": listen, "join": join or None},
+        "task": {"name": task, **mine},
+        "rule": {"name": rule},
+        "round": {"rounds": rounds},
+    }
+    kept = {section: {k: v for k, v in values.items() if v is not None} for section, values in given.items()}
+    return {section: values for section, values in kept.items() if values}
+
+
+@app.command()
+def status(
+    address: Annotated[str, typer.Argument(help="Status address that the node printed, HOST:PORT.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The JSON of /v1/status instead.")] = False,
+) -> None:
+    """Show a node's round and accuracy, and its opinion of each neighbour, with the reason."""
+    from node.status import fetch_status
+
+    found = fetch_status(address)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    accuracy = "not measured yet" if found["accuracy"] is None else f"{found['accuracy']:.1%}"
+    _out.print(f"round {found['round']}, accuracy {accuracy}, {found['task']} with {found['rule']}, {found['phase']}")
+    grid = Grid("neighbour", "round", "weight", "why", "link", box=None, pad_edge=False)
+    for peer in found["neighbours"]:
+        weight = "-" if peer["weight"] is None else f"{peer['weight']:.2f}"
+        link = "connected" if peer["connected"] else "gone"
+        grid.add_row(peer["peer"][:12], str(peer["round"]), weight, peer["verdict"] or "-", link)
+    _out.print(grid)
+
+
+@app.command("simulate")
+def simulate_command(
+    scenario: Annotated[Path | None, typer.Argument(help="Scenario as TOML; absent = the demo.")] = None,
+    task: Annotated[str | None, typer.Option(help="`hedgerow tasks`, or module:name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model of that task: softmax, mlp, lenet.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder of the data set.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Honest nodes.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds.")] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option(help="`hedgerow rules`; repeatable; NAME or NAME(key=value).")
+    ] = None,
+    topology: Annotated[str | None, typer.Option(help="`hedgerow topologies`; NAME or NAME(key=value).")] = None,
+    partition: Annotated[str | None, typer.Option(help="Split of the data: iid, dirichlet, classes, shards.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Dirichlet concentration: small = skewed.")] = None,
+    attack: Annotated[str | None, typer.Option(help="`hedgerow attacks`; NAME, A+B, or none.")] = None,
+    sybils: Annotated[int | None, typer.Option(help="Identities of the adversary.")] = None,
+    phi: Annotated[float | None, typer.Option(help="Attack edges per honest node.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed; repeatable.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="auto, fast (arrays) or world (real services, virtual time).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for records and report; finished cells found there are kept.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes for independent cells.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Run cells on Ray: its address, or local.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
+    profile: Annotated[bool, typer.Option(help="Show where the time went, phase by phase.")] = False,
+) -> None:
+    """Simulate many nodes on this machine, some of them bad, and compare rules."""
+    from simulator.scenario import Scenario as ScenarioClass
+
+    typed: dict[str, object] = {
+        "task": task, "model": model, "data_dir": data_dir, "nodes": nodes, "rounds": rounds, "rules": rule or None,
+        "topology": topology, "partition": partition, "alpha": alpha, "attack": attack, "sybils": sybils, "phi": phi,
+        "seeds": seed or None, "engine": engine,
+    }  # fmt: skip
+    given = {key: value for key, value in typed.items() if value is not None}
+    if sybils is not None and phi is None and scenario is not None:
+        given["phi"] = None
+    base = ScenarioClass.load(scenario) if scenario is not None else ScenarioClass()
+    _simulate(base.but(**given), out, workers, ray, as_json, profile)
+
+
+def _simulate(
+    scenario: Scenario, out: Path | None, workers: int | None, ray: str | None, as_json: bool, profile: bool
+) -> None:
+    raise NotImplementedError
+
+
+def _list(rows: Mapping[str, Any]) -> None:
+    """One line each: name, what it is, source."""
+    width = max(map(len, rows))
+    for name, spec in rows.items():
+        typer.echo(f"{name:{width}}  {spec.summary} [{spec.source}]")
+
+
+@app.command()
+def rules() -> None:
+    """List the aggregation rules, each with its source."""
+    from aggregation.rules import RULES
+
+    _list(RULES)
+
+
+@app.command()
+def attacks() -> None:
+    """List the attacks, each with its source."""
+    from simulator.attacks.registry import ATTACKS
+
+    _list(ATTACKS)
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks, each with the source of its data."""
+    from node.learning.tasks import TASKS
+
+    _list(TASKS)
+
+
+@app.command()
+def topologies() -> None:
+    """List the graphs between honest nodes, each with its source."""
+    from simulator.topology import TOPOLOGIES
+
+    _list(TOPOLOGIES)
+
+
+def main() -> None:
+    """Entry point of the `hedgerow` command: faults become one sentence and an exit code."""
+    try:
+        app()
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        _log.print(f"hedgerow: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """2 for what the user typed or wrote, 1 for what the machine refused, None for a bug."""
+    from aggregation.compose import RuleError
+    from gossip.errors import LocalFault
+    from identity.errors import IdentityError
+    from node.errors import ConfigError, NodeError
+    from node.learning.errors import TaskError
+    from node.names import UnknownName
+    from simulator.scenario import ScenarioError
+    from simulator.topology import TopologyError
+
+    if isinstance(error, ConfigError | RuleError | ScenarioError | TaskError | TopologyError | UnknownName):
+        return 2
+    if isinstance(error, IdentityError | LocalFault | NodeError | OSError):
+        return 1
+    return None
+
+
+if __name__ == "__main__":
+    main()
