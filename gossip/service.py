@@ -175,10 +175,10 @@ class GossipService:
         if self._closed:
             return
         self._closed = True
+        await self._fetcher.close()
         if self._dialling is not None:
             self._dialling.cancel()
             await asyncio.gather(self._dialling, *self._leaving, return_exceptions=True)
-        await self._fetcher.close()
         for peer in self._transport.connected():
             self._transport.send(peer, encode_frame(Goodbye("closing")))
         await self._transport.close()
@@ -403,5 +403,5 @@ def _check(network: bytes, schema: Schema, limits: Limits) -> None:
     wrong = sorted({tensor.dtype for tensor in schema.tensors} - set(DTYPES))
     if wrong:
         raise LocalFault(f"a payload has f4, f2 and i1 only, not {', '.join(wrong)}")
-    if payload_bytes(schema) > limits.payload:
-        raise LocalFault(f"payloads of {payload_bytes(schema)} bytes exceed the limit of {limits.payload}")
+    if schema.nbytes > limits.payload:
+        raise LocalFault(f"payloads of {schema.nbytes} bytes exceed the limit of {limits.payload}")

@@ -1,0 +1,236 @@
+"""The small parts of gossip: buckets, blobs, queues, address books, waits, the ledger in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from wire_rig import NETWORK, Author, Desk, author
+
+from gossip.blobs import Assembly, BlobStore
+from gossip.book import AddressBook
+from gossip.codec import RECORD, encode_record
+from gossip.dialer import Dialer, backoff, split_address
+from gossip.errors import Drop, RemoteFault
+from gossip.executors import OFFLOAD_BYTES, InlineExecutor, offload
+from gossip.ledger import Entry, MemoryLedger, Proof
+from gossip.limits import Limits
+from gossip.messages import PeerRecord
+from gossip.outbox import Outbox
+from gossip.rates import Bucket
+from identity.envelope import seal
+from identity.errors import BadPeerId
+from identity.keys import PeerId, format_peer
+
+
+def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
+    bucket = Bucket.full(rate=2.0, burst=3.0, now=10.0)
+    assert [bucket.take(10.0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take(10.5) for _ in range(2)] == [True, False]
+    assert [bucket.take(1e9) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_clock_that_goes_back_gives_nothing() -> None:
+    bucket = Bucket.full(rate=1.0, burst=1.0, now=100.0)
+    assert bucket.take(100.0)
+    assert not bucket.take(0.0)
+    assert not bucket.take(100.5)
+
+
+def test_an_assembly_takes_exactly_the_bytes_that_were_named() -> None:
+    blob = bytes(range(256)) * 4
+    assembly = Assembly(hashlib.sha256(blob).digest(), len(blob))
+    for at in range(0, len(blob), 100):
+        assembly.write(blob[at : at + 100])
+        if at == 500:
+            assembly.digest_until(assembly.filled)
+            assert assembly.unhashed == 0
+    assert assembly.unhashed == len(blob) - 600
+    assert assembly.finish() == blob
+    with pytest.raises(RemoteFault) as more:
+        assembly.write(b"x")
+    assert more.value.reason is Drop.LENGTH
+    short = Assembly(bytes(32), 2)
+    short.write(b"x")
+    with pytest.raises(RemoteFault) as fewer:
+        short.finish()
+    assert fewer.value.reason is Drop.LENGTH
+
+
+def test_the_store_forgets_the_least_recently_used_but_never_the_pinned() -> None:
+    store = BlobStore(limit=30)
+    store.put(b"own", bytes(10), pin=True)
+    store.put(b"a", bytes(10))
+    store.put(b"b", bytes(10))
+    assert store.get(b"a") is not None
+    store.put(b"c", bytes(10))
+    assert (b"own" in store, b"a" in store, b"b" in store, b"c" in store) == (True, True, False, True)
+    assert store.nbytes == 30
+    assert store.get(b"b") is None
+    store.put(b"own", bytes(10))
+    assert len(store) == 3
+    store.put(b"huge", bytes(100))
+    assert (len(store), b"own" in store, b"huge" in store) == (2, True, True)
+    store.put(b"next", bytes(10), pin=True)
+    assert (b"own" in store, b"huge" in store, b"next" in store) == (False, False, True)
+
+
+async def test_an_outbox_replaces_by_key_and_loses_its_oldest() -> None:
+    box = Outbox(2)
+    assert box.put(b"1", b"k")
+    assert box.put(b"2")
+    assert box.put(b"3", b"k")
+    assert not box.put(b"4")
+    assert len(box) == 2
+    assert [await box.get(), await box.get()] == [b"2", b"4"]
+    waiting = asyncio.ensure_future(box.get())
+    await asyncio.sleep(0)
+    box.put(b"5")
+    assert await waiting == b"5"
+    box.put(b"6")
+    box.close()
+    assert [await box.get(), await box.get()] == [b"6", None]
+
+
+async def test_work_runs_inline_when_small_and_elsewhere_when_large() -> None:
+    import threading
+
+    with ThreadPoolExecutor(1) as pool:
+        assert await offload(pool, 10, threading.get_ident) == threading.get_ident()
+        assert await offload(pool, OFFLOAD_BYTES, threading.get_ident) != threading.get_ident()
+    inline = InlineExecutor()
+    assert await offload(inline, OFFLOAD_BYTES, threading.get_ident) == threading.get_ident()
+    loop = asyncio.get_running_loop()
+    assert await loop.run_in_executor(inline, threading.get_ident) == threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        await loop.run_in_executor(inline, lambda: 1 // 0)
+
+
+def record(who: Author, address: str = "host:1", sequence: int = 1, **changes: object) -> bytes:
+    fields: dict[str, object] = {"network": NETWORK, "peer": who.peer, "address": address, "sequence": sequence}
+    return seal(who.key, RECORD, encode_record(PeerRecord(**{**fields, **changes})))  # type: ignore[arg-type]
+
+
+def test_a_book_keeps_the_newest_record_of_each_peer() -> None:
+    me, one, two = author(1), author(2), author(3)
+    book = AddressBook(me.peer, NETWORK, Limits(records=2))
+    assert book.learn(record(one, "old:1", 1)) is not None
+    assert book.learn(record(one, "new:1", 2)) is not None
+    assert book.learn(record(one, "older:1", 1)) is None
+    assert book.learn(record(me)) is None
+    assert book.learn(record(two, "", 1)) is not None
+    assert book.candidates() == ((one.peer, "new:1"),)
+    assert book.envelopes(one.peer, 8) == (record(two, "", 1),)
+    assert book.envelopes(me.peer, 1) == (record(two, "", 1),)
+    book.learn(record(author(4)))
+    assert len(book) == 2
+
+
+def test_a_book_takes_no_forged_foreign_or_misattributed_record() -> None:
+    me, one, two = author(1), author(2), author(3)
+    book = AddressBook(me.peer, NETWORK, Limits())
+    for bad, reason in (
+        (record(one)[:-1], Drop.BAD_SIGNATURE),
+        (seal(one.key, RECORD, b"\x90"), Drop.MALFORMED),
+        (record(one, peer=two.peer), Drop.WRONG_AUTHOR),
+        (record(one, network=bytes(32)), Drop.WRONG_NETWORK),
+        (record(one, version=2), Drop.WRONG_VERSION),
+        (seal(one.key, RECORD, bytes(300)), Drop.OVERSIZE),
+    ):
+        with pytest.raises(RemoteFault) as fault:
+            book.learn(bad)
+        assert fault.value.reason is reason
+    assert len(book) == 0
+
+
+def test_an_address_may_name_whom_to_expect() -> None:
+    peer = author(2).peer
+    assert split_address("host:1") == (None, "host:1")
+    assert split_address(f"{format_peer(peer)}@host:1") == (peer, "host:1")
+    with pytest.raises(BadPeerId):
+        split_address("nobody@host:1")
+
+
+def test_waits_are_jittered_fully_and_bounded() -> None:
+    limits = Limits(retry_first=0.2, retry_cap=3.0)
+    generator = np.random.default_rng(0)
+    for failures in (0, 1, 3, 10, 10_000):
+        ceiling = min(3.0, 0.2 * 2.0 ** min(failures, 16))
+        waits = [backoff(generator, failures, limits) for _ in range(300)]
+        assert 0 <= min(waits) < 0.1 * ceiling
+        assert 0.9 * ceiling < max(waits) <= ceiling
+
+
+async def dialled(desk: Desk, book: AddressBook, bootstrap: list[str], limits: Limits) -> list[Drop]:
+    failures: list[Drop] = []
+    dialer = Dialer(
+        desk,
+        book,
+        bootstrap,
+        np.random.default_rng(0),
+        limits,
+        lambda peer: peer != author(9).peer,
+        lambda fault: failures.append(fault.reason),
+    )
+    task = asyncio.ensure_future(dialer.run())
+    for _ in range(20):
+        dialer.wake()
+        await asyncio.sleep(0.002)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return failures
+
+
+async def test_a_bootstrap_address_is_dialled_until_it_answers_and_again_when_it_leaves() -> None:
+    desk, limits = Desk(), Limits(retry_first=0.001, degree=1)
+    peer, tries = author(2).peer, 0
+
+    def answer(address: str) -> PeerId | None:
+        nonlocal tries
+        tries += 1
+        return peer if tries > 2 else None
+
+    desk.answer = answer
+    failures = await dialled(desk, AddressBook(author(1).peer, NETWORK, limits), ["host:1"], limits)
+    assert failures == [Drop.UNREACHABLE] * 2
+    assert desk.dialled == [("host:1", None)] * 3
+    desk.blobs.clear()
+    assert not await dialled(desk, AddressBook(author(1).peer, NETWORK, limits), ["host:1"], limits)
+    assert len(desk.dialled) == 4
+
+
+async def test_peers_from_the_book_are_dialled_up_to_the_degree_and_never_those_not_allowed() -> None:
+    desk, limits = Desk(), Limits(retry_first=0.001, degree=3)
+    book = AddressBook(author(1).peer, NETWORK, limits)
+    people = {f"host:{n}": author(n).peer for n in range(2, 10)}
+    for n in range(2, 10):
+        book.learn(record(author(n), f"host:{n}"))
+    desk.answer = lambda address: None if address == "host:3" else people[address]
+    failures = await dialled(desk, book, [], limits)
+    assert len(desk.connected()) == 3
+    assert author(9).peer not in desk.connected()
+    assert set(failures) <= {Drop.UNREACHABLE}
+
+
+def test_the_ledger_in_memory_keeps_own_entries_and_the_newest_of_others() -> None:
+    ledger, me, other = MemoryLedger(keep=2), author(1).peer, author(2).peer
+
+    def entry(who: PeerId, sequence: int) -> Entry:
+        return Entry(who, sequence, sequence, bytes([sequence]) * 32, bytes(32), b"envelope")
+
+    assert ledger.head() is None
+    ledger.append(entry(me, 1), memoryview(b"payload"))
+    assert (ledger.payload(1), ledger.payload(2)) == (b"payload", None)
+    ledger.adopt(entry(me, 4))
+    assert ledger.head() == entry(me, 4)
+    assert [one.sequence for one in ledger.own(1, 9)] == [1, 4]
+    for sequence in (3, 1, 2, 3):
+        ledger.remember(entry(other, sequence))
+    assert [one.sequence for one in ledger.recent(other)] == [2, 3]
+    assert ledger.proof(other) is None
+    ledger.convict(Proof(other, b"1", b"2"))
+    ledger.convict(Proof(other, b"3", b"4"))
+    assert ledger.proof(other) == Proof(other, b"1", b"2")
