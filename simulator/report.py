@@ -1,6 +1,7 @@
 """What came out of a simulation: an object to print, to turn into JSON, and to write into a folder.
 
-The folder holds `summary.json` (the object of `--json`), `records.jsonl` (a line for each rule, seed and measured round), `scenario.json`
+The folder holds `summary.json` (the object of `--json`), `records.jsonl` (a line for each rule, seed and measured
+round), `scenario.json`
 and `report.html`.
 """
 

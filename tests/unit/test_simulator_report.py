@@ -1,0 +1,126 @@
+"""What a simulation comes to: numbers against a naive fold, a page that stands alone, files that are whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simulator.records import Edges, RoundRecord, influence
+from simulator.report import Report
+from simulator.scenario import Scenario
+from simulator.summary import summarise
+
+HONEST, SYBILS, ROUNDS = 6, 2, 4
+
+
+def neighbours() -> tuple[tuple[int, ...], ...]:
+    ring = [((i - 1) % HONEST, (i + 1) % HONEST) for i in range(HONEST)]
+    return tuple((*row, HONEST + i % SYBILS) for i, row in enumerate(ring)) + tuple(
+        tuple(i for i in range(HONEST) if i % SYBILS == s) for s in range(SYBILS)
+    )
+
+
+def record(rule: str, seed: int, round: int, measured: bool = True) -> RoundRecord:
+    draw = np.random.default_rng([seed, round, len(rule)])
+    links = [(i, j) for i, row in enumerate(neighbours()[:HONEST]) for j in row]
+    receivers, senders = (np.array(part, dtype=np.int32) for part in zip(*links, strict=True))
+    edges = Edges(
+        receivers,
+        senders,
+        draw.random(len(links)).astype(np.float32),
+        draw.integers(0, 4, len(links)).astype(np.int8),
+    )
+    return RoundRecord(
+        rule=rule,
+        seed=seed,
+        round=round,
+        accuracy=draw.random(HONEST) if measured else None,
+        success=draw.random(HONEST) if measured else None,
+        influence=influence(edges, HONEST),
+        bytes=draw.integers(1000, 2000, HONEST),
+        seconds=0.25,
+        edges=edges if measured else None,
+    )
+
+
+def report(rules: tuple[str, ...] = ("mean", "sybilwall"), seeds: tuple[int, ...] = (1, 2)) -> Report:
+    scenario = Scenario.of({"name": "small", "rounds": ROUNDS, "rules": rules, "seeds": seeds, "nodes": HONEST})
+    records = {
+        rule: [record(rule, seed, number, number % 2 == 1) for seed in seeds for number in range(ROUNDS)]
+        for rule in rules
+    }
+    return Report(scenario, records, neighbours(), HONEST)
+
+
+def test_summary_folds_the_last_measured_round_of_every_seed() -> None:
+    rows = report().records["mean"]
+    summary = summarise("mean", rows)
+    last = [row for row in rows if row.round == ROUNDS - 1]
+    values = [float(value) for row in last if row.accuracy is not None for value in row.accuracy]
+    numbers = summary.numbers()
+    assert numbers["accuracy"] == {
+        "mean": pytest.approx(sum(values) / len(values), abs=1e-6),
+        "min": pytest.approx(min(values), abs=1e-6),
+        "std": pytest.approx(float(np.std(values)), abs=1e-6),
+    }
+    assert numbers["rounds"] == ROUNDS
+    assert numbers["bytes_per_node_round"] == pytest.approx(float(np.mean([row.bytes for row in rows])), abs=1e-3)
+    assert numbers["seconds"] == pytest.approx(0.25 * len(rows))
+
+
+def test_order_of_records_does_not_matter() -> None:
+    rows = list(report().records["mean"])
+    assert summarise("mean", rows).numbers() == summarise("mean", rows[::-1]).numbers()
+
+
+def test_summary_without_a_measured_round_is_refused() -> None:
+    with pytest.raises(ValueError, match="no measured round"):
+        summarise("mean", [record("mean", 1, 0, measured=False)])
+
+
+def test_unknown_weights_are_null_and_the_object_is_plain_json() -> None:
+    scenario = Scenario.of({"name": "one", "rounds": 1, "rules": ["alone"], "nodes": HONEST})
+    nobody = Edges(*(np.zeros(0, dtype=kind) for kind in (np.int32, np.int32, np.float32, np.int8)))
+    lonely = RoundRecord(
+        "alone", 1, 0, np.ones(2), np.zeros(2), influence(nobody, 2), np.ones(2, np.int64), 0.1, nobody
+    )
+    found = Report(scenario, {"alone": [lonely]}, ((), ()), 2).numbers()
+    assert found["rules"]["alone"]["weight"] == {"sybil": None, "honest": None}
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_same_records_give_the_same_page_and_it_loads_nothing(tmp_path: Path) -> None:
+    first = report().write(tmp_path / "a").read_text()
+    assert first == report().write(tmp_path / "b").read_text()
+    assert not re.search(r"""(src|href)\s*=\s*["']https?:""", first)
+    for word in ("mean", "sybilwall", "Who misbehaved", "<svg", "Sybil"):
+        assert word in first
+
+
+def test_names_from_a_scenario_cannot_inject_markup(tmp_path: Path) -> None:
+    rows = {"<script>alert(1)</script>": report().records["mean"]}
+    page = Report(report().scenario, rows, neighbours(), HONEST).write(tmp_path).read_text()
+    assert "<script>" not in page
+
+
+def test_folder_holds_whole_files_that_read_back(tmp_path: Path) -> None:
+    made = report()
+    made.write(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "records.jsonl",
+        "report.html",
+        "scenario.json",
+        "summary.json",
+    ]
+    assert json.loads((tmp_path / "summary.json").read_text()) == made.numbers()
+    rows = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 * 2 * ROUNDS // 2
+    assert Scenario.of(json.loads((tmp_path / "scenario.json").read_text())) == made.scenario
+
+
+def test_table_shows_every_rule() -> None:
+    assert all(rule in str(report()) for rule in ("mean", "sybilwall"))
