@@ -249,7 +249,7 @@ def test_only_one_encoding_of_each_field_is_accepted(kind: str) -> None:
             continue  # its shortest form is one of those below
         for spelling in respelled(value):
             parts = [spelling if n == index else msgpack.packb(other) for n, other in enumerate(values)]
-            with pytest.raises(RemoteFault, match="canonical|malformed"):
+            with pytest.raises(RemoteFault, match=r"canonical|malformed"):
                 DECODERS[kind](bytes([0x90 | len(values)]) + b"".join(parts))
 
 

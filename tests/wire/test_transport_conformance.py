@@ -9,20 +9,16 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
+from transport_rig import LIMITS, NETWORK, Recorder
 
 from gossip.errors import Drop, LocalFault, RemoteFault
 from gossip.executors import InlineExecutor
-from gossip.handshake import Greeting, Handshake, Party
+from gossip.handshake import Party
 from gossip.http import HttpTransport
 from gossip.limits import KIB, MIB, Limits
-from gossip.messages import Buffer
 from gossip.transport import Transport
-from identity.keys import PeerId, SigningKey, format_peer
+from identity.keys import SigningKey, format_peer
 from simulator.network import MemoryNetwork, Weather
-
-NETWORK = hashlib.sha256(b"network").digest()
-SCHEMA = hashlib.sha256(b"schema").digest()
-LIMITS = Limits(hello=2.0, connect=2.0, blob=2.0, goodbye=1.0)
 
 MakeTransport = Callable[[SigningKey, Limits], Transport]
 """One transport of a network of its own; keys of a pair are made by the test."""
@@ -44,43 +40,6 @@ def memory_network() -> MakeTransport:
 
 
 TRANSPORTS["memory"] = memory_network
-
-
-class Recorder:
-    """A receiver that keeps what it is told."""
-
-    def __init__(self, key: SigningKey, transport: Transport, network: bytes = NETWORK) -> None:
-        self.key = key
-        self.transport = transport
-        self.network = network
-        self.allow: frozenset[PeerId] | None = None
-        self.frames: asyncio.Queue[tuple[PeerId, bytes]] = asyncio.Queue()
-        self.joins: asyncio.Queue[Party] = asyncio.Queue()
-        self.lefts: asyncio.Queue[tuple[PeerId, str]] = asyncio.Queue()
-        self.drops: asyncio.Queue[Drop] = asyncio.Queue()
-        self.blobs: dict[bytes, Buffer] = {}
-        self._nonces = 0
-
-    def handshake(self, dialled: bool, expect: PeerId | None = None) -> Handshake:
-        self._nonces += 1
-        greeting = Greeting(self.network, SCHEMA, self.transport.address, 3, 7, self.allow)
-        nonce = hashlib.sha256(self.key.peer + bytes([self._nonces])).digest()
-        return Handshake(self.key, greeting, nonce, dialled, expect)
-
-    def joined(self, party: Party) -> None:
-        self.joins.put_nowait(party)
-
-    def left(self, peer: PeerId, reason: str) -> None:
-        self.lefts.put_nowait((peer, reason))
-
-    def frame(self, peer: PeerId, data: bytes) -> None:
-        self.frames.put_nowait((peer, data))
-
-    def blob(self, digest: bytes) -> Buffer | None:
-        return self.blobs.get(digest)
-
-    def dropped(self, reason: Drop, peer: PeerId | None) -> None:
-        self.drops.put_nowait(reason)
 
 
 class Net:
