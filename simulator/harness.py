@@ -181,6 +181,7 @@ async def assault(
                 lambda me: HttpTransport(me, pool, limits=_OPEN),
                 read,
                 replace(bounds, seed=bounds.seed + number),
+                status["accuracy"],
             )
             row = await campaign.run(suite, trial)
             rows.append(row)
@@ -192,7 +193,16 @@ async def assault(
 class Campaign:
     """One attack against one node over any transport."""
 
-    def __init__(self, target: str, network: str, task: Task, opening: Open, read: Read, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        target: str,
+        network: str,
+        task: Task,
+        opening: Open,
+        read: Read,
+        bounds: Bounds,
+        baseline: float | None = None,
+    ) -> None:
         """Nothing happens before `run`.
 
         Args:
@@ -202,7 +212,9 @@ class Campaign:
             opening: makes transports.
             read: reads the target's status.
             bounds: how much.
+            baseline: accuracy before all attacks; it is waited for (at most `bounds.seconds`) before this one begins.
         """
+        self._baseline = baseline
         config = parse_config({"network": {"name": network}})
         self._target = target
         self._network = config.network_id()
@@ -216,7 +228,7 @@ class Campaign:
     async def run(self, suite: str, trial: Trial) -> Row:
         """Join, attack, leave, and compare the target's status before and after."""
         attack = build_attack(trial.attack, trial.parameters)
-        before = await self._read()
+        before, note = await self._recovered()
         keys = [
             SigningKey(bits(self._bounds.seed, Purpose.KEYS, 2**32 + sybil, np.arange(4)).astype("<u8").tobytes())
             for sybil in range(trial.sybils)
@@ -226,7 +238,6 @@ class Campaign:
                    generator(self._bounds.seed, Purpose.ATTACK, address(key.peer)))
             for key in keys
         ]  # fmt: skip
-        note = ""
         try:
             async with asyncio.timeout(self._bounds.seconds):
                 peers = [await self._join(puppet) for puppet in puppets]
@@ -240,6 +251,20 @@ class Campaign:
             for puppet in puppets:
                 await puppet.close()
         return self._row(suite, trial, attack, puppets, before, decided, note)
+
+    async def _recovered(self) -> tuple[Status, str]:
+        """The status before the attack, once the target is as accurate as at first, and a note if it is not."""
+        status = await self._read()
+        if self._baseline is None:
+            return status, ""
+        try:
+            async with asyncio.timeout(self._bounds.seconds):
+                while status["accuracy"] is None or status["accuracy"] < self._baseline - self._bounds.drop / 2:
+                    await asyncio.sleep(_NEWEST)
+                    status = await self._read()
+        except TimeoutError:
+            return await self._read(), "not recovered from the attack before"
+        return status, ""
 
     async def _join(self, puppet: Puppet) -> PeerId:
         await puppet.start()

@@ -134,7 +134,7 @@ class Puppet:
         self.news.set()
 
     def _follow(self, round: int) -> None:
-        """Be in the target's round, or its updates would be too early for us. Not at once: an event must not re-enter."""
+        """Be in the target's round, or its updates would be too early for us. Later: an event must not re-enter."""
         if round > self._round:
             self._round = round
             asyncio.get_running_loop().call_soon(self._gossip.advance, round)
