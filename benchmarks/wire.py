@@ -1,0 +1,271 @@
+"""What the wire costs, as ratios to bare sockets in the same run.
+
+Rows:
+- `update_4mb`: one 4 MB update over loopback, from the signed header to the verified array (header verified, payload
+  fetched, hashed, checked for shape and finiteness), against raw TCP + SHA-256 + one Ed25519 verification.
+- `payload_1_peer`, `payload_8_peers`: blobs from one peer or from eight at a time, as a share of raw TCP with as many
+  connections and the same SHA-256 over what came; `..._unhashed`: against raw TCP that hashes nothing.
+- `small_messages`: control frames a second through one link.
+
+Run: python benchmarks/wire.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from gossip.errors import Drop
+from gossip.events import GossipEvent, UpdateVerified
+from gossip.handshake import Greeting, Handshake, Party
+from gossip.http import HttpTransport
+from gossip.ledger import MemoryLedger
+from gossip.limits import Limits
+from gossip.messages import Buffer, Schema, TensorSpec
+from gossip.service import GossipService
+from identity.envelope import open_envelope, seal
+from identity.keys import PeerId, SigningKey
+
+FLOATS = 1_000_000  # 4 MB
+REPEATS = 15
+BLOB = 16 * 1024 * 1024
+FRAMES = 20_000
+NETWORK = bytes(32)
+
+
+class Node:
+    """A bare receiver on an HTTP transport."""
+
+    def __init__(self, seed: int, pool: ThreadPoolExecutor) -> None:
+        """A node of its own key."""
+        self.key = SigningKey(seed.to_bytes(32, "big"))
+        self.limits = Limits(queue=FRAMES)
+        self.transport = HttpTransport(self.key.peer, pool, limits=self.limits)
+        self.blobs: dict[bytes, Buffer] = {}
+        self.frames = 0
+
+    def handshake(self, dialled: bool, expect: PeerId | None = None) -> Handshake:
+        """See `gossip.transport.Receiver`."""
+        greeting = Greeting(NETWORK, NETWORK, self.transport.address, 0, 0)
+        return Handshake(self.key, greeting, os.urandom(32), dialled, expect)
+
+    def joined(self, party: Party) -> None:
+        """See `gossip.transport.Receiver`."""
+
+    def left(self, peer: PeerId, reason: str) -> None:
+        """See `gossip.transport.Receiver`."""
+
+    def frame(self, peer: PeerId, data: bytes) -> None:
+        """See `gossip.transport.Receiver`."""
+        self.frames += 1
+
+    def blob(self, digest: bytes) -> Buffer | None:
+        """See `gossip.transport.Receiver`."""
+        return self.blobs.get(digest)
+
+    def dropped(self, reason: Drop, peer: PeerId | None) -> None:
+        """See `gossip.transport.Receiver`."""
+
+
+async def update_seconds(pool: ThreadPoolExecutor) -> tuple[float, float]:
+    """Seconds for one update through the service, and for the same bytes over bare TCP: medians, taken in turns."""
+    schema = Schema((TensorSpec("w", (FLOATS,)),))
+    arrived = asyncio.Event()
+
+    def on_event(event: GossipEvent) -> None:
+        if isinstance(event, UpdateVerified):
+            arrived.set()
+
+    services: list[GossipService] = []
+    for seed in (1, 2):
+        key = SigningKey(seed.to_bytes(32, "big"))
+        service = GossipService(
+            key,
+            NETWORK,
+            schema,
+            HttpTransport(key.peer, pool),
+            MemoryLedger(),
+            wants=lambda header, via, distance: True,
+            on_event=on_event,
+            generator=np.random.default_rng(seed),
+            executor=pool,
+            bootstrap=[services[0].address] if services else [],
+        )
+        await service.start()
+        services.append(service)
+    one, other = services
+    while not one.peers() or not other.peers():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    vector = np.arange(FLOATS, dtype="<f4")
+    ours, bare = [], []
+    for round in range(REPEATS):
+        one.advance(round)
+        other.advance(round)
+        arrived.clear()
+        vector[0] = round
+        sent = _Sent(one)
+        update = asyncio.ensure_future(one.publish(round, vector.tobytes()))
+        await sent.event.wait()
+        began = sent.at
+        await arrived.wait()
+        ours.append(time.perf_counter() - began)
+        bare.append(await _bare_update(bytes((await update).payload)))
+    await one.close()
+    await other.close()
+    return median(ours), median(bare)
+
+
+class _Sent:
+    """When the header of the next publish is handed to the transport: the clock starts there."""
+
+    def __init__(self, service: GossipService) -> None:
+        self.event = asyncio.Event()
+        self.at = 0.0
+        transport = service._transport
+        send = type(transport).send
+
+        def timed(peer: PeerId, frame: bytes, replaces: bytes | None = None) -> bool:
+            if not self.event.is_set():
+                self.at = time.perf_counter()
+                self.event.set()
+            return send(transport, peer, frame, replaces)
+
+        transport.send = timed  # type: ignore[method-assign]
+
+
+async def _bare_update(payload: bytes) -> float:
+    """Seconds to move these bytes over bare TCP, hash them and verify one signature."""
+    envelope = seal(SigningKey(bytes(32)), "update", bytes(300))
+    seconds = await _bare_tcp(payload, 1, 1, digest=True)
+    began = time.perf_counter()
+    open_envelope(envelope, "update")
+    return seconds + time.perf_counter() - began
+
+
+async def _bare_tcp(payload: bytes, peers: int, repeats: int, digest: bool) -> float:
+    """Median seconds to receive `payload` from each of so many peers at once: blocking sockets, one thread each end."""
+    links = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for _ in range(peers):
+            near = socket.create_connection(server.getsockname())
+            far, _ = server.accept()
+            links.append((near, far))
+
+    def give(far: socket.socket) -> None:
+        far.sendall(payload)
+
+    def take(near: socket.socket) -> None:
+        view = memoryview(bytearray(len(payload)))
+        at = 0
+        while at < len(view):
+            at += near.recv_into(view[at:])
+        if digest:
+            hashlib.sha256(view).digest()
+
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(2 * peers) as pool:
+
+        async def pull() -> None:
+            ends = [loop.run_in_executor(pool, give, far) for _, far in links]
+            ends += [loop.run_in_executor(pool, take, near) for near, _ in links]
+            await asyncio.gather(*ends)
+
+        await pull()
+        seconds = await _timed(pull, repeats)
+    for near, far in links:
+        near.close()
+        far.close()
+    return seconds
+
+
+async def _timed(work: Callable[[], Awaitable[Any]], repeats: int) -> float:
+    taken = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        await work()
+        taken.append(time.perf_counter() - began)
+    return median(taken)
+
+
+async def payload_seconds(pool: ThreadPoolExecutor, peers: int) -> tuple[float, float, float]:
+    """Seconds to fetch one blob from each of so many peers at once: ours, bare and hashed, bare."""
+    blob = os.urandom(BLOB)
+    digest = hashlib.sha256(blob).digest()
+    one = Node(100, pool)
+    await one.transport.start(one)
+    holders = [Node(n + 1, pool) for n in range(peers)]
+    for holder in holders:
+        await holder.transport.start(holder)
+        holder.blobs[digest] = blob
+        await one.transport.dial(holder.transport.address)
+
+    async def pull() -> None:
+        await asyncio.gather(*(one.transport.fetch(holder.key.peer, digest, BLOB) for holder in holders))
+
+    await pull()
+    ours = await _timed(pull, 5)
+    hashed = await _bare_tcp(blob, peers, 5, digest=True)
+    bare = await _bare_tcp(blob, peers, 5, digest=False)
+    for node in (one, *holders):
+        await node.transport.close()
+    return ours, hashed, bare
+
+
+async def messages_a_second(pool: ThreadPoolExecutor) -> float:
+    """Frames of 200 bytes through one link."""
+    one, other = Node(1, pool), Node(2, pool)
+    for node in (one, other):
+        await node.transport.start(node)
+    peer = await one.transport.dial(other.transport.address)
+    began = time.perf_counter()
+    for _ in range(FRAMES):
+        one.transport.send(peer, bytes(200))
+    while other.frames < FRAMES:  # noqa: ASYNC110
+        await asyncio.sleep(0.002)
+    rate = FRAMES / (time.perf_counter() - began)
+    for node in (one, other):
+        await node.transport.close()
+    return rate
+
+
+async def _all() -> dict[str, float]:
+    with ThreadPoolExecutor(2) as pool:
+        ours, bare = await update_seconds(pool)
+        rows = {"update_4mb_ms": 1e3 * ours, "update_4mb_bare_ms": 1e3 * bare, "update_4mb_ratio": ours / bare}
+        for peers, name in ((1, "payload_1_peer"), (8, "payload_8_peers")):
+            mine, hashed, plain = await payload_seconds(pool, peers)
+            rows[f"{name}_mb_s"] = peers * BLOB / mine / 1e6
+            rows[f"{name}_share_of_hashed"] = hashed / mine
+            rows[f"{name}_share_unhashed"] = plain / mine
+        rows["small_messages_per_s"] = await messages_a_second(pool)
+    return rows
+
+
+def run() -> dict[str, float]:
+    """All rows by name, on uvloop if it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(_all())
+    work: Coroutine[None, None, dict[str, float]] = _all()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def main() -> None:
+    """Print the table."""
+    for name, value in run().items():
+        print(f"{name:36s} {value:14.3f}")
+
+
+if __name__ == "__main__":
+    main()
