@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,10 +24,13 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from node.learning.dataset import Dataset
     from node.learning.optimizers import Adam, Sgd
     from node.learning.task import Task
     from node.run import Outcome
+    from simulator.harness import Row
     from simulator.report import Report
     from simulator.scenario import Scenario
 
@@ -238,6 +240,74 @@ def _simulate(
     scenario: Scenario, out: Path | None, workers: int | None, ray: str | None, as_json: bool, profile: bool
 ) -> None:
     raise NotImplementedError
+
+
+@app.command()
+def attack(
+    address: Annotated[str, typer.Argument(help="Status address that the node printed, HOST:PORT.")],
+    suite: Annotated[str, typer.Option(help="wire, model, sybil or all.")] = "all",
+    seconds: Annotated[float, typer.Option(min=1, help="Longest duration of one attack.")] = 30.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the node in which each attack acts.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of keys and draws.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
+) -> None:
+    """Let adversarial peers loose on a live node (loopback only, unless it consents); exit 1 if it fails one."""
+    import asyncio
+    from dataclasses import asdict
+
+    from node.names import choose
+    from simulator.harness import SUITES, Bounds, assault
+
+    chosen = list(SUITES) if suite == "all" else [choose("suite", suite, {name: name for name in SUITES})]
+    count = sum(len(SUITES[name]) for name in chosen)
+    with _progress() as progress:
+        job = progress.add_task("attacks", total=count)
+
+        def seen(row: Row) -> None:
+            progress.update(job, advance=1, description=f"{row.suite}: {row.attack}")
+
+        rows = asyncio.run(assault(address, chosen, bounds=Bounds(seconds, rounds, seed=seed), observe=seen))
+    failed = [row for row in rows if not row.passed]
+    if as_json:
+        typer.echo(json.dumps({"passed": not failed, "rows": [asdict(row) for row in rows]}))
+    else:
+        _scorecard(rows)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _scorecard(rows: Sequence[Row]) -> None:
+    grid = Grid("suite", "attack", "tried", "taken", "ignored", "refused", "weight", "accuracy", "", "", box=None)
+    for row in rows:
+        weight = "-" if row.weight is None else f"{row.weight:.2f}"
+        accuracy = " to ".join("-" if value is None else f"{value:.2f}" for value in row.accuracy)
+        refused = ", ".join(f"{reason} {count}" for reason, count in row.refused.items()) or "-"
+        mark = "[green]pass[/]" if row.passed else "[red]FAIL[/]"
+        counts = [str(value) for value in (row.tried, row.taken, row.ignored)]
+        grid.add_row(row.suite, row.attack, *counts, refused, weight, accuracy, mark, row.note)
+    _out.print(grid)
+
+
+def _progress() -> Progress:
+    """A bar on standard error: what, how far, elapsed and remaining time."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=_log,
+        transient=True,
+    )
 
 
 def _list(rows: Mapping[str, Any]) -> None:
