@@ -216,6 +216,21 @@ class Scenario(_Part):
         """Whether somebody attacks."""
         return self.attack is not None
 
+    def check_task(self) -> None:
+        """Refuse a task or model that does not exist (who brings a task of their own names it as they like).
+
+        Raises:
+            ScenarioError: with the nearest name.
+        """
+        if ":" in self.task:
+            return
+        try:
+            choose("task", self.task, TASKS)
+            if self.model is not None:
+                choose("model", self.model, MODELS)
+        except UnknownName as error:
+            raise ScenarioError(str(error)) from None
+
     def digest(self) -> str:
         """Sixteen hex digits that name this scenario (sweeps file their results under it)."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
@@ -224,10 +239,6 @@ class Scenario(_Part):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         """Refuse names that do not exist and parts that do not fit."""
-        if ":" not in self.task:
-            choose("task", self.task, TASKS)
-        if self.model is not None and ":" not in self.task:
-            choose("model", self.model, MODELS)
         for rule in self.rules:
             build_rule(rule.name, **rule.parameters)
         topology = choose("topology", self.topology.name, TOPOLOGIES)

@@ -96,10 +96,8 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
     honest = scenario.nodes
     task = _adjusted(_task(scenario) if task is None else task, scenario)
     learner = Learner(task)
-    links = _links(scenario, seed)
-    keys = tuple(_key(seed, vertex) for vertex in range(len(links)))
+    neighbours, keys = links(scenario, seed)
     peers = tuple(key.peer for key in keys)
-    neighbours = tuple(tuple(sorted(beside, key=lambda vertex: peers[vertex])) for beside in links)
 
     attack = None if scenario.attack is None else build_attack(scenario.attack.name, scenario.attack.parameters)
     shares = _shares(scenario, task, honest + (attack is not None), seed)
@@ -130,7 +128,7 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
         clean=len(task.train.labels),
         share=own,
         honest=honest,
-        sybils=len(links) - honest,
+        sybils=len(keys) - honest,
         neighbours=neighbours,
         keys=keys,
         peers=peers,
@@ -144,7 +142,19 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
     )
 
 
+def links(scenario: Scenario, seed: int) -> tuple[tuple[tuple[int, ...], ...], tuple[SigningKey, ...]]:
+    """For every vertex its neighbours in order of peer id, and its key.
+
+    Raises:
+        TopologyError: there is no such graph.
+    """
+    beside = _graph(scenario, seed)
+    keys = tuple(_key(seed, vertex) for vertex in range(len(beside)))
+    return tuple(tuple(sorted(each, key=lambda vertex: keys[vertex].peer)) for each in beside), keys
+
+
 def _task(scenario: Scenario) -> Task:
+    scenario.check_task()
     return make_task(scenario.task, scenario.model, scenario.data_dir, scenario.extractor)
 
 
@@ -166,7 +176,7 @@ def _adjusted(task: Task, scenario: Scenario) -> Task:
     return adjusted
 
 
-def _links(scenario: Scenario, seed: int) -> list[list[int]]:
+def _graph(scenario: Scenario, seed: int) -> list[list[int]]:
     """Neighbours of every vertex, in no order."""
     graph = draw(
         scenario.topology.name,
@@ -174,9 +184,9 @@ def _links(scenario: Scenario, seed: int) -> list[list[int]]:
         generator(seed, Purpose.TOPOLOGY),
         scenario.topology.parameters,
     )
-    links = [list(graph[vertex]) for vertex in range(scenario.nodes)]
+    beside = [list(graph[vertex]) for vertex in range(scenario.nodes)]
     if scenario.attack is None:
-        return links
+        return beside
     sybils = scenario.sybils
     if sybils is None and scenario.phi is None:
         sybils = (scenario.nodes + 1) // 2
@@ -190,9 +200,9 @@ def _links(scenario: Scenario, seed: int) -> list[list[int]]:
     )
     for targets in places:
         for target in targets:
-            links[target].append(len(links))
-        links.append(list(targets))
-    return links
+            beside[target].append(len(beside))
+        beside.append(list(targets))
+    return beside
 
 
 def _shares(scenario: Scenario, task: Task, count: int, seed: int) -> tuple[Tensor, ...]:

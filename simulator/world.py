@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import cast
@@ -69,7 +70,8 @@ def run(
             runner.run(world.start())
             for round in range(scenario.rounds):
                 began = perf_counter()
-                trace, sent = runner.run(world.play(round))
+                with _one_thread():
+                    trace, sent = runner.run(world.play(round))
                 seconds = perf_counter() - began
                 if observer is not None:
                     observer(trace)
@@ -88,6 +90,17 @@ def run(
                 )
         finally:
             runner.run(world.close())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One intra-op thread: each node's tensors are small, and barriers between threads cost more than they bring."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(slots=True)

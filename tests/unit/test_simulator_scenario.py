@@ -18,8 +18,6 @@ SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
     [
         ({"toplogy": "ring"}, "unknown key 'toplogy': did you mean 'topology'?"),
         ({"topology": "rnig"}, "unknown topology 'rnig': did you mean 'ring'?"),
-        ({"task": "digit"}, "unknown task 'digit': did you mean 'digits'?"),
-        ({"model": "lennet"}, "unknown model 'lennet': did you mean 'lenet'?"),
         ({"rules": ["sybilwal"]}, "did you mean 'sybilwall'?"),
         ({"attack": "label-flop"}, "did you mean 'label-flip'?"),
         ({"partition": "dirichle"}, "did you mean 'dirichlet'?"),
@@ -44,6 +42,12 @@ def test_what_cannot_be_run_is_refused_in_one_sentence(values: dict[str, object]
         Scenario.of(values)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "near"), [("task", "digits"), ("model", "lenet")])
+def test_a_task_or_model_that_nobody_knows_is_refused_before_anything_is_drawn(key: str, near: str) -> None:
+    with pytest.raises(ScenarioError, match=f"did you mean '{near}'"):
+        prepare(Scenario.of({key: near + "t"}))
 
 
 def test_a_file_is_named_after_itself_and_errors_name_the_file(tmp_path: Path) -> None:
