@@ -1,0 +1,86 @@
+"""Real daemons as subprocesses, for the live tests."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from node.daemon import init_node, parse_values
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 90.0  # seconds to wait for anything: processes on a busy machine take long to import
+
+
+def until(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Wait for something true."""
+    give_up = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.05)
+    return value
+
+
+class Daemon:
+    """One node in a folder."""
+
+    def __init__(self, folder: Path, *settings: str) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = folder.with_suffix(".log")
+        init_node(folder, parse_values(settings))
+
+    def call(self, verb: str, *words: str) -> int:
+        """Run to the end; the exit code."""
+        with self.log.open("ab") as log:
+            return subprocess.run(self._command(verb, *words), stderr=log, cwd=ROOT, timeout=PATIENCE, check=False).returncode
+
+    def start(self, *settings: str) -> None:
+        """Start in the background."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self._command("run", *settings), stderr=log, cwd=ROOT)
+
+    def said(self) -> str:
+        """All that it has said."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def told(self, word: str) -> str:
+        """What the latest line that begins with `word` says; waits for it."""
+
+        def latest() -> str:
+            lines = [line for line in self.said().splitlines() if line.startswith(word + ": ")]
+            return lines[-1].removeprefix(word + ": ") if lines else ""
+
+        return str(until(latest))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Rounds so far."""
+        path = self.folder / "state" / "rounds.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def round(self) -> int:
+        """Latest round that is over; -1 at first."""
+        records = self.records()
+        return int(records[-1]["round"]) if records else -1
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> tuple[int, float]:
+        """SIGTERM; the exit code and how many seconds it took."""
+        assert self.process is not None
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(PATIENCE)
+        return code, time.monotonic() - began
+
+    def _command(self, verb: str, *words: str) -> list[str]:
+        return [sys.executable, "-m", "node.daemon", verb, str(self.folder), *words]
