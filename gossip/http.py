@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
@@ -24,12 +23,13 @@ from typing import NoReturn, TypeAlias
 import aiohttp
 from aiohttp import web
 
+from gossip.address import is_address, is_unspecified, locate
 from gossip.blobs import Assembly
 from gossip.errors import Drop, LocalFault, RemoteFault
 from gossip.executors import offload
-from gossip.handshake import Handshake, Party
+from gossip.handshake import Party
 from gossip.limits import KIB, MIB, Limits
-from gossip.link import Link
+from gossip.link import Link, shake
 from gossip.transport import Receiver
 from identity.keys import PeerId
 
@@ -40,7 +40,6 @@ _LINE = 1 * KIB  # request line; ours have 80 bytes
 _FIELD = 2 * KIB  # all header fields of a request together are small; a WebSocket upgrade has 300 bytes
 _READ_BUFFER = 1 * MIB  # of a response: 2 MiB in flight before the sender has to wait
 _HASH_SLICE = 1 * MIB
-_ADDRESS = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]|):[0-9]{1,5}")
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -90,7 +89,7 @@ class HttpTransport:
         """Where others can dial us, known after `start`."""
         if self._advertise is not None:
             return self._advertise
-        return f"{'' if _is_unspecified(self._host) else self._host}:{self._port}"
+        return f"{'' if is_unspecified(self._host) else self._host}:{self._port}"
 
     async def start(self, receiver: Receiver) -> None:
         """Begin to listen.
@@ -144,7 +143,7 @@ class HttpTransport:
             raise RemoteFault(Drop.UNREACHABLE, "not started, or closed")
         if len(self._links) >= self._limits.connections:
             raise RemoteFault(Drop.CONNECTIONS, f"{len(self._links)} connections")
-        if not _ADDRESS.fullmatch(address):
+        if not is_address(address):
             raise RemoteFault(Drop.UNREACHABLE, "an address is host:port")
         try:
             async with asyncio.timeout(self._limits.connect + self._limits.hello):
@@ -160,7 +159,7 @@ class HttpTransport:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RemoteFault(Drop.UNREACHABLE, f"{address}: {error}") from None
         channel = _Channel(joined)
-        party = await self._shake(channel, dialled=True, expect=expect)
+        party = await shake(self._told().handshake(True, expect), channel, self._limits)
         link = self._keep(party, channel, dialled=True, location=address)
         if link is not None:
             self._spawn(self._read(link, channel))
@@ -225,38 +224,12 @@ class HttpTransport:
 
     # links
 
-    async def _shake(self, channel: _Channel, dialled: bool, expect: PeerId | None = None) -> Party:
-        """Run one handshake to its end, or close the channel and raise RemoteFault."""
-        machine: Handshake = self._told().handshake(dialled, expect)
-        try:
-            async with asyncio.timeout(self._limits.hello):
-                first = machine.first()
-                if first is not None:
-                    await channel.send_bytes(first)
-                while machine.party is None:
-                    data = await channel.receive_frame()
-                    if data is None:
-                        raise RemoteFault(Drop.REFUSED, "the other side ended the handshake")
-                    answer = machine.receive(data)
-                    if answer is not None:
-                        await channel.send_bytes(answer)
-                return machine.party
-        except (TimeoutError, RemoteFault, ConnectionError, RuntimeError) as error:
-            with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
-                async with asyncio.timeout(self._limits.goodbye):
-                    await channel.close()
-            channel.abort()
-            if isinstance(error, RemoteFault):
-                raise
-            reason = Drop.TIMEOUT if isinstance(error, TimeoutError) else Drop.REFUSED
-            raise RemoteFault(reason, "the handshake broke off") from None
-
     def _keep(self, party: Party, channel: _Channel, dialled: bool, location: str) -> Link | None:
         """Make it the peer's one link, or close it because another one stays."""
         now = asyncio.get_running_loop().time()
         link = Link(party, channel, dialled, location, now, self._limits)
         older = self._links.get(party.peer)
-        if self._closed or (older is not None and self._stays(older, link)):
+        if self._closed or (older is not None and older.stays(link, self._me, self._limits)):
             self._spawn(_finish(link.end("another connection stays")))
             return None
         self._links[party.peer] = link
@@ -267,13 +240,6 @@ class HttpTransport:
         link.begin()
         self._told().joined(party)
         return link
-
-    def _stays(self, older: Link, newer: Link) -> bool:
-        """Whether an older link wins: only when both sides dialled at once, and the smaller id dialled the older."""
-        crossing = older.dialled != newer.dialled and newer.born - older.born < self._limits.hello
-        if not crossing:
-            return False
-        return older.dialled == (self._me < older.party.peer)
 
     async def _read(self, link: Link, channel: _Channel) -> None:
         """Tell every frame until the link ends."""
@@ -344,12 +310,12 @@ class HttpTransport:
             await upgraded.prepare(request)
             channel = _Channel(upgraded)
             try:
-                party = await self._shake(channel, dialled=False)
+                party = await shake(self._told().handshake(False), channel, self._limits)
             except RemoteFault as fault:
                 self._told().dropped(fault.reason, None)
                 return upgraded
             seen = request.remote or ""
-            link = self._keep(party, channel, dialled=False, location=_location(party.hello.address, seen))
+            link = self._keep(party, channel, dialled=False, location=locate(party.hello.address, seen))
             if link is not None:
                 await self._read(link, channel)
             return upgraded
@@ -454,17 +420,3 @@ async def _refuse_redirect(*_: object) -> NoReturn:
 
 async def _finish(task: asyncio.Task[None]) -> None:
     await task
-
-
-def _is_unspecified(host: str) -> bool:
-    return host in ("", "0.0.0.0", "::")
-
-
-def _location(address: str, seen: str) -> str:
-    """Where the blobs of a peer that dialled us are: its own word, or the address that we see it from."""
-    if not _ADDRESS.fullmatch(address):
-        return ""
-    host, _, port = address.rpartition(":")
-    if host:
-        return address
-    return f"[{seen}]:{port}" if ":" in seen else f"{seen}:{port}"

@@ -7,11 +7,14 @@ The socket is whatever has these five methods (an aiohttp WebSocket, on either s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Protocol
 
-from gossip.handshake import Party
+from gossip.errors import Drop, RemoteFault
+from gossip.handshake import Handshake, Party
 from gossip.limits import Limits
 from gossip.outbox import Outbox
+from identity.keys import PeerId
 
 
 class Socket(Protocol):
@@ -75,6 +78,11 @@ class Link:
             self._closing = asyncio.get_running_loop().create_task(self._close())
         return self._closing
 
+    def stays(self, newer: Link, me: PeerId, limits: Limits) -> bool:
+        """Whether this link wins over a newer one: only if both dialled at once, the smaller id this one."""
+        crossing = self.dialled != newer.dialled and newer.born - self.born < limits.hello
+        return crossing and self.dialled == (me < self.party.peer)
+
     async def _write(self) -> None:
         try:
             while (frame := await self.outbox.get()) is not None:
@@ -93,3 +101,33 @@ class Link:
         except (TimeoutError, ConnectionError, RuntimeError):
             pass
         self._socket.abort()
+
+
+async def shake(machine: Handshake, socket: Socket, limits: Limits) -> Party:
+    """Run one handshake to its end within `Limits.hello` seconds.
+
+    Raises:
+        RemoteFault: refused, broken off or too slow; the socket is closed.
+    """
+    try:
+        async with asyncio.timeout(limits.hello):
+            first = machine.first()
+            if first is not None:
+                await socket.send_bytes(first)
+            while machine.party is None:
+                data = await socket.receive_frame()
+                if data is None:
+                    raise RemoteFault(Drop.REFUSED, "the other side ended the handshake")
+                answer = machine.receive(data)
+                if answer is not None:
+                    await socket.send_bytes(answer)
+            return machine.party
+    except (TimeoutError, RemoteFault, ConnectionError, RuntimeError) as error:
+        with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
+            async with asyncio.timeout(limits.goodbye):
+                await socket.close()
+        socket.abort()
+        if isinstance(error, RemoteFault):
+            raise
+        reason = Drop.TIMEOUT if isinstance(error, TimeoutError) else Drop.REFUSED
+        raise RemoteFault(reason, "the handshake broke off") from None

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from wire_rig import NETWORK, Author, Desk, author
 
+from gossip.address import is_address, is_unspecified, locate
 from gossip.blobs import Assembly, BlobStore
 from gossip.book import AddressBook
 from gossip.codec import RECORD, encode_record
@@ -234,3 +235,13 @@ def test_the_ledger_in_memory_keeps_own_entries_and_the_newest_of_others() -> No
     ledger.convict(Proof(other, b"1", b"2"))
     ledger.convict(Proof(other, b"3", b"4"))
     assert ledger.proof(other) == Proof(other, b"1", b"2")
+
+
+def test_an_address_is_a_host_and_a_port_and_may_leave_the_host_to_the_observer() -> None:
+    assert all(is_address(one) for one in ("host:1", "1.2.3.4:5", "[::1]:80", ":4701"))
+    assert not any(is_address(one) for one in ("", "host", "a b:1", "::1:80", "u@h:1", "h:1/x", "h:123456"))
+    assert locate("host:1", "9.9.9.9") == "host:1"
+    assert locate(":1", "9.9.9.9") == "9.9.9.9:1"
+    assert locate(":1", "fe80::1") == "[fe80::1]:1"
+    assert locate("nonsense", "9.9.9.9") == ""
+    assert [is_unspecified(one) for one in ("0.0.0.0", "::", "10.0.0.1")] == [True, True, False]
