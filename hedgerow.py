@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from node.learning.task import Task
     from node.run import Outcome
     from simulator.harness import Row
+    from simulator.records import RoundRecord
     from simulator.report import Report
     from simulator.scenario import Scenario
 
@@ -239,7 +240,29 @@ def simulate_command(
 def _simulate(
     scenario: Scenario, out: Path | None, workers: int | None, ray: str | None, as_json: bool, profile: bool
 ) -> None:
-    raise NotImplementedError
+    from datetime import datetime
+
+    from simulator.sweep import sweep
+
+    folder = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        with _progress() as progress:
+            total = len(scenario.rules) * len(scenario.seeds) * scenario.rounds
+            job = progress.add_task(scenario.name, total=total)
+
+            def tell(record: RoundRecord) -> None:
+                progress.update(job, advance=1, description=f"{record.rule}, seed {record.seed}")
+
+            report = sweep(scenario, workers=workers or 1, folder=folder, tell=tell)
+    except KeyboardInterrupt:
+        _log.print(f"Stopped. Finished cells are in {folder}; go on with the same command and --out {folder}")
+        raise typer.Exit(130) from None
+    page = report.write(folder)
+    if as_json:
+        typer.echo(json.dumps(report.numbers()))
+    else:
+        report.show(_out)
+    _log.print(f"Records and page: {page}", soft_wrap=True)
 
 
 @app.command()
