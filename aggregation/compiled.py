@@ -1,8 +1,9 @@
-"""numba kernels behind aggregation.kernels: weighted sums, sorted means, squared distances over rows of a table (optional).
+"""numba kernels behind aggregation.kernels (optional): weighted sums, sorted means, squared distances over rows.
 
 Laws:
-- One call tree in this file: numba's cache does not see changes in other files. It lies beside this file or in the user's own cache
-  folder, never in a shared temporary one (it holds machine code); where neither can be written there is none.
+- One call tree in this file: numba's cache does not see changes in other files. It lies beside this file or in the
+  user's own cache folder, never in a shared temporary one (it holds machine code); where neither can be written
+  there is none.
 - Kernels release the interpreter lock; what they write for a node does not depend on who else is in the call.
 - Every pair of rows goes through the same register tile, so equal rows are at equal distances, bit by bit.
 - `contract` and `reassoc`, never `nnan` or `ninf`.

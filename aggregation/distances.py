@@ -1,7 +1,7 @@
 """Squared distances between rows by batched products, to float32 however near the rows are to each other.
 
-|a - b|^2 = |a - c|^2 + |b - c|^2 - 2 <a - c, b - c> with c one of the node's own rows; where that is a small difference of large
-numbers (near rows far from c, copies above all) the pair is computed again from a - b.
+|a - b|^2 = |a - c|^2 + |b - c|^2 - 2 <a - c, b - c> with c one of the node's own rows; where that is a small
+difference of large numbers (near rows far from c, copies above all) the pair is computed again from a - b.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def pair_distances(values: Tensor, index: Tensor, fresh: Tensor) -> Tensor:
     if nodes == 0 or width == 0:
         return out
     kinds = torch.stack([fresh, (index >= 0).sum(dim=1)], dim=1)
-    # rounded up, so that there are few kinds; equal kinds go together, so that a node's bits depend on its own kind alone
+    # rounded up, so that there are few kinds; a node's bits depend on its own kind alone
     top = torch.minimum((kinds + 7) // 8 * 8, torch.tensor(width, device=index.device))
-    for new, here in top.unique(dim=0).tolist():
+    for new, here in torch.unique(top, dim=0).tolist():
         if new == 0:
             continue
         who = ((top[:, 0] == new) & (top[:, 1] == here)).nonzero().squeeze(1)
@@ -63,7 +63,7 @@ def _block(values: Tensor, index: Tensor, new: int, fresh: Tensor, out: Tensor, 
     if bool(near.any()):
         node, one, two = near.nonzero(as_tuple=True)
         pairs = torch.stack([names[node, one], names[node, two]], dim=1).sort(dim=1).values
-        unique, back = pairs.unique(dim=0, return_inverse=True)
+        unique, back = torch.unique(pairs, dim=0, return_inverse=True)
         distances[node, one, two] = _direct(values, unique)[back]
     exact = torch.where(wanted, distances, 0.0).to(values.dtype)
     full = values.new_zeros(nodes, width, width)

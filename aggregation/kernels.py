@@ -3,8 +3,8 @@
 Laws:
 - Rows are named by number; -1 is absent. A row whose weight is 0 is never read (0 times NaN is NaN).
 - Nothing here depends on who else is in the call: one node alone gets the same bits as among a thousand.
-- torch does the work unless the caller stands inside `compiled()`, which the array engine does when numba is there: then
-  aggregation.compiled does, to the same result within rounding. A daemon never pays for a compiler.
+- torch does the work unless the caller stands inside `compiled()`, which the array engine does when numba is there:
+  then aggregation.compiled does, to the same result within rounding. A daemon never pays for a compiler.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def trimmed_mean(values: Tensor, index: Tensor, trim: Tensor | int) -> Tensor:
     cut = torch.minimum(cut, (count - 1).clamp(min=0) // 2)
     packed = rows.gather(1, (rows < 0).to(torch.int8).argsort(dim=1, stable=True))
     out = values.new_zeros(rows.shape[0], values.shape[1])
-    kinds = torch.stack([count, cut], dim=1).unique(dim=0)
+    kinds = torch.unique(torch.stack([count, cut], dim=1), dim=0)
     for size, drop in kinds.tolist():
         if size == 0:
             continue

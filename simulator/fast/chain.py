@@ -75,11 +75,11 @@ def recognise(module: nn.Module, shape: tuple[int, ...]) -> Chain | str:
         if part._forward_hooks or part._forward_pre_hooks or part._backward_hooks:
             return "a layer has hooks"
         kind = type(part)
-        if kind is nn.Flatten:
+        if isinstance(part, nn.Flatten) and kind is nn.Flatten:
             if layers or (part.start_dim, part.end_dim) != (1, -1):
                 return "flattens elsewhere than at the start"
             flat = True
-        elif kind is nn.Linear:
+        elif isinstance(part, nn.Linear) and kind is nn.Linear:
             if not flat or part.in_features != features:
                 return "a linear layer on inputs that are not flat"
             if not all(p.requires_grad for p in part.parameters()):

@@ -23,7 +23,7 @@ class Compiled:
     def __init__(self, job: Job, chain: Chain) -> None:
         from simulator.fast import kernels
 
-        self.why = f"a chain of {len(chain.layers)} linear layers, compiled by numba {kernels.numba.__version__}"
+        self.why = f"a chain of {len(chain.layers)} linear layers, compiled by numba {kernels.VERSION}"
         self._kernel = kernels.train
         self._job = job
         self._visits = Visits(job)
@@ -52,7 +52,7 @@ class Compiled:
         job, visits = self._job, self._visits
         sequence = visits.sequence(round, job.workers)
         source, target, names = start.contiguous().numpy(), out.numpy(), rows.numpy()
-        if len(names) and not (0 <= names.min() and names.max() < len(target)):
+        if len(names) and not (names.min() >= 0 and names.max() < len(target)):
             raise IndexError("a row number is out of range")
 
         def work(lo: int, hi: int) -> None:

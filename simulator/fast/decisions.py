@@ -1,8 +1,8 @@
 """Lets a rule decide for all nodes: evidence of groups of nodes of one degree, decided by threads.
 
 Laws:
-- A group's nodes have equally many neighbours, so no node's arithmetic sees padding that others brought (relayed histories are
-  padded to the most that any node holds; they are only ever compared).
+- A group's nodes have equally many neighbours, so no node's arithmetic sees padding that others brought (relayed
+  histories are padded to the most that any node holds; they are only ever compared).
 - A model that is not finite never reached anybody: on the wire it is refused. Its rows count as absent.
 """
 

@@ -1,8 +1,10 @@
 """Runs a synchronous scenario as arrays: every honest node's round at once, the same rules, the same draws.
 
 Laws:
-- The same answer as simulator.world: from identical inputs each round ends within 1e-5, with the same weights and verdicts.
-- Bit-identical for any number of threads: work is cut by nodes, and what is written for a node does not depend on the cut.
+- The same answer as simulator.world: from identical inputs each round ends within 1e-5, with the same weights and
+  verdicts.
+- Bit-identical for any number of threads: work is cut by nodes, and what is written for a node does not depend on
+  the cut.
 - The rules are aggregation's own, called with a batch dimension; nothing of them is written here again.
 
 Source of the round: ARCHITECTURE.md, "The synchronous round".
@@ -33,7 +35,7 @@ from simulator.metrics import Evaluator
 from simulator.records import Edges, Observer, RoundRecord, Trace, influence
 from simulator.setup import Setup
 
-_HEADER = 400  # bytes of a signed header with its envelope, about; payloads are exact
+_HEADER = 545  # bytes of a signed header with its envelope and the request for its payload, about; payloads are exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class FastEngine:
         self._rows.settle(self._common, self._workers)
         self._starts = starts
         self._decisions = Decisions(setup, rule, self._workers, self._compiled, self.profile)
+        self._seen: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None] | None = None
         self._beside = [np.array(beside, dtype=np.int64) for beside in setup.neighbours[:honest]]
 
     @property
@@ -163,6 +166,26 @@ class FastEngine:
             f"({trainer.why}); rows: {rules}"
         )
 
+    def known(self) -> float:
+        """Relayed histories that a node holds, on average."""
+        return 0.0 if self._histories is None else float((self._histories.rows >= 0).sum(axis=1).mean())
+
+    def snapshot(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The table of the last round and who knew what in it, for measurements beside the engine.
+
+        Returns:
+            values (R, d); rows of own models (H,), of neighbours' (H, n) and of relayed histories (H, r), -1 absent.
+
+        Raises:
+            RuntimeError: no round was run yet.
+        """
+        if self._seen is None:
+            raise RuntimeError("no round was run yet")
+        taken, heard, relayed = self._seen
+        held = np.full((self._setup.honest, 0), -1) if relayed is None else relayed
+        direct = torch.from_numpy(self._direct(heard))
+        return self._rows.values, torch.from_numpy(taken[: self._setup.honest]), direct, torch.from_numpy(held)
+
     def close(self) -> None:
         """Stop the workers."""
         self._workers.close()
@@ -206,6 +229,7 @@ class FastEngine:
                 self._histories.relay(rows, self._direct(heard), self.round)
                 live = np.union1d(live, self._histories.live())
         rows.keep(live)
+        self._seen = taken, heard, relayed
         return edges, before
 
     def _direct(self, heard: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -216,11 +240,13 @@ class FastEngine:
         return direct
 
     def _bytes(self) -> NDArray[np.int64]:
-        # every neighbour pulls the payload once and gets a header; a relay is a header, its payload is most often known
+        # every neighbour gets a header and pulls the payload once; a relay is a header, and a payload if lacking
         payload = 4 * self._setup.learner.dimension
         degrees = np.array([len(beside) for beside in self._beside], dtype=np.int64)
-        relays = self._histories.relays if self._histories is not None else np.zeros_like(degrees)
-        return degrees * (payload + _HEADER) + relays * (payload + _HEADER)
+        sent = degrees * (payload + _HEADER)
+        if self._histories is not None:
+            sent += self._histories.relays * _HEADER + self._histories.lacking * payload
+        return sent
 
 
 def run(

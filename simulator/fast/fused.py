@@ -1,7 +1,7 @@
 """The fused path: chains of linear layers in torch, the update written inside the product that makes the gradient.
 
-Nodes go through in groups that fit into cache: all local steps of one group, then the next. There is no gradient tensor:
-W <- W - lr / b * G^T X is one in-place `baddbmm_`.
+Nodes go through in groups that fit into cache: all local steps of one group, then the next. There is no gradient
+tensor: W <- W - lr / b * G^T X is one in-place `baddbmm_`.
 """
 
 from __future__ import annotations

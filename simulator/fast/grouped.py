@@ -1,7 +1,7 @@
 """The grouped path: image models that are plain chains, several nodes as groups of one convolution, channels last.
 
-The nodes' channels lie side by side, (batch, nodes x channels, rows, columns), so one grouped convolution runs them all; linear layers
-are batched products; gradients come from autograd over the whole group.
+The nodes' channels lie side by side, (batch, nodes x channels, rows, columns), so one grouped convolution runs them
+all; linear layers are batched products; gradients come from autograd over the whole group.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Grouped:
                     groups=nodes,
                 )
             elif isinstance(layer, nn.Flatten):
-                state = state.unflatten(1, (nodes, -1)).flatten(2).transpose(0, 1)
+                state = state.reshape(count, nodes, -1).transpose(0, 1)
                 flat = True
             elif isinstance(layer, nn.Linear):
                 weight = next(given)
@@ -159,5 +159,3 @@ class Grouped:
         assert flat
         # each node's loss is the mean over its batch; nodes do not touch each other
         return functional.cross_entropy(state.flatten(0, 1), labels.flatten(), reduction="sum") / count
-
-

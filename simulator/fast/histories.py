@@ -2,7 +2,8 @@
 
 Laws:
 - What a node holds after a round, and what it relays, is what `node.history.History` holds and chooses.
-- A held record is a row number, a distance and the set of neighbours that sent it (a bit a neighbour): never a copy of a model.
+- A held record is a row number, a distance and the set of neighbours that sent it (a bit a neighbour): never a copy
+  of a model.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ class Histories:
 
     Attributes:
         rows: (H, k) int64 row numbers held, -1 past the end; by author's peer id.
+        relays: (H,) relays that each node sent to honest neighbours in the last round.
+        lacking: (H,) of these, the ones whose payload the receiver had to fetch.
     """
 
     def __init__(
@@ -42,23 +45,25 @@ class Histories:
         self._order = order
         width = max((len(beside) for beside in neighbours[:honest]), default=0)
         self._beside = np.full((honest, width), -1, dtype=np.int64)
-        for node, beside in enumerate(neighbours[:honest]):
-            self._beside[node, : len(beside)] = beside
+        for vertex, beside in enumerate(neighbours[:honest]):
+            self._beside[vertex, : len(beside)] = beside
         self._words = max(1, -(-width // 63))
         # place of node among the neighbours of its j-th neighbour: the bit of "came from node" at that neighbour
         self._bit = np.full((honest, width), -1, dtype=np.int64)
-        for node in range(honest):
-            for place, other in enumerate(neighbours[node]):
+        for vertex in range(honest):
+            for place, other in enumerate(neighbours[vertex]):
                 if other < honest:
-                    self._bit[node, place] = neighbours[other].index(node)
+                    self._bit[vertex, place] = neighbours[other].index(vertex)
         self._direct = np.sort(
-            np.concatenate([node * len(order) + np.array(neighbours[node], dtype=np.int64) for node in range(honest)])
+            np.concatenate([v * len(order) + np.array(neighbours[v], dtype=np.int64) for v in range(honest)])
             if honest
             else np.zeros(0, np.int64)
         )
         self.rows: Ints = np.full((honest, 0), -1, dtype=np.int64)
         self._distance: Ints = np.zeros((honest, 0), dtype=np.int64)
         self._senders: Ints = np.zeros((honest, 0, self._words), dtype=np.int64)
+        self.relays: Ints = np.zeros(honest, dtype=np.int64)
+        self.lacking: Ints = np.zeros(honest, dtype=np.int64)
         empty = np.zeros(0, dtype=np.int64)
         self._sent = (empty, empty, empty, empty)  # receiver, row, distance, bit of the sender
 
@@ -120,7 +125,7 @@ class Histories:
             direct: (H, n) rows of neighbours' models of this round in order of `neighbours`, -1 absent.
             round: number of this round.
         """
-        width, held = direct.shape[1], self.rows.shape[1]
+        width = direct.shape[1]
         candidates = np.concatenate([direct, self.rows], axis=1)
         there = candidates >= 0
         author = np.where(there, rows.author[candidates], -1).astype(np.int64)
@@ -143,20 +148,23 @@ class Histories:
                 self._seed, Purpose.RELAY, own[:, None], round, self._addresses[np.maximum(to, 0)][:, None], words
             )
             race = np.where(open_, -np.log(draws) / weight, np.inf)
-            winner = np.argmin(race, axis=1) if width + held else np.zeros(self._honest, dtype=np.int64)
+            winner = np.argmin(race, axis=1)
             found = alive & open_[np.arange(self._honest), winner]
             best[found, place] = winner[found]
-        node, place = np.nonzero(best >= 0)
-        choice = best[node, place]
-        receiver = receivers[node, place]
+        node, spots = np.nonzero(best >= 0)
+        choice = best[node, spots]
+        receiver = receivers[node, spots]
         row = candidates[node, choice]
         claimed = np.minimum(distance[node, choice] + 1, FARTHEST)
         # a relay of what its author or a direct neighbour says itself is ignored
         key = receiver * len(self._rank) + rows.author[row]
         spot = np.minimum(np.searchsorted(self._direct, key), max(len(self._direct) - 1, 0))
         useful = (rows.author[row] != receiver) & (self._direct[spot] != key)
-        self._sent = (receiver[useful], row[useful], claimed[useful], self._bit[node, place][useful])
+        self._sent = (receiver[useful], row[useful], claimed[useful], self._bit[node, spots][useful])
         self.relays = np.bincount(node, minlength=self._honest)
+        # the payload travels where the receiver wants the record and does not hold it
+        lacking = useful & ~(self.rows[receiver] == row[:, None]).any(axis=1)
+        self.lacking = np.bincount(node[lacking], minlength=self._honest)
 
     def live(self) -> Ints:
         """Rows that some node holds or is about to hold: ascending."""

@@ -2,19 +2,18 @@
 
 Laws:
 - One call tree in this file: numba's cache does not see changes in other files.
-- Kernels release the interpreter lock and work on a range (lo, hi) of nodes; what they write for a node does not depend on the
-  range. So any number of threads gives the same bits.
+- Kernels release the interpreter lock and work on a range (lo, hi) of nodes; what they write for a node does not
+  depend on the range. So any number of threads gives the same bits.
 - Whoever calls has checked every index.
 - `contract` and `reassoc`, never `nnan` or `ninf`: a model that diverges must come back as it is.
 
-Layout of scratch: each weight starts on a multiple of 16 floats and each of its rows is padded to 16 with zeros, so that rows
-are whole cache lines.
+Layout of scratch: each weight starts on a multiple of 16 floats and each of its rows is padded to 16 with zeros, so
+that rows are whole cache lines.
 """
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -37,7 +36,7 @@ def _nothing() -> int:
 
 CACHED = _cache_works()
 _jit = numba.njit(nogil=True, fastmath=_FAST, cache=CACHED, error_model="numpy")
-SOURCE = Path(__file__).name
+VERSION = str(numba.__version__)
 
 
 @_jit
@@ -296,8 +295,10 @@ def _adam(weights, gradient, first, second, decay, b1, b2, step_size, root, eps)
 
 
 @_jit
-def train(lo, hi, start, out, rows, inputs, divisor, labels, sequence, first, sizes, steps, batch, dims, weight_at, bias_at,
-          activations, kind, numbers, moments, seconds, taken):  # type: ignore[no-untyped-def]  # fmt: skip
+def train(  # type: ignore[no-untyped-def]
+    lo, hi, start, out, rows, inputs, divisor, labels, sequence, first, sizes, steps, batch, dims, weight_at,
+    bias_at, activations, kind, numbers, moments, seconds, taken,
+):  # fmt: skip
     """Train nodes lo .. hi - 1 for one round.
 
     Args:
@@ -474,8 +475,9 @@ def train(lo, hi, start, out, rows, inputs, divisor, labels, sequence, first, si
                 step_size = np.float32(numbers[0] / (1.0 - numbers[3] ** t))
                 root = np.float32(math.sqrt(1.0 - numbers[4] ** t))
                 _adam(weights, velocity, first_moment, second_moment, decay, b1, b2, step_size, root, eps)
-                _adam(biases.reshape(layers * widest), velocity_b.reshape(layers * widest), first_b.reshape(layers * widest),
-                      second_b.reshape(layers * widest), decay, b1, b2, step_size, root, eps)  # fmt: skip
+                flat = layers * widest
+                _adam(biases.reshape(flat), velocity_b.reshape(flat), first_b.reshape(flat), second_b.reshape(flat),
+                      decay, b1, b2, step_size, root, eps)  # fmt: skip
         _store(out[rows[node]], weights, biases, dims, weight_at, bias_at, scratch_at, strides)
         if kept:
             if kind == 1:

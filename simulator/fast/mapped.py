@@ -23,12 +23,13 @@ _CACHE = 16 << 20  # bytes of params and gradients in one group
 def fits(module: nn.Module, dimension: int) -> str | None:
     """Why stacking gains nothing or is not exact for this model; None when it is worth a probe.
 
-    A rule on what the model is, not a stopwatch: grouped convolutions by vmap are slower than the loop, large models gain nothing.
+    A rule on what the model is, not a stopwatch: convolutions by vmap are slower than the loop, large models gain
+    nothing.
     """
     for part in module.modules():
         if isinstance(part, nn.modules.conv._ConvNd):
             return "vmap makes convolutions slower than the loop"
-        if isinstance(part, nn.modules.batchnorm._NormBase) or isinstance(part, nn.modules.dropout._DropoutNd):
+        if isinstance(part, nn.modules.batchnorm._NormBase | nn.modules.dropout._DropoutNd):
             return f"{type(part).__name__} has state or draws of its own"
     if any(True for _ in module.buffers()):
         return "the model has buffers"

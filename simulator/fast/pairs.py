@@ -1,12 +1,12 @@
 """Geometry for a group of nodes, from distances of the pairs that some node needs and has not had before.
 
 Laws:
-- Distances are sums of squared differences: no common origin, so they never cancel, and a pair stays valid for as long as both
-  rows live. A node keeps the distances between the relayed histories that it holds; only pairs with a row that is new to it are
-  computed.
+- Distances are sums of squared differences: no common origin, so they never cancel, and a pair stays valid for as
+  long as both rows live. A node keeps the distances between the relayed histories that it holds; only pairs with a
+  row that is new to it are computed.
 - Distances are kept in float32; equal rows have equal distances to any third, bit by bit, in either order.
-- Where 1 - cosine is a small remainder of a large distance (rows of one direction and different length) it is computed again from
-  products in float64.
+- Where 1 - cosine is a small remainder of a large distance (rows of one direction and different length) it is
+  computed again from products in float64.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class PairGeometry:
         pairs = torch.stack([torch.minimum(first, second), torch.maximum(first, second)], dim=1)
         if base is not None:
             pairs = torch.cat([pairs, base.reshape(-1, 1)], dim=1)
-        unique, back = pairs.unique(dim=0, return_inverse=True)
+        unique, back = torch.unique(pairs, dim=0, return_inverse=True)
         inner = torch.zeros(len(unique), dtype=torch.float64, device=values.device)
         step = max(1, (1 << 20) // values.shape[1])
         for start in range(0, len(unique), step):
@@ -126,6 +126,7 @@ class PairGeometry:
             else:
                 fresh = torch.ones_like(flat, dtype=torch.bool)
                 found = fresh_distances(self._rows.values, flat, fresh)
+            found = _as_first(found, flat)
             distances = found.double().reshape(*index.shape, index.shape[-1])
         self._last = (index, distances)
         return distances, usable
@@ -149,6 +150,18 @@ class PairGeometry:
             kept.serials[nodes, :held] = serials[:, -held:]
             kept.serials[nodes, held:] = 0
         return found
+
+
+def _as_first(distances: Tensor, index: Tensor) -> Tensor:
+    # a row that equals an earlier one of its node is as far from all others as that one, whatever rounding says
+    here = index >= 0
+    twins = (distances == 0) & here.unsqueeze(-1) & here.unsqueeze(-2)
+    first = twins.to(torch.int8).argmax(dim=-1)
+    place = torch.where(here, first, torch.arange(index.shape[-1], device=index.device))
+    if bool((place == torch.arange(index.shape[-1], device=index.device)).all()):
+        return distances
+    rows = distances.gather(1, place.unsqueeze(-1).expand_as(distances))
+    return rows.gather(2, place.unsqueeze(1).expand_as(distances))
 
 
 def _from_origin(values: Tensor, index: Tensor, usable: Tensor, base: Tensor) -> Tensor:

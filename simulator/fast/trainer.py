@@ -2,8 +2,8 @@
 
 Laws:
 - Paths differ in speed only: the same samples in the same order (node.draws), the same loss and optimizer.
-- A path is chosen by what the model is and by whether two nodes come out as the plain loop has them; never by a stopwatch, or the
-  machine's load would decide a run's bits.
+- A path is chosen by what the model is and by whether two nodes come out as the plain loop has them; never by a
+  stopwatch, or the machine's load would decide a run's bits.
 """
 
 from __future__ import annotations
