@@ -186,6 +186,8 @@ class World:
         for vertex in range(self._setup.honest, self._setup.honest + self._setup.sybils):
             self._sybils.append(self._sybil(vertex))
             await self._sybils[-1].start()
+        self._reached = 0
+        self._turn(0)
         self._progress()
 
     async def play(self, round: int) -> tuple[Trace, NDArray[np.int64]]:
@@ -388,8 +390,11 @@ class World:
         return [resident for resident in self._residents if resident.running is not None]
 
     def _floor(self) -> int:
-        """The first round that somebody who is up has not closed; all rounds when nobody is."""
-        return min((resident.next_round for resident in self._up()), default=self._setup.scenario.rounds)
+        """The first round that somebody who is up has not closed; when nobody is, the next in which somebody comes."""
+        up = [resident.next_round for resident in self._up()]
+        back = [crash.back for crash in self._setup.scenario.crashes if crash.back is not None]
+        later = [round for round in back if round > self._reached]
+        return min(up or later, default=self._setup.scenario.rounds)
 
     def _progress(self) -> None:
         """Somebody has closed a round, or is gone."""

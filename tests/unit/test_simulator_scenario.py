@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from simulator.scenario import Choice, Scenario, ScenarioError
 from simulator.setup import prepare
 
@@ -52,7 +53,8 @@ def test_a_task_or_model_that_nobody_knows_is_refused_before_anything_is_drawn(k
 
 def test_a_file_is_named_after_itself_and_errors_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
-    path.write_text('nodes = 5\nrules = ["mean", { name = "krum", f = 1 }]\ntopology = { name = "regular", degree = 2 }\n')
+    rules, topology = '["mean", { name = "krum", f = 1 }]', '{ name = "regular", degree = 2 }'
+    path.write_text(f"nodes = 5\nrules = {rules}\ntopology = {topology}\n")
     scenario = Scenario.load(path)
     assert scenario.name == "small"
     assert scenario.topology == Choice(name="regular", parameters={"degree": 2})
