@@ -15,6 +15,8 @@ finite gets 0 and pardons nobody; when nothing is left all weights are 0.
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor
 
@@ -95,7 +97,7 @@ def weights_of_rows(
     """
     gaps = geometry.cosine_gaps(index, origin).double()
     directed = torch.diagonal(gaps, dim1=-2, dim2=-1)[..., :direct] < 1
-    flat = gaps.reshape(-1, *gaps.shape[-2:])
+    flat = gaps.reshape(prod(index.shape[:-1]), *gaps.shape[-2:])
     step = max(1, _BLOCK // max(1, index.shape[-1] ** 2))
     parts = [weights_from_gaps(part, direct) for part in torch.split(flat, step)]
     return torch.cat(parts).reshape(*index.shape[:-1], direct), directed

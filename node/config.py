@@ -102,7 +102,7 @@ class TaskConfig(_Section):
 class RuleConfig(_Section):
     """What to believe."""
 
-    name: str = Field(default="sybilwall", description="aggregation rule (hedgerow list rules)")
+    name: str = Field(default="sybilwall", description="aggregation rule (hedgerow rules)")
     parameters: dict[str, Parameter] = Field(default={}, description="parameters that differ from the rule's defaults")
 
     @model_validator(mode="after")
@@ -122,7 +122,7 @@ class RoundConfig(_Section):
     most: float = Field(default=60.0, gt=0, description="longest deadline")
     deviations: float = Field(default=4.0, ge=0, description="mean deviations above its mean lag that a neighbour is allowed")
     stretch: float = Field(default=2.0, ge=1, description="how far above the median neighbour's allowance the deadline may lie")
-    patience: int = Field(default=2, ge=1, description="rounds in a row a neighbour may miss and still be waited for")
+    patience: int = Field(default=2, ge=1, description="missed rounds after which a neighbour is no longer waited for")
     rounds: int | None = Field(default=None, ge=1, description="stop after this round of the network; default: never")
     evaluate_every: int = Field(default=1, ge=0, description="rounds between measurements of accuracy on the test data; 0: never")
     evaluate_samples: int = Field(default=1000, ge=0, description="test samples that accuracy is measured on; 0: all")

@@ -107,7 +107,8 @@ def test_without_neighbours_the_own_model_comes_back_bit_by_bit(name: str) -> No
         peer_classes=torch.empty(4, 0, 4, dtype=torch.bool),
         priority=torch.empty(4, 0),
     )
-    for view in (nobody, none):
+    unheard = replace(none, relayed=torch.empty(4, 0, dtype=torch.int64))
+    for view in (nobody, none, unheard):
         assert torch.equal(build_rule(name).decide(view).params.view(torch.int32), own)
 
 
