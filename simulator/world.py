@@ -26,10 +26,11 @@ from aggregation.evidence import Need, Rule
 from gossip.codec import payload_bytes
 from gossip.events import GossipEvent
 from gossip.executors import InlineExecutor
+from gossip.intake import Wants
 from gossip.ledger import Entry, MemoryLedger
 from gossip.limits import MIB, Limits
 from gossip.messages import Buffer
-from gossip.service import GossipService, Wants
+from gossip.service import GossipService
 from identity.keys import format_peer
 from node.draws import Purpose, generator
 from node.learning.learner import TrainState

@@ -149,7 +149,13 @@ def test_a_cut_separates_and_heals() -> None:
 
 def test_a_long_cut_ends_connections_which_are_dialled_again() -> None:
     setup, _, traces = play(
-        cuts=[{"start": 2, "stop": 40}], rounds=80, topology="complete", attack="none", deadline=2.0, evaluate_every=80, nodes=4
+        nodes=4,
+        cuts=[{"start": 2, "stop": 40}],
+        rounds=80,
+        evaluate_every=80,
+        topology="complete",
+        attack="none",
+        deadline=2.0,
     )
     spread = [float((trace.integrated - trace.integrated.mean(dim=0)).norm(dim=1).max()) for trace in traces]
     over = across(setup, traces[38])
