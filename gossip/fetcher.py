@@ -1,7 +1,8 @@
 """Pulls the payloads that are wanted: once each, from whoever has them, and checks what came.
 
 Laws:
-- One task per update, whoever announces it; at most `Limits.fetches` transfers at a time.
+- One task per update, whoever announces it; at most `Limits.fetches` transfers at a time, and at most `Limits.streams` on
+  their way from (or waiting for) one holder: a slow holder delays its own payloads, never those of others.
 - Holders are asked in the order in which they showed the header, the author among them; `Limits.retries` times each,
   with full jitter between tries; a holder that sent wrong bytes is not asked again.
 - What is handed on has passed digest, schema, length and finiteness; whatever fails is told with its reason.
@@ -10,6 +11,7 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -74,6 +76,7 @@ class Fetcher:
         self._failed = failed
         self._dropped = dropped
         self._slots = asyncio.Semaphore(limits.fetches)
+        self._asked: Counter[PeerId] = Counter()
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
 
     def want(self, wanted: Wanted) -> None:
@@ -90,13 +93,23 @@ class Fetcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, wanted: Wanted) -> None:
-        async with self._slots:
-            try:
-                update = await self._obtain(wanted)
-            except RemoteFault as fault:
-                self._failed(wanted, fault)
-            else:
-                self._done(wanted, update)
+        first = wanted.holders[0][0]
+        if self._asked[first] >= self._limits.streams:
+            self._failed(wanted, RemoteFault(Drop.UNAVAILABLE, f"{self._limits.streams} payloads are on their way from it"))
+            return
+        self._asked[first] += 1
+        try:
+            async with self._slots:
+                try:
+                    update = await self._obtain(wanted)
+                except RemoteFault as fault:
+                    self._failed(wanted, fault)
+                else:
+                    self._done(wanted, update)
+        finally:
+            self._asked[first] -= 1
+            if not self._asked[first]:
+                del self._asked[first]
 
     async def _obtain(self, wanted: Wanted) -> Update:
         header = wanted.header

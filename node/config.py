@@ -3,7 +3,8 @@
 Laws:
 - Unknown keys are refused by name, with the nearest key that exists.
 - Every field's comment in the template is its `description` here: one place.
-- The network's id and its common initial model follow from the network's name alone: who types the same name joins the same
+- The network's id and its common initial model follow from the network's name alone: who types the same name joins
+  the same
   network. The name is as good as public; `allow` is what keeps strangers out.
 """
 

@@ -1,12 +1,15 @@
 """The whole behaviour of a node, without I/O: events and the time go in, effects come out.
 
-One round: train; publish; wait for the neighbours' updates of this round, until all are here or the deadline; let the rule decide;
+One round: train; publish; wait for the neighbours' updates of this round, until all are here or the deadline; let the
+    rule decide;
 relay one known record to each neighbour; next round. Everything that changes this course lives in this file:
 
 - A neighbour is whoever is connected. One that leaves during a round counts to its end if its update is here.
-- The deadline adapts to the neighbours' lags (`node.policy`); late, slow and dead peers cost their weight, never the round.
+- The deadline adapts to the neighbours' lags (`node.policy`); late, slow and dead peers cost their weight, never the
+  round.
 - Without neighbours a node trains on alone, at its pace.
-- When more than half of the live neighbours are ahead by more than one round, the node goes on in the lower median of the rounds
+- When more than half of the live neighbours are ahead by more than one round, the node goes on in the lower median of
+  the rounds
   they say they are in (`node.neighbour.overtaken`): before it publishes, or after it closes its round at once.
 - Rounds of own updates grow strictly. A restart resumes with the update that is in the ledger, or after it.
 - Relays of the present round count in the next one (`node.history`).
@@ -111,6 +114,7 @@ class NodeCore:
             assert neighbour.live or self.round in neighbour.updates
             assert len(neighbour.updates) <= AHEAD + 1
             assert len(neighbour.stamps) <= PER_SENDER
+            assert 0 <= neighbour.trust <= 1
             assert neighbour.lag is None or (neighbour.lag >= 0 and neighbour.deviation >= 0)
             for round, update in neighbour.updates.items():
                 assert (update.header.author, update.header.round) == (peer, round)
@@ -153,7 +157,7 @@ class NodeCore:
         if neighbour is None:
             self._neighbours[peer] = Neighbour(peer, round)
         else:
-            neighbour.live, neighbour.misses, neighbour.claimed = True, 0, max(neighbour.claimed, round)
+            neighbour.live, neighbour.trust, neighbour.claimed = True, 1.0, max(neighbour.claimed, round)
         if self.phase is Phase.GATHERING and len(self._live()) >= self._policy.expect:
             return self._gathered(now)
         return self._perhaps_close(now)
@@ -181,7 +185,7 @@ class NodeCore:
         neighbour = self._neighbours.get(author)
         if neighbour is not None:
             neighbour.updates.clear()
-            neighbour.lag, neighbour.misses = None, self._policy.patience  # as never heard: not waited for
+            neighbour.lag, neighbour.trust = None, 0.0  # as never heard: not waited for
             if not neighbour.live:
                 del self._neighbours[author]
         return self._perhaps_close(now)
@@ -240,16 +244,11 @@ class NodeCore:
             self._history.receive(update, sender.peer, distance, ripe)
 
     def _note_lag(self, sender: Neighbour, round: int, now: float) -> None:
-        """How much later than our own this update came; forgives a neighbour that would be in time by now."""
+        """How much later than our own this update, or at least its header, came."""
         if round in self._sent:
-            lag = now - self._sent[round]
+            sender.late(now - self._sent[round])
         elif round >= self.round:
-            lag = 0.0
-        else:
-            return
-        sender.late(lag)
-        if lag <= self._allowed():
-            sender.misses = 0
+            sender.late(0.0)
 
     # The round
 
@@ -310,10 +309,8 @@ class NodeCore:
         self.phase = Phase.INTEGRATING
         self._closed_at, self._closed_by = now, reason
         for neighbour in self._live():
-            if self.round in neighbour.updates:
-                neighbour.misses = 0
-            elif reason != "behind":
-                neighbour.misses += 1
+            if reason != "behind" or self.round in neighbour.updates:
+                neighbour.judge(self.round in neighbour.updates)
         self._history.settle(self.round, self._neighbours)
         peers = tuple(sorted(self._neighbours))
         updates = tuple(self._neighbours[peer].updates.get(self.round) for peer in peers)

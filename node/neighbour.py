@@ -5,6 +5,7 @@ The formula and its source stand in `node.policy`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from node.policy import RoundPolicy
 
 GAIN_MEAN = 1 / 8  # RFC 6298, section 2
 GAIN_DEVIATION = 1 / 4
+GAIN_TRUST = 1 / 8  # as the mean's: a peer that is in time in less than four rounds of five (patience 2) is not waited for
 STALE = 2  # rounds after which an announced relay is no longer expected
 
 
@@ -24,7 +26,7 @@ class Neighbour:
     Attributes:
         live: connected now; a neighbour that left is kept to the end of the round if its update is here.
         claimed: newest round it has said it is in.
-        misses: rounds in a row that closed without it.
+        trust: running share of rounds in which its update was in time, from 1.
         lag, deviation: running mean and mean deviation of its lag in seconds; None before the first update.
         updates: own updates of the present round and later.
         stamps: rounds in which announced relays become ripe, by (author, round), while their payloads are fetched.
@@ -33,7 +35,7 @@ class Neighbour:
     peer: PeerId
     claimed: int
     live: bool = True
-    misses: int = 0
+    trust: float = 1.0
     lag: float | None = None
     deviation: float = 0.0
     updates: dict[int, Update] = field(default_factory=dict)
@@ -46,6 +48,14 @@ class Neighbour:
         else:
             self.deviation += GAIN_DEVIATION * (abs(lag - self.lag) - self.deviation)
             self.lag += GAIN_MEAN * (lag - self.lag)
+
+    def judge(self, in_time: bool) -> None:
+        """A round closed with or without its update."""
+        self.trust += GAIN_TRUST * (in_time - self.trust)
+
+    def trusted(self, policy: RoundPolicy) -> bool:
+        """Whether it is more often in time than after `patience` misses in a row from full trust."""
+        return self.trust > math.pow(1 - GAIN_TRUST, policy.patience - 0.5)
 
     def allowance(self, policy: RoundPolicy) -> float:
         """How long to wait for it, before clamping; the policy's `most` while it has not been heard."""
@@ -60,11 +70,11 @@ class Neighbour:
 
 
 def waited_for(live: Sequence[Neighbour], policy: RoundPolicy) -> list[Neighbour]:
-    """Those a round waits for: not who was never heard, nor (up to half of the rest) who missed `patience` rounds in a row."""
-    heard = [n for n in live if n.misses < policy.patience or n.lag is not None]
+    """Those a round waits for: all that are trusted, and of those ever heard at least the better half."""
+    heard = [n for n in live if n.lag is not None or n.trusted(policy)]
     least = (len(heard) + 1) // 2
-    ranked = sorted(heard, key=lambda n: (n.misses, n.peer))
-    return [n for position, n in enumerate(ranked) if position < least or n.misses < policy.patience]
+    ranked = sorted(heard, key=lambda n: (-n.trust, n.peer))
+    return [n for position, n in enumerate(ranked) if position < least or n.trusted(policy)]
 
 
 def deadline(waited: Sequence[Neighbour], policy: RoundPolicy) -> float:
@@ -79,7 +89,8 @@ def deadline(waited: Sequence[Neighbour], policy: RoundPolicy) -> float:
 def overtaken(round: int, live: Sequence[Neighbour]) -> int | None:
     """The round to jump to: the lower median of claimed rounds, when more than half are ahead by more than one; else None.
 
-    One liar cannot move it: with three neighbours or more an honest claim lies on either side, with two the smaller one counts.
+    One liar cannot move it: with three neighbours or more an honest claim lies on either side, with two the smaller
+        one counts.
     A node's only neighbour is its whole network, and is believed.
     """
     claims = sorted(n.claimed for n in live)

@@ -62,7 +62,7 @@ def _peer(service: NodeService, peer: PeerId, neighbour: Neighbour | None) -> di
         "peer": format_peer(peer),
         "connected": neighbour is not None,
         "round": None if neighbour is None else neighbour.claimed,
-        "misses": None if neighbour is None else neighbour.misses,
+        "trust": None if neighbour is None else round(neighbour.trust, 4),
         "lag_seconds": None if neighbour is None else neighbour.lag,
         "weight": latest["weight"],
         "verdict": latest["verdict"],

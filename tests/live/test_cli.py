@@ -1,0 +1,171 @@
+"""The `hedgerow` command as a person types it: in processes of its own, right words and wrong ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMALL = (
+    "--nodes",
+    "6",
+    "--rounds",
+    "3",
+    "--sybils",
+    "3",
+    "--topology",
+    "ring",
+    "--rule",
+    "mean",
+    "--rule",
+    "sybilwall",
+)
+
+
+def hedgerow(*words: str, cwd: Path | None = None, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "hedgerow", *words],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def test_json_is_one_object_and_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    first, second = (
+        hedgerow("simulate", *SMALL, "--json", "--seed", "7", "--out", name, cwd=tmp_path) for name in ("a", "b")
+    )
+    found = json.loads(first.stdout)
+    assert set(found["rules"]) == {"mean", "sybilwall"}
+    assert set(found["rules"]["mean"]) == {
+        "accuracy",
+        "attack_success",
+        "weight",
+        "bytes_per_node_round",
+        "rounds",
+        "seconds",
+    }
+    again = json.loads(second.stdout)
+    for rules in (found["rules"], again["rules"]):
+        for numbers in rules.values():
+            del numbers["seconds"]
+    assert found == again
+
+
+def test_finished_cells_are_kept_and_another_seed_is_another_result(tmp_path: Path) -> None:
+    first = hedgerow("simulate", *SMALL, "--json", "--out", "x", cwd=tmp_path).stdout
+    again = hedgerow("simulate", *SMALL, "--json", "--out", "x", cwd=tmp_path).stdout
+    assert first == again  # seconds too: nothing was run again
+    other = hedgerow("simulate", *SMALL, "--json", "--seed", "8", cwd=tmp_path).stdout
+    assert json.loads(other)["rules"]["mean"]["accuracy"] != json.loads(first)["rules"]["mean"]["accuracy"]
+    assert (tmp_path / "x" / "report.html").is_file()
+
+
+def test_a_scenario_file_runs_and_flags_win_over_it(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text('nodes = 5\nrounds = 9\ntopology = "complete"\nrules = ["median"]\n')
+    done = hedgerow("simulate", "tiny.toml", "--rounds", "2", "--attack", "none", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["rules"]["median"]["rounds"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("simulate", "--rule", "sybilwal"), "did you mean 'sybilwall'?"),
+        (("simulate", "--task", "digit"), "did you mean 'digits'?"),
+        (("simulate", "--topology", "rign"), "did you mean 'ring'?"),
+        (("simulate", "--attack", "label-flop"), "did you mean 'label-flip'?"),
+        (("simulate", "--nodes", "0"), "nodes"),
+        (("simulate", "nowhere.toml"), "nowhere.toml"),
+        (("simulate", "wrong.toml"), "did you mean 'rounds'?"),
+        (("simulate", "--task", "idx"), "data_dir"),
+        (("simulate", "--task", "fashion-mnist", "--data-dir", "nowhere"), "nowhere"),
+        (("run", "nowhere"), "hedgerow init nowhere"),
+        (("status", "nonsense"), "HOST:PORT"),
+        (("attack", "nonsense"), "HOST:PORT"),
+        (("attack", "127.0.0.1:1", "--suite", "wires"), "did you mean 'wire'?"),
+        (("init", "n", "--part", "3"), "0/3"),
+        (("init", "n", "--rule", "krumm"), "did you mean 'krum'?"),
+    ],
+)
+def test_wrong_words_give_one_sentence_and_exit_2(tmp_path: Path, words: tuple[str, ...], sentence: str) -> None:
+    (tmp_path / "wrong.toml").write_text("round = 3\n")
+    done = hedgerow(*words, cwd=tmp_path, code=2)
+    assert sentence in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_what_the_machine_refuses_gives_one_sentence_and_exit_1(tmp_path: Path) -> None:
+    hedgerow("init", "n", cwd=tmp_path)
+    (tmp_path / "n" / "key").chmod(0o644)
+    done = hedgerow("run", "n", cwd=tmp_path, code=1)
+    assert "0600" in done.stderr
+    (tmp_path / "n" / "key").chmod(0o600)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = hedgerow("run", "n", "--listen", address, cwd=tmp_path, code=1)
+        assert "in use" in done.stderr
+        assert address in done.stderr
+    done = hedgerow("status", "127.0.0.1:1", cwd=tmp_path, code=1)
+    assert "nobody answers" in done.stderr
+    done = hedgerow("simulate", *SMALL, "--out", str(tmp_path / "n" / "key"), cwd=tmp_path, code=1)
+    assert "Traceback" not in done.stderr
+
+
+def test_init_never_overwrites_a_key(tmp_path: Path) -> None:
+    hedgerow("init", "n", cwd=tmp_path)
+    before = (tmp_path / "n" / "key").read_bytes()
+    done = hedgerow("init", "n", cwd=tmp_path, code=2)
+    assert "never overwritten" in done.stderr
+    assert (tmp_path / "n" / "key").read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["rules", "attacks", "tasks", "topologies"])
+def test_lists_have_one_line_each_with_a_source(what: str) -> None:
+    lines = hedgerow(what).stdout.splitlines()
+    assert len(lines) >= 5
+    assert all(line.split("  ")[0] and line.rstrip().endswith("]") and not line.endswith("[]") for line in lines)
+
+
+def test_help_needs_no_heavy_import() -> None:
+    code = "import sys, hedgerow; assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+    assert "simulate" in hedgerow("--help").stdout
+
+
+def test_the_imported_packages_are_ours() -> None:
+    code = (
+        "import identity, gossip, aggregation, node, simulator, hedgerow, pathlib;"
+        "print(*{pathlib.Path(m.__file__).resolve().parents[1] for m in (identity, gossip, aggregation, node, simulator)})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == str(ROOT)
+
+
+def test_the_example_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/own_task.py"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "sybilwall" in done.stdout
