@@ -55,10 +55,10 @@ def oracle_mean() -> Rule:
 
 
 SPECS = (
-    RuleSpec("alone", "", "Listens to nobody: the lower end of every comparison.", alone, {}),
+    RuleSpec("alone", "baseline", "Listens to nobody: the lower end of every comparison.", alone, {}),
     RuleSpec(
         "oracle-mean",
-        "",
+        "baseline: knows who is honest",
         "Mean of own and honest models, in a simulator: the upper end of every comparison.",
         oracle_mean,
         {},
