@@ -185,12 +185,25 @@ def status(
         return
     accuracy = "not measured yet" if found["accuracy"] is None else f"{found['accuracy']:.1%}"
     _out.print(f"round {found['round']}, accuracy {accuracy}, {found['task']} with {found['rule']}, {found['phase']}")
-    grid = Grid("neighbour", "round", "weight", "why", "link", box=None, pad_edge=False)
+    grid = Grid("neighbour", "round", "weight", "why", "link", "weights", "verdicts", box=None)
     for peer in found["neighbours"]:
+        round = "-" if peer["round"] is None else str(peer["round"])
         weight = "-" if peer["weight"] is None else f"{peer['weight']:.2f}"
         link = "connected" if peer["connected"] else "gone"
-        grid.add_row(peer["peer"][:12], str(peer["round"]), weight, peer["verdict"] or "-", link)
+        line, counts = _history(peer["history"])
+        grid.add_row(peer["peer"][:12], round, weight, peer["verdict"] or "-", link, line, counts)
     _out.print(grid)
+
+
+def _history(rounds: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """The last weights as bars, and how often each verdict was given."""
+    from collections import Counter
+
+    bars = "▁▂▃▄▅▆▇█"
+    weights = [row["weight"] for row in rounds[-12:]]
+    line = "".join(" " if weight is None else bars[round(min(max(weight, 0), 1) * 7)] for weight in weights)
+    counts = Counter(row["verdict"] for row in rounds if row["verdict"])
+    return line, ", ".join(f"{verdict} {count}" for verdict, count in counts.most_common())
 
 
 @app.command("simulate")
@@ -331,6 +344,36 @@ def _progress() -> Progress:
         console=_log,
         transient=True,
     )
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Argument(help="Safetensors file to write; all nodes of a network use the same one.")],
+    task: Annotated[str, typer.Option(help="Task whose first half of the data, even classes, is trained on.")],
+    data_dir: Annotated[str | None, typer.Option(help="Folder of the data set.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 6,
+    seed: Annotated[int, typer.Option(help="Seed of initial weights and batch order.")] = 0,
+) -> None:
+    """Train a feature extractor and freeze it: nodes then learn and exchange only the output layer."""
+    from node.learning.pretraining import pretrain as train_extractor
+    from node.learning.pretraining import save_extractor
+    from node.learning.tasks import pretraining_data
+
+    data, classes = pretraining_data(task, data_dir)
+    with _progress() as progress:
+        job = progress.add_task("epochs", total=epochs)
+        extractor = train_extractor(
+            data,
+            classes,
+            epochs=epochs,
+            seed=seed,
+            progress=lambda done, accuracy: progress.update(
+                job, completed=done, description=f"accuracy {accuracy:.3f} on the classes it trains"
+            ),
+        )
+    save_extractor(extractor, out)
+    _out.print(f"{out}: {extractor.features} features, digest {extractor.digest.hex()}", soft_wrap=True)
+    _out.print(f'use it    [task] extractor = "{out}" in node.toml, with a task called ...-head', soft_wrap=True)
 
 
 def _list(rows: Mapping[str, Any]) -> None:
