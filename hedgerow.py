@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from node.learning.task import Task
     from node.run import Outcome
     from simulator.harness import Row
+    from simulator.matrix import Progress as MatrixProgress
     from simulator.records import RoundRecord
     from simulator.report import Report
     from simulator.scenario import Scenario
@@ -347,6 +348,37 @@ def _progress() -> Progress:
 
 
 @app.command()
+def matrix(
+    plan: Annotated[str, typer.Argument(help="smoke, core, full, or a TOML file.")] = "smoke",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for records and page; finished cells found there are kept.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; absent = all cores.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
+) -> None:
+    """Run rules x attacks x data splits x graphs x seeds, and show who withstands what on one page."""
+    from simulator.matrix import run_matrix
+
+    folder = out or Path("runs") / f"matrix-{Path(plan).stem}"
+    try:
+        with _progress() as bar:
+            job = bar.add_task("matrix", total=1.0)
+
+            def show(now: MatrixProgress) -> None:
+                left = "" if now.remaining is None else f", {now.remaining / 60:.0f} min left"
+                bar.update(job, completed=now.share, description=f"{now.done}/{now.cells} cells{left}: {now.what}")
+
+            report = run_matrix(plan, folder, workers, show)
+    except KeyboardInterrupt:
+        _log.print(f"Stopped. Finished cells are in {folder}; go on with the same command and --out {folder}")
+        raise typer.Exit(130) from None
+    page = report.write(folder)
+    if as_json:
+        typer.echo(json.dumps(report.numbers()))
+    _log.print(f"Records and page: {page}", soft_wrap=True)
+
+
+@app.command()
 def pretrain(
     out: Annotated[Path, typer.Argument(help="Safetensors file to write; all nodes of a network use the same one.")],
     task: Annotated[str, typer.Option(help="Task whose first half of the data, even classes, is trained on.")],
@@ -435,12 +467,16 @@ def _exit_code(error: Exception) -> int | None:
     from node.errors import ConfigError, NodeError
     from node.learning.errors import TaskError
     from node.names import UnknownName
+    from simulator.matrix_plan import MatrixError
     from simulator.scenario import ScenarioError
+    from simulator.sweep import CellLost
     from simulator.topology import TopologyError
 
-    if isinstance(error, ConfigError | RuleError | ScenarioError | TaskError | TopologyError | UnknownName):
+    if isinstance(
+        error, ConfigError | MatrixError | RuleError | ScenarioError | TaskError | TopologyError | UnknownName
+    ):
         return 2
-    if isinstance(error, IdentityError | LocalFault | NodeError | OSError):
+    if isinstance(error, CellLost | IdentityError | LocalFault | NodeError | OSError):
         return 1
     return None
 
