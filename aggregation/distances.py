@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 _ELEMENTS = 1 << 19  # floats gathered at a time: 2 MB
 _COLUMNS = 1024  # products in float32 over so many columns, sums of them in float64
+_LINE = 16  # floats of a cache line: rows start on one, or what a BLAS rounds would depend on their place
 _NEAR = 0.02  # of the sum of squares: below it, more than one of seven digits is gone
 
 
@@ -53,6 +55,8 @@ def _block(values: Tensor, index: Tensor, new: int, fresh: Tensor, out: Tensor, 
     for start in range(0, values.shape[1], _COLUMNS):
         part = values[:, start : start + _COLUMNS]
         moved = part[names].sub_(part[centre].unsqueeze(1))
+        if moved.shape[2] % _LINE:
+            moved = functional.pad(moved, (0, -moved.shape[2] % _LINE))
         products += torch.bmm(moved[:, :new], moved.transpose(1, 2))
         squares += torch.linalg.vecdot(moved, moved)
     sums = squares[:, :new].unsqueeze(-1) + squares.unsqueeze(-2)

@@ -68,7 +68,9 @@ class Decisions:
             trained[honest:, torch.unique(setup.data.labels[setup.shards[honest].train])] = True
         self._classes = trained
         self._probes: list[LocalProbe] | None = [] if rule.needs & _PROBING and honest else None
-        self._kept = Kept(honest, min(setup.scenario.authors, honest)) if Need.RELAYS in rule.needs else None
+        self._kept = (
+            Kept(honest, min(setup.scenario.authors, honest + setup.sybils)) if Need.RELAYS in rule.needs else None
+        )
 
     def decide(
         self,

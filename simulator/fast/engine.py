@@ -166,6 +166,11 @@ class FastEngine:
             f"({trainer.why}); rows: {rules}"
         )
 
+    @property
+    def live(self) -> int:
+        """Rows of the table that somebody still knows."""
+        return self._rows.live
+
     def known(self) -> float:
         """Relayed histories that a node holds, on average."""
         return 0.0 if self._histories is None else float((self._histories.rows >= 0).sum(axis=1).mean())

@@ -2,6 +2,9 @@
 
 Nodes go through in groups that fit into cache: all local steps of one group, then the next. There is no gradient
 tensor: W <- W - lr / b * G^T X is one in-place `baddbmm_`.
+
+Law: every node's matrices start on a cache line (widths, and batches where that is not enough, are padded with zeros),
+because what a BLAS rounds depends on where its operands lie. So a node's bits do not depend on its place in a group.
 """
 
 from __future__ import annotations
@@ -17,9 +20,11 @@ from torch.nn import functional
 from node.learning.dataset import feed
 from node.learning.optimizers import Adam
 from simulator.fast.chain import Activation, Chain
-from simulator.fast.trainer import Job, Visits
+from simulator.fast.trainer import Job, Visits, company
 
 _CACHE = 8 << 20  # bytes a worker's group may take: a quarter of a usual L3, as measured best with two workers
+_LINE = 16  # floats of a cache line
+_STRIDE = 32  # floats that elementwise loops take at a time: what is left over is rounded by other code
 _FEWEST = 8  # nodes a group: below it the cost of a call shows
 
 
@@ -55,7 +60,7 @@ class Fused:
         for size, _, nodes in visits.groups:
 
             def work(lo: int, hi: int, size: int = size, nodes: NDArray[np.int64] = nodes) -> None:
-                who = nodes[lo:hi]
+                who = company(nodes[lo:hi], 2)
                 first = torch.from_numpy(visits.first[who]).to(start.device)
                 length = int(visits.first[who[0] + 1] - visits.first[who[0]])
                 order = sequence[first.unsqueeze(1) + torch.arange(length, device=start.device)]
@@ -81,12 +86,21 @@ class Fused:
             begin = step // batches * size + step % batches * batch
             count = min(batch, size - step % batches * batch)
             picked = order[:, begin : begin + count]
-            inputs = feed(self._inputs[picked])
+            inputs = self._padded(feed(self._inputs[picked]))
             self._step(params, moments, gradient, inputs, self._labels[picked], int(self._taken[who[0]]) + step)
         params.write(out, rows[chosen])
         if optimizer.keep_state:
             for store, moment in zip(self._moments, moments, strict=True):
                 moment.write(store, chosen)
+
+    def _padded(self, inputs: Tensor) -> Tensor:
+        # columns to whole lines; rows until a node's outputs are whole lines
+        count, width = inputs.shape[1:]
+        classes = self._chain.layers[-1].outputs
+        rows = next(rows for rows in range(count, count + _LINE) if rows * classes % _LINE == 0)
+        if rows == count and width % _LINE == 0:
+            return inputs
+        return functional.pad(inputs, (0, -width % _LINE, 0, rows - count))
 
     def _step(
         self,
@@ -98,11 +112,12 @@ class Fused:
         taken: int,
     ) -> None:
         optimizer = self._optimizer
-        count = inputs.shape[1]
+        count = labels.shape[1]
         values = params.forward(inputs)
         above = functional.softmax(values[-1], dim=2)
-        above.scatter_add_(2, labels.unsqueeze(2), above.new_full((), -1.0).expand(*labels.shape, 1))
+        above[:, :count].scatter_add_(2, labels.unsqueeze(2), above.new_full((), -1.0).expand(*labels.shape, 1))
         above.div_(count)
+        above[:, count:] = 0.0
         if isinstance(optimizer, Adam):
             assert gradient is not None
             goal, scale = gradient, 1.0
@@ -148,13 +163,18 @@ class _Layers:
         self._chain = chain
         self.weights: list[Tensor] = []
         self.biases: list[Tensor | None] = []
+        wide = -chain.layers[0].inputs % _LINE
         for layer in chain.layers:
             size = layer.outputs * layer.inputs
-            part = flat[:, layer.weight : layer.weight + size].contiguous()
-            self.weights.append(part.view(-1, layer.outputs, layer.inputs))
-            self.biases.append(
-                None if layer.bias is None else flat[:, layer.bias : layer.bias + layer.outputs].contiguous()
-            )
+            tall = 0 if layer is chain.layers[-1] else -layer.outputs % _STRIDE
+            weight = flat[:, layer.weight : layer.weight + size].reshape(-1, layer.outputs, layer.inputs)
+            self.weights.append(functional.pad(weight, (0, wide, 0, tall)) if wide or tall else weight.contiguous())
+            if layer.bias is None:
+                self.biases.append(None)
+            else:
+                bias = flat[:, layer.bias : layer.bias + layer.outputs]
+                self.biases.append(functional.pad(bias, (0, tall)) if tall else bias.contiguous())
+            wide = tall
 
     @classmethod
     def zeros(cls, chain: Chain, nodes: int, device: torch.device) -> _Layers:
@@ -174,15 +194,19 @@ class _Layers:
                 above = torch.bmm(values[-1], weight.transpose(1, 2))
             if bias is not None:
                 above.add_(bias.unsqueeze(1))
-            values.append(_activate(above, layer.activation))
+            above = _activate(above, layer.activation)
+            if layer.activation is Activation.SIGMOID and layer.outputs < above.shape[2]:
+                above[:, :, layer.outputs :] = 0.0  # padding: sigmoid(0) is not 0
+            values.append(above)
         return values
 
     def write(self, out: Tensor, rows: Tensor) -> None:
         flat = torch.empty(len(rows), self._chain.dimension, device=out.device)
         for layer, weight, bias in zip(self._chain.layers, self.weights, self.biases, strict=True):
-            flat[:, layer.weight : layer.weight + layer.outputs * layer.inputs] = weight.flatten(1)
+            size = layer.outputs * layer.inputs
+            flat[:, layer.weight : layer.weight + size] = weight[:, : layer.outputs, : layer.inputs].flatten(1)
             if bias is not None and layer.bias is not None:
-                flat[:, layer.bias : layer.bias + layer.outputs] = bias
+                flat[:, layer.bias : layer.bias + layer.outputs] = bias[:, : layer.outputs]
         out[rows] = flat
 
 

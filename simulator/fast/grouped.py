@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from node.learning.dataset import feed
 from simulator.fast.flat import Steps
-from simulator.fast.trainer import Job, Visits
+from simulator.fast.trainer import Job, Visits, company
 
 _GROUP = 8  # nodes a convolution
 
@@ -92,7 +92,7 @@ class Grouped:
         for size, _, nodes in visits.groups:
 
             def work(lo: int, hi: int, size: int = size, nodes: NDArray[np.int64] = nodes) -> None:
-                who = nodes[lo:hi]
+                who = company(nodes[lo:hi], _GROUP)
                 first = torch.from_numpy(visits.first[who]).to(start.device)
                 length = int(visits.first[who[0] + 1] - visits.first[who[0]])
                 order = sequence[first.unsqueeze(1) + torch.arange(length, device=start.device)]

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from node.learning.dataset import feed
 from simulator.fast.flat import Steps
-from simulator.fast.trainer import Job, Visits
+from simulator.fast.trainer import Job, Visits, company
 
 _MOST_PARAMS = 200_000  # beyond it a node's own products fill the machine, and stacking gains nothing (measured: 1.0x)
 _CACHE = 16 << 20  # bytes of params and gradients in one group
@@ -65,7 +65,7 @@ class Mapped:
         for size, _, nodes in visits.groups:
 
             def work(lo: int, hi: int, size: int = size, nodes: NDArray[np.int64] = nodes) -> None:
-                who = nodes[lo:hi]
+                who = company(nodes[lo:hi], 2)
                 first = torch.from_numpy(visits.first[who]).to(start.device)
                 length = int(visits.first[who[0] + 1] - visits.first[who[0]])
                 order = sequence[first.unsqueeze(1) + torch.arange(length, device=start.device)]

@@ -123,6 +123,14 @@ class Visits:
         return out
 
 
+def company(who: NDArray[np.int64], least: int) -> NDArray[np.int64]:
+    """At least so many nodes, the last one repeated: libraries take other routes, and round otherwise, for few.
+
+    Repeated nodes compute the same numbers and write them to the same place.
+    """
+    return np.concatenate([who, np.repeat(who[-1:], max(0, least - len(who)))])
+
+
 def agrees(trainer: Trainer, reference: Trainer, start: Tensor, tolerance: float = 1e-5) -> bool:
     """Whether two paths train these nodes alike for one round, within `tolerance` relative to the largest change."""
     nodes = len(start)

@@ -1,0 +1,102 @@
+"""The array engine as a whole: same bits for any number of threads, bounded memory, phases that add up."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from aggregation import kernels
+from aggregation.rules import build_rule
+from simulator.fast.engine import FastEngine, Options, run
+from simulator.scenario import Scenario
+from simulator.setup import Setup, prepare
+
+USE = [False, True] if kernels.available() else [False]
+
+
+@cache
+def small(**changes: object) -> Setup:
+    return prepare(Scenario.of({"nodes": 12, "rounds": 4, "evaluate_samples": 60, "evaluate_every": 2} | changes))
+
+
+@pytest.mark.parametrize("use", USE)
+@pytest.mark.parametrize("rule", ["sybilwall", "median", "hedgerow", "sybilwall-bristle"])
+def test_any_number_of_threads_gives_the_same_bits(rule: str, use: bool) -> None:
+    ends = []
+    for threads in (1, 2, 3):
+        engine = FastEngine(small(), build_rule(rule), Options(threads=threads, compiled=use))
+        for _ in range(3):
+            engine.step()
+        ends.append(engine.params)
+        engine.close()
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(ends[0], ends[2])
+
+
+def test_torch_keeps_its_threads_after_a_round() -> None:
+    before = torch.get_num_threads()
+    engine = FastEngine(small(), build_rule("mean"))
+    engine.step()
+    assert torch.get_num_threads() == before
+    engine.close()
+
+
+def test_records_measure_every_second_round_and_the_last() -> None:
+    records = list(run(small(), build_rule("sybilwall"), name="sybilwall(x=1)"))
+    assert [record.accuracy is not None for record in records] == [False, True, False, True]
+    assert [record.round for record in records] == [0, 1, 2, 3]
+    assert {record.rule for record in records} == {"sybilwall(x=1)"}
+    assert all((record.bytes > 0).all() for record in records)
+    assert records[-1].edges is not None
+    assert len(records[-1].edges.weights) == sum(len(beside) for beside in small().neighbours[:12])
+
+
+def test_a_run_starts_from_the_setup_and_leaves_it_alone() -> None:
+    setup = small()
+    before = setup.initial.clone()
+    first = [record.influence for record in run(setup, build_rule("sybilwall"))]
+    assert torch.equal(setup.initial, before)
+    assert [record.influence for record in run(setup, build_rule("sybilwall"))] == first
+
+
+def test_phases_are_named_and_counted_once() -> None:
+    engine = FastEngine(small(), build_rule("sybilwall"), Options(threads=1))
+    for _ in range(2):
+        engine.step()
+    rows = engine.profile.table()
+    assert {"train", "gram", "weights", "mix", "relay", "evaluate"} <= {name for name, _, _ in rows}
+    assert sum(share for _, _, share in rows) == pytest.approx(1.0)
+    engine.close()
+
+
+def test_one_line_says_which_path_was_taken_and_why() -> None:
+    engine = FastEngine(small(), build_rule("mean"), Options(compiled=False))
+    line = engine.describe()
+    assert "\n" not in line
+    assert "fused" in line
+    assert "12 nodes" in line
+    engine.close()
+
+
+def test_rows_nobody_knows_any_more_are_freed() -> None:
+    engine = FastEngine(small(authors=2), build_rule("sybilwall"))
+    for _ in range(4):
+        engine.step()
+    assert engine.live <= 1 + 12 * (2 + 4)
+    engine.close()
+    plain = FastEngine(small(), build_rule("mean"))
+    plain.step()
+    assert plain.live == 1
+    plain.close()
+
+
+def test_nodes_without_neighbours_train_on_alone() -> None:
+    setup = prepare(
+        Scenario.of({"nodes": 1, "rounds": 2, "attack": "none", "topology": "complete", "evaluate_samples": 40})
+    )
+    records = list(run(setup, build_rule("sybilwall")))
+    assert len(records) == 2
+    assert np.isnan(records[0].influence.honest)
