@@ -2,7 +2,8 @@
 
 Laws:
 - Temporary file, fsync, rename, fsync of the folder; then all but the newest `KEEP` are removed.
-- A file's name carries its round and the SHA-256 of its bytes; a file that does not match is passed over, with a warning.
+- A file's name carries its round and the SHA-256 of its bytes; a file that does not match is passed over, with a
+  warning.
 - safetensors only: nothing in a checkpoint can run.
 """
 
@@ -67,7 +68,7 @@ class CheckpointFolder:
             raise StoreError(f"cannot write a checkpoint to {self._folder}: {error.strerror}") from error
 
     def load(self) -> Checkpoint | None:
-        """The newest checkpoint that holds, or None if there is none; damaged ones are named in the log and passed over."""
+        """The newest checkpoint that holds, or None; damaged ones are named in the log and passed over."""
         for path in self._paths():
             try:
                 return self._read(path)

@@ -37,13 +37,22 @@ class _Section(BaseModel):
 class NetworkConfig(_Section):
     """Which network, and how to reach it."""
 
-    name: str = Field(default="hedgerow", min_length=1, description="nodes with the same name (and task) form one network")
-    listen: str = Field(default="127.0.0.1:7700", description="where others dial us; 0.0.0.0:PORT to be reached from other machines")
+    name: str = Field(
+        default="hedgerow", min_length=1, description="nodes with the same name (and task) form one network"
+    )
+    listen: str = Field(
+        default="127.0.0.1:7700", description="where others dial us; 0.0.0.0:PORT to be reached from other machines"
+    )
     advertise: str = Field(default="", description="address that others are told, if it is not the one we listen on")
     join: tuple[str, ...] = Field(default=(), description='nodes to join by: "HOST:PORT" or "PEER@HOST:PORT"')
     allow: tuple[str, ...] = Field(default=(), description="peer ids that may connect; empty: anybody")
     degree: int = Field(default=8, ge=1, le=64, description="neighbours we dial up to")
-    wait_for: int = Field(default=1, ge=0, le=64, description="neighbours to wait for before the first round (only with `join`, or above 1)")
+    wait_for: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="neighbours to wait for before the first round (only with `join`, or above 1)",
+    )
     gather: float = Field(default=30.0, ge=0, description="seconds to wait for them at most")
 
     @field_validator("listen", "advertise")
@@ -81,8 +90,12 @@ class TaskConfig(_Section):
 
     name: str = Field(default="digits", description='a task that comes with hedgerow, or your own as "module:name"')
     model: str | None = Field(default=None, description="model of that task; default: the task's own")
-    data_dir: Path | None = Field(default=None, description="folder or file of the data; default: where the task looks by itself")
-    extractor: Path | None = Field(default=None, description="safetensors file of a frozen extractor, for tasks that take one")
+    data_dir: Path | None = Field(
+        default=None, description="folder or file of the data; default: where the task looks by itself"
+    )
+    extractor: Path | None = Field(
+        default=None, description="safetensors file of a frozen extractor, for tasks that take one"
+    )
     threads: int = Field(default=1, ge=1, description="threads that training may use")
     lr: float | None = Field(default=None, gt=0, description="learning rate; default: the task's own")
     batch_size: int | None = Field(default=None, ge=1, description="samples a step")
@@ -91,12 +104,16 @@ class TaskConfig(_Section):
     part: int = Field(default=0, ge=0, description="which part of the training data is this node's: 0 .. parts - 1")
     parts: int = Field(default=1, ge=1, description="parts that the training data is split into; 1: all of it is ours")
     partition: str = Field(default="iid", description="how it is split; the same on all nodes")
-    partition_parameters: dict[str, float | int] = Field(default={}, description="for example { alpha = 0.1 } for dirichlet")
+    partition_parameters: dict[str, float | int] = Field(
+        default={}, description="for example { alpha = 0.1 } for dirichlet"
+    )
 
     @model_validator(mode="after")
     def _one_of_the_parts(self) -> Self:
         if self.part >= self.parts:
-            raise ValueError(f"part = {self.part} of parts = {self.parts}: parts are numbered from 0 to {self.parts - 1}")
+            raise ValueError(
+                f"part = {self.part} of parts = {self.parts}: parts are numbered from 0 to {self.parts - 1}"
+            )
         return self
 
 
@@ -119,13 +136,21 @@ class RoundConfig(_Section):
     """Pace and patience; seconds."""
 
     pace: float = Field(default=1.0, ge=0, description="least duration of a round")
-    least: float = Field(default=1.0, ge=0, description="shortest deadline; the deadline itself follows what neighbours need")
+    least: float = Field(
+        default=1.0, ge=0, description="shortest deadline; the deadline itself follows what neighbours need"
+    )
     most: float = Field(default=60.0, gt=0, description="longest deadline")
-    deviations: float = Field(default=4.0, ge=0, description="mean deviations above its mean lag that a neighbour is allowed")
-    stretch: float = Field(default=2.0, ge=1, description="how far above the median neighbour's allowance the deadline may lie")
+    deviations: float = Field(
+        default=4.0, ge=0, description="mean deviations above its mean lag that a neighbour is allowed"
+    )
+    stretch: float = Field(
+        default=2.0, ge=1, description="how far above the median neighbour's allowance the deadline may lie"
+    )
     patience: int = Field(default=2, ge=1, description="missed rounds after which a neighbour is no longer waited for")
     rounds: int | None = Field(default=None, ge=1, description="stop after this round of the network; default: never")
-    evaluate_every: int = Field(default=1, ge=0, description="rounds between measurements of accuracy on the test data; 0: never")
+    evaluate_every: int = Field(
+        default=1, ge=0, description="rounds between measurements of accuracy on the test data; 0: never"
+    )
     evaluate_samples: int = Field(default=1000, ge=0, description="test samples that accuracy is measured on; 0: all")
 
     @model_validator(mode="after")
@@ -138,7 +163,9 @@ class RoundConfig(_Section):
 class StatusConfig(_Section):
     """The page that shows what the node thinks."""
 
-    listen: str = Field(default="127.0.0.1:0", description='address of the page and of /metrics; port 0: any free one; "": none')
+    listen: str = Field(
+        default="127.0.0.1:0", description='address of the page and of /metrics; port 0: any free one; "": none'
+    )
 
     @field_validator("listen")
     @classmethod
@@ -171,8 +198,10 @@ class NodeConfig(_Section):
         return hashlib.sha256(b"hedgerow/network-name/1\0" + self.network.name.encode()).digest()
 
     def seed(self) -> int:
-        """Seed of the common initial model, the split of the data and the batch order: the same on all nodes of a network."""
-        return int.from_bytes(hashlib.sha256(b"hedgerow/network-seed/1\0" + self.network.name.encode()).digest()[:8], "big")
+        """Seed of the common initial model, the split of the data and the batch order; one for a network."""
+        return int.from_bytes(
+            hashlib.sha256(b"hedgerow/network-seed/1\0" + self.network.name.encode()).digest()[:8], "big"
+        )
 
     def policy(self) -> RoundPolicy:
         """Pace and patience as the core wants them."""

@@ -131,8 +131,6 @@ class NodeCore:
         assert all(round <= self.round for round in self._sent)
         self._history.validate()
 
-    # Coming up
-
     def _begin(self, round: int, published: bool, now: float) -> list[Effect]:
         self.round, self._resumed, self._opened = round, published, now
         if self._over(round):
@@ -195,7 +193,7 @@ class NodeCore:
         del self._neighbours[neighbour.peer]
         if neighbour.updates and self._policy.relays:
             newest = neighbour.updates[max(neighbour.updates)]
-            self._history.keep(_own_word(newest))
+            self._history.keep(Known.own(newest))
 
     # Updates
 
@@ -282,6 +280,8 @@ class NodeCore:
         return self._publish(self._floor, now) if again else []
 
     def _published(self, round: int, now: float) -> list[Effect]:
+        if round != self.round and round < self._floor:
+            return []  # overtaken meanwhile
         self._expect(Phase.PUBLISHING, round)
         self.phase = Phase.WAITING
         self._floor = max(self._floor, round + 1)
@@ -341,13 +341,13 @@ class NodeCore:
         """One record for each live neighbour: what neighbours said themselves this round, or what is stored."""
         if not self._policy.relays:
             return []
-        direct = [_own_word(n.updates[self.round]) for n in self._neighbours.values() if self.round in n.updates]
+        direct = [Known.own(n.updates[self.round]) for n in self._neighbours.values() if self.round in n.updates]
         candidates = [*direct, *self._history.relayed(self._neighbours)]
         chosen = ((n.peer, self._history.choose(self.round, n.peer, candidates)) for n in self._live())
         return [ev.Relay(peer, known) for peer, known in chosen if known is not None]
 
     def _woken(self, timer: Timer, round: int, now: float) -> list[Effect]:
-        due = (self.phase, round) == (_WOKEN_IN[timer], self.round)
+        due = (self.phase, round) == (ev.WOKEN_IN[timer], self.round)
         if not due:
             return []
         match timer:
@@ -361,8 +361,6 @@ class NodeCore:
                 return self._finish()
             case _:
                 assert_never(timer)
-
-    # The end
 
     def _over(self, round: int) -> bool:
         return self._policy.rounds is not None and round >= self._policy.rounds
@@ -378,8 +376,6 @@ class NodeCore:
     def _finish(self) -> list[Effect]:
         self.phase = Phase.STOPPED
         return [ev.Finish()]
-
-    # Small things
 
     def _live(self) -> list[Neighbour]:
         return [self._neighbours[peer] for peer in sorted(self._neighbours) if self._neighbours[peer].live]
@@ -400,16 +396,3 @@ class NodeCore:
     def _expect(self, phase: Phase, round: int) -> None:
         if (self.phase, self.round) != (phase, round):
             raise RuntimeError(f"{phase.value} of round {round} ended in {self.phase.value} of round {self.round}")
-
-
-_WOKEN_IN = {
-    Timer.GATHER: Phase.GATHERING,
-    Timer.DEADLINE: Phase.WAITING,
-    Timer.PACE: Phase.PACING,
-    Timer.LINGER: Phase.LINGERING,
-}
-
-
-def _own_word(update: Update) -> Known:
-    author = update.header.author
-    return Known(author, update.header.round, update, 1, frozenset([author]))

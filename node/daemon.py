@@ -2,10 +2,12 @@
 
 Laws:
 - Every expected failure is one sentence: `NodeError` and its kin, never a stack trace (`node.errors`).
-- SIGTERM and SIGINT: goodbye, flush, done within ten seconds, whatever training is in the middle of; a second signal exits
+- SIGTERM and SIGINT: goodbye, flush, done within ten seconds, whatever training is in the middle of; a second signal
+  exits
   at once.
 
-`python -m node.daemon init|run DIR [section.key=value ...]` is the same without the `hedgerow` command, for scripts and tests.
+`python -m node.daemon init|run DIR [section.key=value ...]` is the same without the `hedgerow` command, for scripts
+and tests.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from node.worker import Worker
 KEY = "key"
 Values = Mapping[str, Mapping[str, Any]]
 
+
 @dataclass(frozen=True, slots=True)
 class NewNode:
     """A node that was just made.
@@ -56,7 +59,8 @@ def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
 
     Args:
         folder: made if it is not there.
-        values: section -> key -> value for node.toml ({"network": {"listen": "0.0.0.0:7700"}}); the rest stays at its default.
+        values: section -> key -> value for node.toml ({"network": {"listen": "0.0.0.0:7700"}}); the rest stays at its
+            default.
 
     Raises:
         NodeError: there is a node already, a value does not fit, or the folder cannot be written to; one sentence.
@@ -80,7 +84,7 @@ def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
 
 
 def run_node(folder: str | Path, overrides: Values | None = None, say: Say | None = None) -> Outcome:
-    """Run the node in a folder until its last round, SIGTERM or SIGINT. The calling process is the node's: see `_leave`.
+    """Run the node in a folder until its last round, SIGTERM or SIGINT. The calling process is the node's.
 
     Args:
         folder: as `init_node` made it.
@@ -186,7 +190,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-class _one_sentence:  # noqa: N801 - reads as a statement
+class _one_sentence:
     """Turns what the layers below raise on purpose into a NodeError."""
 
     def __enter__(self) -> None:
@@ -200,7 +204,7 @@ class _one_sentence:  # noqa: N801 - reads as a statement
 
 
 def _leave() -> NoReturn:
-    """The node is done but training still runs in its thread: nobody needs the result, and ten seconds are the limit."""
+    """The node is done but training still runs in its thread: nobody needs the result, so nobody waits."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -210,8 +214,6 @@ def _leave() -> NoReturn:
 def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
-
-
 
 
 def parse_values(words: Sequence[str]) -> dict[str, dict[str, Any]]:

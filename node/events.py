@@ -2,7 +2,8 @@
 
 Laws:
 - Events and effects are values: frozen, comparable, without behaviour.
-- Models do not pass through here but as the gossip's own `Update` objects and by round number: the shell holds the params.
+- Models do not pass through here but as the gossip's own `Update` objects and by round number: the shell holds the
+  params.
 - Each effect is one await of the shell; what comes of it is the next event.
 """
 
@@ -39,12 +40,20 @@ class Timer(Enum):
     LINGER = "linger"
 
 
+WOKEN_IN = {
+    Timer.GATHER: Phase.GATHERING,
+    Timer.DEADLINE: Phase.WAITING,
+    Timer.PACE: Phase.PACING,
+    Timer.LINGER: Phase.LINGERING,
+}
+"""The phase in which a timer means something."""
+
 # Events
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The shell is up. `round` is the first to play; `published`: its own update is in the ledger already (a restart)."""
+    """The shell is up. `round` is the first to play; `published`: its own update is in the ledger already."""
 
     round: int
     published: bool = False
@@ -198,7 +207,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Send `Woken(timer, round)` at time `at` (same clock as the events' `now`). A later `Wake` of the same timer replaces it."""
+    """Send `Woken(timer, round)` at time `at` (clock of `now`). A later `Wake` of the same timer replaces it."""
 
     timer: Timer
     round: int

@@ -2,9 +2,11 @@
 
 Laws:
 - The outcome never depends on the order of arrival within a round.
-- A relay counts from the round after the one its sender was in when it sent it (it is ripe then): every node closes round t on
+- A relay counts from the round after the one its sender was in when it sent it (it is ripe then): every node closes
+  round t on
   what its neighbours sent up to the end of their round t - 1, however fast or slow they are.
-- At the close of a round, in this order: ripe relays are merged, the store is trimmed, evidence is read, relays are drawn.
+- At the close of a round, in this order: ripe relays are merged, the store is trimmed, evidence is read, relays are
+  drawn.
 - Distance is a claim of whoever relayed: one is added, and it is clamped to [2, FARTHEST].
 - What a neighbour can make us hold is bounded: `PER_SENDER` unripe relays each, `authors` stored records in all.
 
@@ -44,10 +46,17 @@ class Known:
     distance: int
     senders: frozenset[PeerId]
 
+    @classmethod
+    def own(cls, update: Update) -> Known:
+        """A direct neighbour's own word."""
+        author = update.header.author
+        return cls(author, update.header.round, update, 1, frozenset([author]))
+
     def merged(self, other: Known) -> Known:
         """The newer of two records of one author; of one and the same, the shorter distance and all senders.
 
-        Two different updates of one author and round (equivocation): the one with the smaller digest, on every node alike.
+        Two different updates of one author and round (equivocation): the one with the smaller digest, on every node
+        alike.
         """
         mine, theirs = self._rank(), other._rank()
         if mine != theirs:
@@ -135,11 +144,13 @@ class History:
     def choose(self, round: int, to: PeerId, candidates: Iterable[Known]) -> Known | None:
         """The record to relay to one neighbour, drawn with probability proportional to exp(-DECAY (distance - 1)).
 
-        An exponential race: the smallest -ln(u) / weight wins, u belonging to (own, round, to, author). So the draw does not
+        An exponential race: the smallest -ln(u) / weight wins, u belonging to (own, round, to, author). So the draw
+            does not
         depend on the order of candidates, and one more candidate changes it only by winning.
 
         Args:
-            candidates: what is known; its author's own and the receiver's own records and what came from it are left out.
+            candidates: what is known; its author's own and the receiver's own records and what came from it are left
+                out.
         """
         open_ = sorted(
             (known for known in candidates if known.author not in (to, self.own) and to not in known.senders),

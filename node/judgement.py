@@ -108,7 +108,9 @@ class Judge:
         for row, update in enumerate([*present, *heard.relayed], start=len(extra)):
             rows[row] = update.vector
         numbers = iter(range(len(extra), len(values)))
-        neighbours = torch.tensor([-1 if update is None else next(numbers) for update in heard.updates], dtype=torch.int64)
+        neighbours = torch.tensor(
+            [-1 if update is None else next(numbers) for update in heard.updates], dtype=torch.int64
+        )
         classes = self._learner.classes
         masks = [read_mask(b"" if update is None else update.header.classes, classes) for update in heard.updates]
         return Evidence(

@@ -2,7 +2,8 @@
 
 Laws:
 - `append` and `adopt` return only after an fsync (write-ahead log, synchronous=FULL).
-- `remember` survives a crash of the process at once and a crash of the machine from the next own append on (synchronous=NORMAL):
+- `remember` survives a crash of the process at once and a crash of the machine from the next own append on
+  (synchronous=NORMAL):
   the worst that a lost entry allows is one old update taken in once more.
 - Own headers are kept for ever, of own payloads the newest two, of each other author the newest `keep` headers.
 - One thread, one process (`node.store` holds the lock).
@@ -24,10 +25,12 @@ FORMAT = 1
 PAYLOADS = 2
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS own (sequence INTEGER PRIMARY KEY, author BLOB, round INTEGER UNIQUE, digest BLOB, previous BLOB,
+CREATE TABLE IF NOT EXISTS own (sequence INTEGER PRIMARY KEY, author BLOB, round INTEGER UNIQUE, digest BLOB, previous
+BLOB,
     envelope BLOB) STRICT;
 CREATE TABLE IF NOT EXISTS payload (sequence INTEGER PRIMARY KEY, bytes BLOB) STRICT;
-CREATE TABLE IF NOT EXISTS other (author BLOB, sequence INTEGER, round INTEGER, digest BLOB, previous BLOB, envelope BLOB,
+CREATE TABLE IF NOT EXISTS other (author BLOB, sequence INTEGER, round INTEGER, digest BLOB, previous BLOB, envelope
+BLOB,
     PRIMARY KEY (author, sequence)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS proof (author BLOB PRIMARY KEY, first BLOB, second BLOB) STRICT, WITHOUT ROWID;
 """
@@ -53,7 +56,9 @@ class SqliteLedger:
             self._durable = _connect(path, "FULL")
             self._quick = _connect(path, "NORMAL")
         except sqlite3.Error as error:
-            raise StoreError(f"cannot use the ledger {path}: {error}; without it the node could contradict itself") from error
+            raise StoreError(
+                f"cannot use the ledger {path}: {error}; without it the node could contradict itself"
+            ) from error
         (version,) = self._durable.execute("PRAGMA user_version").fetchone()
         if version != FORMAT:
             self.close()
@@ -103,7 +108,9 @@ class SqliteLedger:
     def convict(self, proof: Proof) -> None:
         """Keep a proof of guilt; the first against an author stays."""
         with _faults("keep a proof"), self._durable:
-            self._durable.execute("INSERT OR IGNORE INTO proof VALUES (?, ?, ?)", (proof.author, proof.first, proof.second))
+            self._durable.execute(
+                "INSERT OR IGNORE INTO proof VALUES (?, ?, ?)", (proof.author, proof.first, proof.second)
+            )
 
     def proof(self, author: PeerId) -> Proof | None:
         """The proof against an author, if there is one."""
@@ -128,7 +135,7 @@ class SqliteLedger:
         return [Entry(PeerId(row[0]), *row[1:]) for row in rows]
 
 
-class _faults:  # noqa: N801 - reads as a statement
+class _faults:
     """Turns what SQLite raises into one LocalFault."""
 
     def __init__(self, what: str) -> None:

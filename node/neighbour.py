@@ -1,4 +1,4 @@
-"""What the core remembers of one neighbour: its round, its updates, how late it usually is; and the deadline that follows.
+"""What the core remembers of one neighbour: round, updates, how late it usually is; and the deadline from that.
 
 The formula and its source stand in `node.policy`.
 """
@@ -15,7 +15,9 @@ from node.policy import RoundPolicy
 
 GAIN_MEAN = 1 / 8  # RFC 6298, section 2
 GAIN_DEVIATION = 1 / 4
-GAIN_TRUST = 1 / 8  # as the mean's: a peer that is in time in less than four rounds of five (patience 2) is not waited for
+GAIN_TRUST = (
+    1 / 8
+)  # as the mean's: a peer that is in time in less than four rounds of five (patience 2) is not waited for
 STALE = 2  # rounds after which an announced relay is no longer expected
 
 
@@ -87,7 +89,7 @@ def deadline(waited: Sequence[Neighbour], policy: RoundPolicy) -> float:
 
 
 def overtaken(round: int, live: Sequence[Neighbour]) -> int | None:
-    """The round to jump to: the lower median of claimed rounds, when more than half are ahead by more than one; else None.
+    """The round to jump to: lower median of claimed rounds, if more than half are ahead by more than one; else None.
 
     One liar cannot move it: with three neighbours or more an honest claim lies on either side, with two the smaller
         one counts.

@@ -104,7 +104,9 @@ class Run:
     async def _serve(self, service: NodeService, page: StatusServer) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            with suppress(ValueError, RuntimeError, NotImplementedError):  # not in the main thread: the caller's own affair
+            with suppress(
+                ValueError, RuntimeError, NotImplementedError
+            ):  # not in the main thread: the caller's own affair
                 loop.add_signal_handler(number, self._signalled, number, service)
         running = loop.create_task(service.run(), name="service")
         ready = loop.create_task(service.ready.wait(), name="ready")
@@ -137,7 +139,9 @@ class Run:
                 self.key,
                 config.network_id(),
                 learner.schema,
-                HttpTransport(self.key.peer, pool, host.strip("[]"), int(port), limits, config.network.advertise or None),
+                HttpTransport(
+                    self.key.peer, pool, host.strip("[]"), int(port), limits, config.network.advertise or None
+                ),
                 store.ledger,
                 wants=wants,
                 on_event=on_event,

@@ -2,7 +2,8 @@
 
 Laws:
 - No behaviour here: whoever wants to add an `if` about rounds, peers or relays adds it to `node.core`.
-- Training, rule and evaluation run one after the other in the executor that is passed in (a thread in a daemon, inline in
+- Training, rule and evaluation run one after the other in the executor that is passed in (a thread in a daemon,
+  inline in
   virtual time): they share one learner.
 - Time is `clock()` and the running loop's timers, nothing else.
 """
@@ -22,8 +23,8 @@ from torch import Tensor
 from aggregation.evidence import Decision, Need, Rule, Verdict
 from gossip import events as wire
 from gossip.errors import LocalFault
-from gossip.messages import UpdateHeader
 from gossip.intake import Wants
+from gossip.messages import UpdateHeader
 from gossip.service import GossipService
 from identity.keys import PeerId
 from node import events as ev
@@ -151,7 +152,7 @@ class NodeService:
         self._round = -1
 
     async def run(self) -> None:
-        """Play rounds until the policy's last one is done or `stop` is called; closes the gossip service on the way out.
+        """Play rounds until the last one is done or `stop` is called; closes the gossip service on the way out.
 
         Raises:
             Exception: whatever went wrong on this side (a full disk, a port in use, a bug); gossip is closed first.
@@ -177,7 +178,7 @@ class NodeService:
             await self.gossip.close()
 
     def stop(self) -> None:
-        """Ask the node to stop, whatever it is doing: it says goodbye, and `run` returns. Belongs to the loop's thread."""
+        """Stop, whatever it is doing: the node says goodbye, and `run` returns. Belongs to the loop's thread."""
         self._happen(ev.StopAsked())
         self._stopped.set()
 

@@ -28,7 +28,8 @@ LAG_EVERY = 0.25
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 _PAGE = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>hedgerow</title>
-<style>body{font:15px system-ui;margin:2em;max-width:60em}td,th{padding:.2em .8em;text-align:left}code{font-size:.9em}</style>
+<style>body{font:15px system-ui;margin:2em;max-width:60em}td,th{padding:.2em
+.8em;text-align:left}code{font-size:.9em}</style>
 """
 
 
@@ -120,7 +121,8 @@ def render(status: Status) -> str:
     )
     return (
         f"{_PAGE}<h1>round {status['round']}, accuracy {accuracy}</h1>"
-        f"<p>{status['task']} with {status['rule']}, {status['phase']}; peer <code>{status['peer']}</code> at {status['address']}"
+        f"<p>{status['task']} with {status['rule']}, {status['phase']}; "
+        f"peer <code>{status['peer']}</code> at {status['address']}"
         f"<table><tr><th>neighbour<th>round<th>weight<th>why<th></tr>{rows}</table>"
     )
 
@@ -165,12 +167,20 @@ class _Metrics(Collector):
         status = self._read()
         last = status["last_round"] or {}
         yield GaugeMetricFamily("hedgerow_round", "Round the node is in", value=status["round"])
-        yield CounterMetricFamily("hedgerow_rounds_played", "Rounds played by this process", value=status["rounds_played"])
-        yield CounterMetricFamily("hedgerow_diverged", "Rounds whose training gave NaN or infinity", value=status["diverged"])
+        yield CounterMetricFamily(
+            "hedgerow_rounds_played", "Rounds played by this process", value=status["rounds_played"]
+        )
+        yield CounterMetricFamily(
+            "hedgerow_diverged", "Rounds whose training gave NaN or infinity", value=status["diverged"]
+        )
         if status["accuracy"] is not None:
-            yield GaugeMetricFamily("hedgerow_accuracy", "Share of test samples predicted rightly", value=status["accuracy"])
+            yield GaugeMetricFamily(
+                "hedgerow_accuracy", "Share of test samples predicted rightly", value=status["accuracy"]
+            )
         for name, text in _DURATIONS.items():
-            yield GaugeMetricFamily(f"hedgerow_{name}_seconds", text, value=last.get(name.replace("train", "train_seconds"), 0))
+            yield GaugeMetricFamily(
+                f"hedgerow_{name}_seconds", text, value=last.get(name.replace("train", "train_seconds"), 0)
+            )
         dropped = CounterMetricFamily("hedgerow_dropped", "What gossip dropped, by reason", labels=["reason"])
         for reason, count in status["dropped"].items():
             dropped.add_metric([reason], count)
@@ -178,8 +188,12 @@ class _Metrics(Collector):
         yield from self._peers(status)
 
     def _peers(self, status: Status) -> Iterator[Metric]:
-        weight = GaugeMetricFamily("hedgerow_neighbour_weight", "Latest weight of a neighbour, own = 1", labels=["peer"])
-        verdict = GaugeMetricFamily("hedgerow_neighbour_verdict", "1 for the latest verdict", labels=["peer", "verdict"])
+        weight = GaugeMetricFamily(
+            "hedgerow_neighbour_weight", "Latest weight of a neighbour, own = 1", labels=["peer"]
+        )
+        verdict = GaugeMetricFamily(
+            "hedgerow_neighbour_verdict", "1 for the latest verdict", labels=["peer", "verdict"]
+        )
         lag = GaugeMetricFamily("hedgerow_neighbour_lag_seconds", "Mean lag of a neighbour's updates", labels=["peer"])
         live = [peer for peer in status["neighbours"] if peer["connected"]]
         for peer in live:

@@ -43,7 +43,9 @@ class Store:
         except Timeout as error:
             raise Busy(f"another process runs the node in {folder}: stop it first, or use another folder") from error
         except OSError as error:
-            raise StoreError(f"cannot write to {folder}: {error.strerror}; make it writable, or use another folder") from error
+            raise StoreError(
+                f"cannot write to {folder}: {error.strerror}; make it writable, or use another folder"
+            ) from error
         try:
             self.ledger = SqliteLedger(folder / LEDGER)
         except BaseException:
@@ -60,6 +62,8 @@ class Store:
         """The store itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close."""
         self.close()

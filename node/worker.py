@@ -1,6 +1,7 @@
 """One thread for training, rules and evaluation: they share a learner, so they run one after the other.
 
-Differs from ThreadPoolExecutor: the thread is a daemon thread, so a process that has said goodbye need not wait for a training
+Differs from ThreadPoolExecutor: the thread is a daemon thread, so a process that has said goodbye need not wait for a
+    training
 round to end; `busy` tells.
 """
 

@@ -38,7 +38,9 @@ class Daemon:
     def call(self, verb: str, *words: str) -> int:
         """Run to the end; the exit code."""
         with self.log.open("ab") as log:
-            return subprocess.run(self._command(verb, *words), stderr=log, cwd=ROOT, timeout=PATIENCE, check=False).returncode
+            return subprocess.run(
+                self._command(verb, *words), stderr=log, cwd=ROOT, timeout=PATIENCE, check=False
+            ).returncode
 
     def start(self, *settings: str) -> None:
         """Start in the background."""

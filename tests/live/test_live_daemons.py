@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,8 @@ COMMON = ["network.name=live", "network.listen=127.0.0.1:0", "rule.name=mean", "
 @pytest.fixture
 def trio(tmp_path: Path) -> Iterator[list[Daemon]]:
     daemons = [
-        Daemon(tmp_path / name, *COMMON, f"task.part={part}", "network.wait_for=2", "network.gather=120") for part, name in enumerate("abc")
+        Daemon(tmp_path / name, *COMMON, f"task.part={part}", "network.wait_for=2", "network.gather=120")
+        for part, name in enumerate("abc")
     ]
     yield daemons
     for daemon in daemons:
@@ -52,8 +54,10 @@ def together(daemon: Daemon) -> int:
 def heads(daemon: Daemon, author: bytes | None = None) -> dict[int, tuple[int, bytes]]:
     """Sequence -> (round, digest) of own headers, or of what is remembered of another author."""
     with sqlite3.connect(daemon.folder / "state" / "ledger.sqlite") as base:
-        query = "SELECT sequence, round, digest FROM own" if author is None else (
-            "SELECT sequence, round, digest FROM other WHERE author = ?"
+        query = (
+            "SELECT sequence, round, digest FROM own"
+            if author is None
+            else ("SELECT sequence, round, digest FROM other WHERE author = ?")
         )
         rows = base.execute(query, () if author is None else (author,)).fetchall()
     base.close()
@@ -101,7 +105,7 @@ def test_three_daemons_learn_survive_a_kill_and_leave_when_asked(trio: list[Daem
     mine = heads(c)
     assert sorted(mine) == list(range(1, len(mine) + 1))
     rounds = [mine[sequence][0] for sequence in sorted(mine)]
-    assert all(one < two for one, two in zip(rounds, rounds[1:], strict=False))
+    assert all(one < two for one, two in itertools.pairwise(rounds))
     for other in (a, b):
         remembered = heads(other, own_id(c))
         assert remembered

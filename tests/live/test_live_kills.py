@@ -1,4 +1,4 @@
-"""A hundred kill -9 at random points of publishing: no self-equivocation, no committed update lost, always a checkpoint."""
+"""A hundred kill -9 while publishing: no self-equivocation, no committed update lost, always a checkpoint."""
 
 from __future__ import annotations
 

@@ -24,7 +24,11 @@ def test_the_template_says_the_defaults() -> None:
 
 def test_chosen_values_come_back() -> None:
     values: dict[str, dict[str, Any]] = {
-        "network": {"name": 'quo"te\\', "join": ["h:1", f"{format_peer(peer(1))}@h:2"], "allow": [format_peer(peer(3))]},
+        "network": {
+            "name": 'quo"te\\',
+            "join": ["h:1", f"{format_peer(peer(1))}@h:2"],
+            "allow": [format_peer(peer(3))],
+        },
         "task": {"part": 1, "parts": 3, "partition_parameters": {"alpha": 0.5}, "lr": 0.25},
         "rule": {"name": "trimmed-mean", "parameters": {}},
         "round": {"rounds": 4},

@@ -145,7 +145,9 @@ def test_a_round_closes_at_the_deadline_without_the_dead_peer() -> None:
 def test_an_old_timer_does_nothing() -> None:
     bench = Bench()
     bench.waiting(A)
-    assert bench.tell(Woken(Timer.DEADLINE, 5), Woken(Timer.PACE, 0), Woken(Timer.GATHER, 0), Woken(Timer.LINGER, 0)) == []
+    assert (
+        bench.tell(Woken(Timer.DEADLINE, 5), Woken(Timer.PACE, 0), Woken(Timer.GATHER, 0), Woken(Timer.LINGER, 0)) == []
+    )
 
 
 def test_an_update_of_the_next_round_is_kept_for_it() -> None:

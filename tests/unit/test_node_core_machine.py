@@ -1,4 +1,4 @@
-"""The core under any order of events: its invariants hold, own rounds grow strictly, and some timer or work is always pending."""
+"""The core under any order of events: invariants hold, own rounds grow strictly, something is always pending."""
 
 from __future__ import annotations
 

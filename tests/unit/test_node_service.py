@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import Coroutine
 from typing import Any
 
@@ -247,7 +248,7 @@ def test_a_restart_resumes_and_never_signs_twice_for_a_round() -> None:
     virtually(main())
     entries = ledger.own(1, 1000)
     assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
-    assert all(one.round < two.round for one, two in zip(entries, entries[1:], strict=False))
+    assert all(one.round < two.round for one, two in itertools.pairwise(entries))
     assert town.records[2][-1].round == 29
     others = {town.keys[2].peer}
     heard = [n for record in town.records[0][-5:] for n in record.neighbours if n.peer in others]

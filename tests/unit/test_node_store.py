@@ -1,4 +1,4 @@
-"""What is on disk: durable own headers, others' heads, checkpoints that hold or are passed over, one process at a time."""
+"""What is on disk: durable own headers, others' heads, checkpoints that hold, one process at a time."""
 
 from __future__ import annotations
 

@@ -1,0 +1,151 @@
+"""What a daemon's round costs beyond training: hash, sign, ledger, HTTP, rule, checkpoint; two nodes on loopback.
+
+Both nodes run in one process and train in one thread, one after the other; reported is
+(wall time of all rounds - training of both) / training of both.
+What one node does while the other trains is free, as it is on a machine with a second core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aggregation.rules import build_rule
+from gossip.http import HttpTransport
+from gossip.intake import Wants
+from gossip.service import GossipService
+from identity.keys import SigningKey
+from node import draws
+from node.learning.dataset import Dataset
+from node.learning.learner import Learner, TrainState
+from node.learning.models import MODELS
+from node.learning.partition import Shard
+from node.learning.task import Task
+from node.policy import RoundPolicy
+from node.record import RoundView
+from node.service import NodeService, OnEvent
+from node.store import Store
+from node.worker import Worker
+
+NETWORK = bytes(range(32))
+SAMPLES = 600  # of each node, as in the comparison with other systems
+ROUNDS = 14
+WARM = 3  # rounds before the measurement begins
+End = tuple[int, float, float]  # round, time, seconds trained by both until then
+
+
+def run() -> dict[str, float]:
+    """Overhead of a daemon's round as a share of its training, for three models."""
+    return {f"daemon_overhead_{name}": measure(name) for name in ("softmax", "mlp", "lenet")}
+
+
+def measure(model: str) -> float:
+    """Overhead for one model, with the rule `mean`."""
+    torch.set_num_threads(1)
+    generator = np.random.default_rng(0)
+    inputs = generator.integers(0, 256, size=(2 * SAMPLES, 1, 28, 28), dtype=np.uint8)
+    labels = generator.integers(0, 10, size=2 * SAMPLES)
+    task = Task(MODELS[model].build((1, 28, 28), 10), (inputs, labels), (inputs[:10], labels[:10]), held_out=0.0)
+    learner = _Timed(task)
+    with tempfile.TemporaryDirectory() as folder:
+        ends = asyncio.run(_pair(learner, Path(folder)))
+    first, last = (max(end for end in ends if end[0] == round) for round in (WARM, ROUNDS - 1))
+    return (last[1] - first[1]) / (last[2] - first[2]) - 1
+
+
+class _Timed(Learner):
+    """Adds up how long it trains."""
+
+    seconds = 0.0
+
+    def train(
+        self,
+        params: Tensor,
+        data: Dataset,
+        samples: Tensor,
+        seed: int,
+        node_address: int,
+        round: int,
+        state: TrainState | None = None,
+    ) -> tuple[Tensor, TrainState]:
+        """As a learner trains."""
+        began = time.perf_counter()
+        try:
+            return super().train(params, data, samples, seed, node_address, round, state)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+async def _pair(learner: _Timed, folder: Path) -> list[End]:
+    """When each node was done with each round."""
+    common = learner.initial(1)
+    keys = [SigningKey(bytes([number]) * 32) for number in (1, 2)]
+    ends: list[End] = []
+    worker, pool = Worker("learning"), ThreadPoolExecutor(2)
+    stores = [Store(folder / str(number), learner.dimension) for number in range(2)]
+    first = _node(0, keys, learner, common, stores[0], "", worker, pool, ends)
+    running = [asyncio.create_task(first.run())]
+    await first.ready.wait()
+    second = _node(1, keys, learner, common, stores[1], first.gossip.address, worker, pool, ends)
+    running.append(asyncio.create_task(second.run()))
+    await asyncio.gather(*running)
+    for store in stores:
+        store.close()
+    pool.shutdown()
+    worker.shutdown()
+    return ends
+
+
+def _node(
+    number: int,
+    keys: list[SigningKey],
+    learner: _Timed,
+    common: Tensor,
+    store: Store,
+    join: str,
+    worker: Executor,
+    pool: ThreadPoolExecutor,
+    ends: list[End],
+) -> NodeService:
+    key = keys[number]
+
+    def make(wants: Wants, on_event: OnEvent) -> GossipService:
+        return GossipService(
+            key,
+            NETWORK,
+            learner.schema,
+            HttpTransport(key.peer, pool),
+            store.ledger,
+            wants=wants,
+            on_event=on_event,
+            generator=draws.generator(1, draws.Purpose.JITTER, number),
+            executor=pool,
+            bootstrap=[join] if join else [],
+        )
+
+    def observe(view: RoundView) -> None:
+        ends.append((view.record.round, time.monotonic(), learner.seconds))
+
+    rows = torch.arange(number * SAMPLES, (number + 1) * SAMPLES)
+    return NodeService(
+        identity=key.peer,
+        policy=RoundPolicy(rounds=ROUNDS, expect=1),
+        learner=learner,
+        data=learner.task.train,
+        shard=Shard(rows, rows[:0]),
+        rule=build_rule("mean"),
+        initial=common,
+        gossip=make,
+        seed=1,
+        executor=worker,
+        clock=time.monotonic,
+        observe=observe,
+        checkpoints=store.checkpoints,
+    )
