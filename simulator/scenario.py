@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,9 @@ Value = bool | int | float | str
 """What a parameter of a rule, a topology, a partition or an attack can be."""
 
 
+_TRIPS = 6  # frames one after the other, see Scenario.asynchronous
+
+
 class ScenarioError(ValueError):
     """A scenario that cannot be run; the message is one sentence that names the key."""
 
@@ -43,20 +47,78 @@ class _Part(BaseModel):
 class Choice(_Part):
     """A name from a registry and the parameters that differ from its defaults.
 
-    In TOML either a plain string, `"ring"`, or a table, `{ name = "random-geometric", radius = 0.2 }`.
+    Written `ring` or `random-geometric(radius=0.2, degree=7)`; in TOML as such a string or as a table,
+    `{ name = "random-geometric", radius = 0.2 }`. What `str` writes reads as the same choice.
     """
 
     name: str
     parameters: dict[str, Value] = Field(default_factory=dict)
 
     def __str__(self) -> str:
-        inner = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
+        inner = ", ".join(f"{key}={_spelled(value)}" for key, value in self.parameters.items())
         return f"{self.name}({inner})" if inner else self.name
+
+
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_PAIR = re.compile(rf'\s*([A-Za-z_][\w.-]*)\s*=\s*({_TEXT}|[^\s,()="]+)\s*(,|$)')
+_WHOLE = re.compile(r"[+-]?\d+")
+_FRACTION = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
+
+
+def _value(text: str) -> Value:
+    """A parameter's value: true, false, a number, a word, or any text in double quotes."""
+    if text.startswith('"'):
+        return str(json.loads(text))
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _FRACTION.fullmatch(text) else text
+
+
+def _spelled(value: Value) -> str:
+    """The text that `_value` reads as this value."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str):
+        return str(value)
+    return value if re.fullmatch(r"[\w.:/+-]+", value) and isinstance(_value(value), str) else json.dumps(value)
+
+
+def _parsed(text: str) -> dict[str, object]:
+    """`NAME` or `NAME(key=value, ...)` as a table.
+
+    Raises:
+        ValueError: anything else with a bracket in it, or a key twice.
+    """
+    name, bracket, rest = text.partition("(")
+    if not bracket and ")" not in text:
+        return {"name": text.strip()}
+    inner = rest.rstrip().removesuffix(")")
+    wrong = ValueError(f"'{text}' is not of the form NAME or NAME(key=value, ...)")
+    if not name.strip() or ")" in name or inner == rest.rstrip():
+        raise wrong
+    parameters: dict[str, Value] = {}
+    at = 0
+    while inner[at:].strip():
+        pair = _PAIR.match(inner, at)
+        if pair is None:
+            raise wrong
+        if pair[1] in parameters:
+            raise ValueError(f"'{text}' names {pair[1]} twice")
+        try:
+            parameters[pair[1]] = _value(pair[2])
+        except json.JSONDecodeError:
+            raise wrong from None
+        at = pair.end()
+    if not bracket or (parameters and inner.rstrip().endswith(",")):
+        raise wrong
+    return {"name": name.strip(), "parameters": parameters}
 
 
 def _choice(value: object) -> object:
     if isinstance(value, str):
-        return {"name": value}
+        return _parsed(value)
     if isinstance(value, Mapping) and "parameters" not in value:
         return {"name": value.get("name"), "parameters": {k: v for k, v in value.items() if k != "name"}}
     return value
@@ -120,7 +182,8 @@ class Scenario(_Part):
             possible) or `all` (every Sybil beside every node).
         sybil_degree: most attack edges a Sybil has in `dense` and `spread`.
         initial: `common` = all start from one model, `independent` = each from its own.
-        engine: `fast` = array engine, `world` = real services over an in-memory network in virtual time.
+        engine: `fast` = array engine, `world` = real services over an in-memory network in virtual time, `auto` =
+            fast where the scenario is synchronous, else world; both give the same answer.
         evaluate_every: measure after every this many rounds (the last round is always measured).
         evaluate_samples: test samples used; absent = all.
         lr, batch, epochs, steps, held_out: override the task's own training settings.
@@ -158,7 +221,7 @@ class Scenario(_Part):
     placement: Literal["dense", "spread", "all"] = "dense"
     sybil_degree: int = Field(default=7, ge=1)
     initial: Literal["common", "independent"] = "common"
-    engine: Literal["world", "fast"] = "fast"
+    engine: Literal["auto", "fast", "world"] = "auto"
     evaluate_every: int = Field(default=1, ge=1)
     evaluate_samples: int | None = Field(default=None, ge=1)
     lr: float | None = Field(default=None, gt=0)
@@ -216,6 +279,22 @@ class Scenario(_Part):
         """Whether somebody attacks."""
         return self.attack is not None
 
+    @property
+    def asynchronous(self) -> str | None:
+        """The key that makes timing or frames matter, so that only the world can run it; None: rounds are synchronous.
+
+        Latency matters when what a round needs (a header, the request for its payload, the payload, and as much again
+        for a relay that waits for them) may take longer than the round lasts.
+        """
+        for key in ("jitter", "loss", "bandwidth", "cuts", "crashes"):
+            if getattr(self, key):
+                return key
+        if self.latency * _TRIPS > min(self.pace, self.deadline):
+            return "latency"
+        if self.attack is not None and build_attack(self.attack.name, self.attack.parameters).faults:
+            return "attack"
+        return None
+
     def check_task(self) -> None:
         """Refuse a task or model that does not exist (who brings a task of their own names it as they like).
 
@@ -260,10 +339,9 @@ class Scenario(_Part):
                 raise ValueError(f"crashes: nodes are numbered 0 to {self.nodes - 1}")
             if crash.back is not None and crash.back <= crash.round:
                 raise ValueError("crashes: a node comes back after the round in which it stops")
-        if self.engine == "fast":
-            for key in ("jitter", "loss", "bandwidth", "cuts", "crashes"):
-                if getattr(self, key):
-                    raise ValueError(f"{key}: the fast engine has no network; set engine = \"world\"")
+        key = self.asynchronous
+        if self.engine == "fast" and key is not None:
+            raise ValueError(f"{key}: the fast engine has no network; set engine = \"world\"")
         return self
 
 
