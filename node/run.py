@@ -6,6 +6,7 @@ Law: whatever can be checked before the first byte is sent is checked before it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -88,6 +89,7 @@ class Run:
         """Play until the last round or a signal."""
         config, learner = self.config, self.learner
         torch.set_num_threads(config.task.threads)
+        logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # peers that hang up are counted, not logged
         began = time.monotonic()
         with Store(self._folder, learner.dimension) as store, ThreadPoolExecutor(2, "gossip") as pool:
             journal = Journal(self._folder / config.store.records) if config.store.records else None

@@ -22,15 +22,15 @@ class Worker(Executor):
 
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._idle = threading.Event()
-        self._idle.set()
+        self._lock = threading.Lock()
+        self._pending = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     @property
     def busy(self) -> bool:
         """Whether a call is running or waiting."""
-        return not self._idle.is_set()
+        return self._pending > 0
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Run the call after those before it."""
@@ -44,7 +44,8 @@ class Worker(Executor):
             except BaseException as error:
                 future.set_exception(error)
 
-        self._idle.clear()
+        with self._lock:
+            self._pending += 1
         self._calls.put(call)
         return future
 
@@ -57,5 +58,5 @@ class Worker(Executor):
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
-            if self._calls.empty():
-                self._idle.set()
+            with self._lock:
+                self._pending -= 1

@@ -1,8 +1,8 @@
 """A process that signs and sends as fast as it can, to be killed: `publisher.py FOLDER KILLS`.
 
 For every kill a child is forked that opens the folder, sends again what it sent last, and goes on publishing. What
-leaves the child goes to a pipe that the parent reads to the end; the parent kills it after a random while and writes all frames,
-in hex, one a line with the child's number, to standard output.
+leaves the child goes to a pipe that the parent reads to the end; the parent kills it after a random while and
+writes all frames, in hex, one a line with the child's number, to standard output.
 """
 
 from __future__ import annotations

@@ -1,0 +1,159 @@
+"""The status page over real HTTP, and the small parts around it: opinions, the worker, words of the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import time
+from typing import Any
+
+import pytest
+from peers import peer
+
+from aggregation.evidence import Verdict
+from node.daemon import parse_values
+from node.errors import ConfigError, NodeError
+from node.opinions import Opinions
+from node.record import NeighbourRecord
+from node.status import StatusServer, fetch_status, render
+from node.worker import Worker
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    known = {"peer": "a" * 52, "connected": True, "round": 3, "trust": 1.0, "lag_seconds": 0.25}
+    gone = {"peer": "b" * 52, "connected": False, "round": None, "trust": None, "lag_seconds": None}
+    return {
+        "version": "1",
+        "peer": "c" * 52,
+        "network": "n",
+        "task": "digits",
+        "rule": "mean",
+        "address": "h:1",
+        "phase": "waiting",
+        "round": 3,
+        "rounds_played": 2,
+        "accuracy": 0.5,
+        "uptime_seconds": 9.0,
+        "diverged": 0,
+        "last_round": {"duration": 1.5, "waited": 0.5, "deadline": 2.0, "train_seconds": 0.75},
+        "neighbours": [
+            {**known, "weight": 0.5, "verdict": "similar", "history": []},
+            {**gone, "weight": None, "verdict": None, "history": []},
+        ],
+        "dropped": {"replay": 4},
+        **changes,
+    }
+
+
+async def test_the_page_the_json_and_the_metrics_say_the_same() -> None:
+    server = StatusServer(status)
+    address = await server.start("127.0.0.1:0")
+    try:
+        got = await asyncio.to_thread(fetch_status, address)
+        assert got["neighbours"] == status()["neighbours"]
+        assert got["loop_lag_seconds"] == {"last": 0.0, "worst": 0.0}
+        metrics = await asyncio.to_thread(read, address, "/metrics")
+        for line in (
+            "hedgerow_round 3.0",
+            "hedgerow_accuracy 0.5",
+            'hedgerow_dropped_total{reason="replay"} 4.0',
+            f'hedgerow_neighbour_weight{{peer="{"a" * 52}"}} 0.5',
+            f'hedgerow_neighbour_verdict{{peer="{"a" * 52}",verdict="similar"}} 1.0',
+            "hedgerow_neighbours 1.0",
+            "hedgerow_duration_seconds 1.5",
+            "hedgerow_train_seconds 0.75",
+            "hedgerow_loop_lag_seconds_count",
+        ):
+            assert line in metrics
+        page = await asyncio.to_thread(read, address, "/")
+        assert "round 3, accuracy 50.0%" in page
+        assert "similar" in page
+        with pytest.raises(ConfigError, match="cannot listen on"):
+            await StatusServer(status).start(address)
+    finally:
+        await server.close()
+        await server.close()
+    with pytest.raises(NodeError, match="nobody answers"):
+        await asyncio.to_thread(fetch_status, address)
+
+
+async def test_a_late_loop_is_noticed() -> None:
+    server = StatusServer(lambda: status(accuracy=None, last_round=None, neighbours=[]))
+    address = await server.start("127.0.0.1:0")
+    await asyncio.sleep(0.01)
+    time.sleep(0.5)  # noqa: ASYNC251 - the loop is held up on purpose
+    await asyncio.sleep(0.01)
+    assert server.lag.worst > 0.1
+    assert "hedgerow_accuracy" not in await asyncio.to_thread(read, address, "/metrics")
+    await server.close()
+
+
+async def test_something_else_at_the_address_is_no_node() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n[]")
+        await writer.drain()
+        writer.close()
+
+    other = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = other.sockets[0].getsockname()[1]
+    with pytest.raises(NodeError, match="not a hedgerow status page"):
+        await asyncio.to_thread(fetch_status, f"127.0.0.1:{port}")
+    other.close()
+    with pytest.raises(ConfigError, match="is not HOST:PORT"):
+        fetch_status("nowhere")
+
+
+def test_the_page_before_the_first_round() -> None:
+    assert "not measured yet" in render(status(accuracy=None))
+
+
+def test_opinions_are_bounded_in_both_directions() -> None:
+    opinions = Opinions(rounds=3, peers=2)
+    for round in range(5):
+        opinions.note(round, [NeighbourRecord(peer(1), 0.5, Verdict.SIMILAR)])
+    opinions.note(5, [NeighbourRecord(peer(2), 1.0, Verdict.TAKEN), NeighbourRecord(peer(3), 0.0, Verdict.ABSENT)])
+    assert list(opinions) == [peer(2), peer(3)]
+    opinions.note(6, [NeighbourRecord(peer(2), 1.0, Verdict.TAKEN)] * 4)
+    assert [opinion.round for opinion in opinions.of(peer(2))] == [6, 6, 6]
+    assert opinions.of(peer(1)) == ()
+
+
+def test_the_worker_runs_calls_in_order_and_hands_on_errors() -> None:
+    worker = Worker("test")
+    order: list[int] = []
+    futures = [worker.submit(order.append, number) for number in range(5)]
+    failing = worker.submit(lambda: 1 // 0)
+    for future in futures:
+        future.result(5)
+    with pytest.raises(ZeroDivisionError):
+        failing.result(5)
+    slow = worker.submit(time.sleep, 0.05)
+    waiting = worker.submit(order.append, 9)
+    assert worker.busy
+    assert waiting.cancel()
+    slow.result(5)
+    worker.shutdown()
+    assert order == list(range(5))
+    assert not worker.busy
+
+
+def test_settings_from_words() -> None:
+    words = ["network.listen=127.0.0.1:0", "round.pace=0.5", 'network.join=["h:1"]', "rule.name=mean"]
+    assert parse_values(words) == {
+        "network": {"listen": "127.0.0.1:0", "join": ["h:1"]},
+        "round": {"pace": 0.5},
+        "rule": {"name": "mean"},
+    }
+    with pytest.raises(ConfigError, match=r"not SECTION\.KEY=VALUE"):
+        parse_values(["pace=1"])
+
+
+def read(address: str, path: str) -> str:
+    connection = http.client.HTTPConnection(address, timeout=5)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    assert answer.status == 200
+    return text
