@@ -19,7 +19,7 @@ from simulator.cells import Cell, load, save
 from simulator.matrix_plan import PRESETS, Matrix, MatrixError
 from simulator.matrix_report import Key, MatrixReport, Outcome, outcome
 from simulator.records import RoundRecord
-from simulator.sweep import Finished, Here, News, Pool, Restarted
+from simulator.sweep import Finished, Here, News, Pool, Restarted, Started
 
 __all__ = ["PRESETS", "Matrix", "MatrixError", "MatrixReport", "Progress", "run_matrix"]
 
@@ -114,6 +114,8 @@ def _run(
             case RoundRecord():
                 heard[position].append(news)
                 pace.advance(cell.scenario.nodes)
+            case Started():
+                pass
             case Restarted():
                 pace.advance(-cell.scenario.nodes * len(heard[position]))
                 heard[position].clear()

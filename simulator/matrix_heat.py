@@ -67,11 +67,8 @@ def heat(
     for line, name in enumerate(rows):
         y = top + _LINE * line
         weight = ' class="strong"' if name in strong else ""
-        out.append(
-            f'<text x="{left - 8:.0f}" y="{y + 16.5:.1f}" text-anchor="end"{weight}>{html.escape(name)}</text>'
-        )
-        for at in range(len(columns)):
-            out.append(_spot(spots(line, at), left + _CELL * at, y, ramp, low, high))
+        out.append(f'<text x="{left - 8:.0f}" y="{y + 16.5:.1f}" text-anchor="end"{weight}>{html.escape(name)}</text>')
+        out += [_spot(spots(line, at), left + _CELL * at, y, ramp, low, high) for at in range(len(columns))]
     out.append(_bar(left, top + _LINE * len(rows) + 12, ramp, low, high))
     return _svg(wide, deep, out)
 
@@ -119,10 +116,10 @@ def _spot(spot: Spot, x: float, y: float, ramp: Ramp, low: float, high: float) -
     fill = shade(ramp, (spot.value - low) / (high - low) if high > low else 0.0)
     ink = "#fff" if 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2] < 140 else "#111"
     middle = x + (_CELL - 1) / 2
-    text = f'<text x="{middle:.1f}" y="{y + (12 if spot.small else 16.5):.1f}" text-anchor="middle" fill="{ink}">'
+    text = f'<text x="{middle:.1f}" y="{y + (12 if spot.small else 16.5):.1f}" text-anchor="middle" style="fill:{ink}">'
     text += f"{decimal(spot.value)}</text>"
     if spot.small:
-        text += f'<text x="{middle:.1f}" y="{y + 21:.1f}" text-anchor="middle" class="tiny" fill="{ink}">'
+        text += f'<text x="{middle:.1f}" y="{y + 21:.1f}" text-anchor="middle" class="tiny" style="fill:{ink}">'
         text += f"{html.escape(spot.small)}</text>"
     hint = f"<title>{html.escape(spot.hint)}</title>" if spot.hint else ""
     colour = f"rgb({fill[0]:.0f},{fill[1]:.0f},{fill[2]:.0f})"

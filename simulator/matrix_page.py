@@ -16,14 +16,14 @@ _STYLE = (
 main { max-width:1480px }
 svg text { font:11.5px system-ui,sans-serif; fill:#1d2733 }
 svg text.tiny { font-size:8.5px } svg text.cap { font-size:13px; font-weight:600 } svg text.strong { font-weight:700 }
-svg g text { fill:inherit }
 .maps { display:flex; flex-wrap:wrap; gap:18px } .maps svg { flex:none }
 .small { display:flex; flex-wrap:wrap; gap:6px 14px } .small svg { flex:none }
 .keys { display:flex; flex-wrap:wrap; gap:4px 16px; font-size:12.5px; margin:4px 0 12px }
 .keys i { display:inline-block; width:22px; height:0; border-top:3px solid; vertical-align:middle; margin-right:5px }
 summary { cursor:pointer; color:var(--soft) } tr.end td { color:var(--soft) } tr.mine td { font-weight:600 }
-table { font-size:13.5px } pre { overflow-x:auto; font-size:12.5px; background:#f4f6f8; padding:10px; border-radius:6px }
-@media print { body { background:#fff } section,figure { border:0; padding:0; break-inside:avoid } details { display:none } }
+table { font-size:13.5px }
+pre { overflow-x:auto; font-size:12.5px; background:#f4f6f8; padding:10px; border-radius:6px }
+@media print { body { background:#fff } section,figure { border:0; padding:0; break-inside:avoid } }
 """
 )
 MINE = "hedgerow"
@@ -154,7 +154,7 @@ def _maps(here: Sequence[Figures], calm: Mapping[str, Figures], low: float, high
     out = heat("Honest neighbours with weight 0", names, columns, lost, BAD, 0, 1, strong)
     return (
         f'<figure><div class="maps">{robust}{success}</div></figure>'
-        f'<section><details><summary>Weights: Sybils\' share, honest neighbours shut out</summary>'
+        f"<section><details><summary>Weights: Sybils' share, honest neighbours shut out</summary>"
         f'<div class="maps">{share}{out}</div></details></section>'
     )
 
@@ -232,9 +232,9 @@ def _notes(matrix: Matrix, conditions: Sequence[Condition]) -> str:
     return (
         "<p>Accuracy and attack success are means over honest nodes after the last round, then over seeds. Tax: the "
         "oracle mean's accuracy less the rule's when nobody attacks. Sybils' share: their weight over all weight, the "
-        "own model counting 1. Shut out: honest neighbours that were heard and got weight 0. Times are wall times of the "
-        "array engine, training and adversary included: compare them within this page only. Rest the pointer on a cell "
-        "for its worst node and more.</p>"
+        "own model counting 1. Shut out: honest neighbours that were heard and got weight 0. Times are wall times of "
+        "the array engine, training and adversary included: compare them within this page only. Rest the pointer on a "
+        "cell for its worst node and more.</p>"
         f"<pre>{html.escape(preset)} --out FOLDER</pre><p>Settings of all scenarios: {html.escape(settings)}.</p>"
         f"<details><summary>All places, with the attacks' parameters</summary><ul>{places}</ul></details>"
     )

@@ -4,7 +4,7 @@ Laws:
 - A matrix is blocks; a block is a full cross product, and what it does not say it has from the matrix.
 - `alone` and `oracle-mean` run in every block, and every split and network runs once without attack: a rule is read
   between these ends or not at all.
-- A combination that two blocks name runs once.
+- A place that two blocks name is one place, run with the rules and seeds of both.
 - Unknown keys, rules, attacks and parameters are refused by name, with the nearest word that exists.
 
 In TOML (`matrices/` holds the presets):
@@ -24,7 +24,7 @@ In TOML (`matrices/` holds the presets):
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -33,6 +33,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from node.names import UnknownName, choose
 from simulator.scenario import Choice, Scenario, ScenarioError
+from simulator.scenario import Named as Spelled
 
 PRESETS: Mapping[str, str] = {
     "smoke": "digits, eight rules, four attacks, one seed: under two minutes on two cores",
@@ -56,26 +57,24 @@ class _Part(BaseModel):
 class Entry(_Part):
     """A rule or an attack of the matrix, and how the page calls it.
 
-    In TOML a string, or a table of its name, its parameters and, if it likes, a `label`.
+    In TOML a string as in a scenario, or a table of its name, its parameters and, if it likes, a `label`.
     """
 
-    choice: Choice
-    label: str
+    choice: Spelled
+    label: str = ""
 
-    @property
-    def key(self) -> str:
-        """Its spelling with parameters."""
-        return str(self.choice)
+    def title(self) -> str:
+        """The label, or its spelling with parameters, as records have it."""
+        return self.label or str(self.choice)
 
 
 def _entry(value: object) -> object:
-    if isinstance(value, str):
-        return {"choice": {"name": value}, "label": value}
-    if isinstance(value, Mapping) and "choice" not in value:
+    if isinstance(value, Mapping):
+        if "choice" in value:
+            return value
         inner = {key: item for key, item in value.items() if key not in ("name", "label")}
-        choice = Choice(name=str(value.get("name", "")), parameters=inner)
-        return {"choice": choice, "label": value.get("label", str(choice))}
-    return value
+        return {"choice": {"name": value.get("name"), "parameters": inner}, "label": value.get("label", "")}
+    return {"choice": value} if isinstance(value, str) else value
 
 
 Named = Annotated[Entry, BeforeValidator(_entry)]
@@ -265,7 +264,7 @@ class Matrix(_Part):
     def labels(self) -> dict[str, str]:
         """Label of every rule, by the name that records have."""
         whole = [*self.rules, *(rule for block in self.blocks for rule in block.rules)]
-        return {end: end for end in ENDS} | {rule.key: rule.label for rule in whole}
+        return {end: end for end in ENDS} | {str(rule.choice): rule.title() for rule in whole}
 
     def conditions(self) -> tuple[Condition, ...]:
         """All places, each once, in order of the file; those without attack first in their block.
@@ -276,19 +275,14 @@ class Matrix(_Part):
         found: dict[str, Condition] = {}
         for block in self.blocks or (Block(),):
             for condition in self._of_block(block):
-                bare = condition.scenario.but(name="bare", rules=["mean"]).digest()
+                bare = condition.scenario.but(name="bare", rules=["mean"], seeds=[0]).digest()
                 known = found.get(bare)
-                if known is not None:
-                    rules = dict.fromkeys((*known.scenario.rules, *condition.scenario.rules), None)
-                    condition = _with_rules(known, tuple(rules))
-                found[bare] = condition
+                found[bare] = condition if known is None else _joined(known, condition)
         return tuple(found.values())
 
     def _of_block(self, block: Block) -> list[Condition]:
-        rules = [{"name": end} for end in ENDS]
-        for rule in block.rules or self.rules:
-            if rule.choice.name not in ENDS:
-                rules.append({"name": rule.choice.name, **rule.choice.parameters})
+        own = [rule.choice for rule in block.rules or self.rules if rule.choice.name not in ENDS]
+        rules = [choice.model_dump() for choice in (*(Choice(name=end) for end in ENDS), *own)]
         out = []
         for split in block.splits or self.splits:
             for network in block.networks or self.networks:
@@ -297,7 +291,7 @@ class Matrix(_Part):
                 for foes in block.attackers or self.attackers:
                     for attack in block.attacks or self.attacks:
                         if attack.choice.name != "none":
-                            label, choice = attack.label, attack.choice
+                            label, choice = attack.title(), attack.choice
                             out.append(_condition(self.name, shared, label, choice, split, network, foes))
         return sorted(out, key=lambda each: not each.calm)
 
@@ -339,9 +333,12 @@ def _condition(
     return Condition(label, split.title(), network.title(), foes.title() if foes else NOBODY, scenario)
 
 
-def _with_rules(condition: Condition, rules: Sequence[Choice]) -> Condition:
-    scenario = condition.scenario.but(rules=[rule.model_dump() for rule in rules])
-    return Condition(condition.attack, condition.split, condition.network, condition.attackers, scenario)
+def _joined(known: Condition, other: Condition) -> Condition:
+    """One place that two blocks name: the rules and seeds of both."""
+    rules = {str(rule): rule.model_dump() for rule in (*known.scenario.rules, *other.scenario.rules)}
+    seeds = tuple(dict.fromkeys((*known.scenario.seeds, *other.scenario.seeds)))
+    scenario = known.scenario.but(rules=list(rules.values()), seeds=seeds)
+    return Condition(known.attack, known.split, known.network, known.attackers, scenario)
 
 
 def _folder() -> Path:

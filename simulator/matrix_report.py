@@ -219,7 +219,11 @@ class MatrixReport:
         unhurt = [self.outcomes.get(Key(calm, rule, seed)) for seed in seeds]
         first = cells[0]
         curve = [
-            (number, _mean(cell.accuracy[at].mean() for cell in cells), _mean(cell.success[at].mean() for cell in cells))
+            (
+                number,
+                _mean(cell.accuracy[at].mean() for cell in cells),
+                _mean(cell.success[at].mean() for cell in cells),
+            )
             for at, number in enumerate(first.rounds)
         ]
         goal = 0.9 * _mean(cell.accuracy[-1].mean() for cell in ceiling if cell is not None)
