@@ -117,6 +117,8 @@ class PairGeometry:
 
     def _distances(self, index: Tensor) -> tuple[Tensor, Tensor]:
         usable = (index >= 0) & self.finite[index.clamp(min=0)]
+        if index.numel() == 0:
+            return self._rows.squares.new_zeros(*index.shape, index.shape[-1]), usable
         if self._last is not None and torch.equal(self._last[0], index):
             return self._last[1], usable
         with self._profile.within("gram"):
