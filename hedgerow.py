@@ -24,17 +24,18 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
     from node.learning.dataset import Dataset
     from node.learning.optimizers import Adam, Sgd
     from node.learning.task import Task
     from node.run import Outcome
+    from simulator.cells import Cell, News
     from simulator.harness import Row
     from simulator.matrix import Progress as MatrixProgress
-    from simulator.records import RoundRecord
     from simulator.report import Report
     from simulator.scenario import Scenario
+    from simulator.sweep import Found
 
 __version__ = "0.1.0"
 __all__ = ["Adam", "Dataset", "Report", "Scenario", "Sgd", "Task", "run", "simulate"]
@@ -254,29 +255,47 @@ def simulate_command(
 def _simulate(
     scenario: Scenario, out: Path | None, workers: int | None, ray: str | None, as_json: bool, profile: bool
 ) -> None:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
+    from rich.progress import TextColumn
+
+    from simulator.cells import cells_of
+    from simulator.pace import Pace
+    from simulator.ray_pool import RayPool
     from simulator.sweep import sweep
+    from simulator.timesheet import Timesheet
 
     folder = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    pace, sheet = Pace(cells_of(scenario)), Timesheet()
+    pool = None if ray is None else RayPool(ray, workers)
     try:
-        with _progress() as progress:
-            total = len(scenario.rules) * len(scenario.seeds) * scenario.rounds
-            job = progress.add_task(scenario.name, total=total)
+        with _progress(TextColumn("{task.fields[left]}")) as progress:
+            job = progress.add_task(scenario.name, total=pace.total, left="-:--:--")
 
-            def tell(record: RoundRecord) -> None:
-                progress.update(job, advance=1, description=f"{record.rule}, seed {record.seed}")
+            def tell(cell: Cell, news: News | Found) -> None:
+                known = len(sheet.engines)
+                pace.hear(cell, news)
+                sheet.hear(cell, news)
+                for line in sheet.engines[known:]:
+                    _log.print(line, markup=False, soft_wrap=True)
+                seconds = pace.remaining()
+                left = "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
+                progress.update(job, completed=pace.done, description=f"{cell.rule}, seed {cell.seed}", left=left)
 
-            report = sweep(scenario, workers=workers or 1, folder=folder, tell=tell)
+            report = sweep(scenario, workers=workers, folder=folder, tell=tell, pool=pool)
     except KeyboardInterrupt:
-        _log.print(f"Stopped. Finished cells are in {folder}; go on with the same command and --out {folder}")
+        kept = f"{pace.finished} of {pace.cells} cells are finished and kept"
+        _log.print(f"Stopped: {kept}; the same command with --out {folder} goes on", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     page = report.write(folder)
+    sheet.write(folder)
     if as_json:
         typer.echo(json.dumps(report.numbers()))
     else:
         report.show(_out)
-    _log.print(f"Records and page: {page}", soft_wrap=True)
+    if profile:
+        _log.print(sheet.table())
+    _log.print(f"Records and page: {page}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -324,8 +343,8 @@ def _scorecard(rows: Sequence[Row]) -> None:
     _out.print(grid)
 
 
-def _progress() -> Progress:
-    """A bar on standard error: what, how far, elapsed and remaining time."""
+def _progress(left: ProgressColumn | None = None) -> Progress:
+    """A bar on standard error: what, how far, elapsed and remaining time (`left`, or what rich makes of the pace)."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -341,7 +360,7 @@ def _progress() -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        left or TimeRemainingColumn(),
         console=_log,
         transient=True,
     )
@@ -469,14 +488,14 @@ def _exit_code(error: Exception) -> int | None:
     from node.names import UnknownName
     from simulator.matrix_plan import MatrixError
     from simulator.scenario import ScenarioError
-    from simulator.sweep import CellLost
+    from simulator.sweep import PoolError
     from simulator.topology import TopologyError
 
     if isinstance(
         error, ConfigError | MatrixError | RuleError | ScenarioError | TaskError | TopologyError | UnknownName
     ):
         return 2
-    if isinstance(error, CellLost | IdentityError | LocalFault | NodeError | OSError):
+    if isinstance(error, PoolError | IdentityError | LocalFault | NodeError | OSError):
         return 1
     return None
 

@@ -1,4 +1,4 @@
-"""A cell: one scenario, one rule, one seed; how it is run, and how its records are kept on disk.
+"""A cell: one scenario, one rule, one seed; how it is run, what it says, and how its records are kept on disk.
 
 Law: a file of a cell is whole or not there, holds arrays only, and is named by everything that its records depend on.
 """
@@ -6,20 +6,54 @@ Law: a file of a cell is whole or not there, holds arrays only, and is named by 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.rules import build_rule
 from node.learning.task import Task
-from simulator import world
-from simulator.fast import engine as fast
+from simulator.engines import build_engine, choose_engine, settled
 from simulator.records import Edges, Influence, RoundRecord
 from simulator.scenario import Choice, Scenario
 from simulator.setup import prepare
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A cell is ready for its first round; how it will be run.
+
+    Attributes:
+        about: engine, why it, and how it trains, in one line.
+    """
+
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """A cell begins anew in another worker: forget what it has said so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A cell is done.
+
+    Attributes:
+        rounds: rounds run.
+        seconds: wall seconds by phase, `prepare` (data, graph, keys, choice of paths) first, `rest` (what no phase
+            counts) last; phases do not overlap.
+    """
+
+    rounds: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+News = Started | RoundRecord | Restarted | Finished
+"""What is heard of a cell: that it started, its records in order, that it is done; in between that it begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +70,37 @@ class Cell:
     rule: Choice
     seed: int
 
-    def digest(self) -> str:
-        """Names the cell by its inputs, whatever else the scenario lists."""
-        return self.scenario.but(name="cell", rules=(self.rule.model_dump(),), seeds=(self.seed,)).digest()
+    def __str__(self) -> str:
+        return f"{self.scenario.name}, rule {self.rule}, seed {self.seed}"
 
-    def run(self, task: Task | None = None) -> Iterator[RoundRecord]:
-        """Run the cell, round by round."""
+    def digest(self) -> str:
+        """Names the cell by its inputs, whatever else the scenario lists; `auto` is the engine that it comes to."""
+        one = self.scenario.but(name="cell", rules=(self.rule.model_dump(),), seeds=(self.seed,))
+        return settled(one).digest()
+
+    def run(self, task: Task | None = None) -> Iterator[News]:
+        """Run the cell, round by round; a task of the caller's own takes the place of the scenario's."""
+        began = perf_counter()
         setup = prepare(self.scenario, task, seed=self.seed)
-        rule = build_rule(self.rule.name, **self.rule.parameters)
-        engine = world.run if self.scenario.engine == "world" else fast.run
-        return iter(engine(setup, rule, name=str(self.rule)))
+        engine = build_engine(setup, build_rule(self.rule.name, **self.rule.parameters), name=str(self.rule))
+        seconds = {"prepare": perf_counter() - began}
+        yield Started(f"{choose_engine(self.scenario)}; {engine.description}")
+        spent, left = 0.0, perf_counter()
+        for record in engine.rounds():
+            spent += perf_counter() - left
+            yield record
+            left = perf_counter()
+        seconds |= engine.seconds()
+        seconds["rest"] = max(0.0, seconds["prepare"] + spent - sum(seconds.values()))
+        yield Finished(self.scenario.rounds, seconds)
+
+
+def said(cell: Cell) -> Iterator[News | str]:
+    """What a worker far away says of a cell: its news, or in their stead one sentence why it failed."""
+    try:
+        yield from cell.run()
+    except Exception as error:
+        yield f"{type(error).__name__}: {error}"
 
 
 def cells_of(scenario: Scenario) -> list[Cell]:

@@ -1,6 +1,8 @@
 """Cells in worker processes: started afresh (no fork of a process with threads), one torch thread each.
 
-Law: a worker holds one cell at a time; what it says arrives record by record, and its silence means that it is dead.
+Laws:
+- A worker holds one cell at a time; what it says arrives news by news, and its silence means that it is dead.
+- Ctrl-C is the parent's: workers never see it, and end when the parent ends them or hangs up.
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 import torch
 
-from simulator.cells import Cell
+from simulator.cells import Cell, said
 from simulator.sweep import CellLost, Finished, News, Restarted
 
 ATTEMPTS = 2
@@ -58,23 +61,25 @@ class Processes:
                     except (EOFError, OSError):
                         _bury(live.pop(wire))
                         if attempts[position] >= ATTEMPTS:
-                            raise CellLost(f"{_name(cells[position])}: its worker was lost twice") from None
+                            raise CellLost(f"{cells[position]}: its worker was lost twice") from None
                         waiting.append((position, attempts[position] + 1))
                         yield position, Restarted()
                         continue
                     if isinstance(news, str):
-                        raise CellLost(f"{_name(cells[position])}: {news}")
-                    yield position, news
-                    if isinstance(news, Finished):
-                        if waiting:
-                            following, attempt = waiting.popleft()
-                            worker.position, attempts[following] = following, attempt
-                            wire.send(cells[following])
-                        else:
-                            _bury(live.pop(wire))
+                        raise CellLost(f"{cells[position]}: {news}")
+                    if not isinstance(news, Finished):
+                        yield position, news
+                    elif waiting:
+                        worker.position, attempts[worker.position] = waiting.popleft()
+                        _give(wire, cells[worker.position])
+                        yield position, news
+                    else:
+                        _bury(live.pop(wire))
+                        yield position, news
         finally:
             for worker in live.values():
                 worker.process.terminate()
+            for worker in live.values():
                 _bury(worker)
 
 
@@ -82,10 +87,26 @@ def _start(position: int, cell: Cell) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs,), daemon=True)
-    process.start()
+    with _deaf():
+        process.start()
     theirs.close()
-    ours.send(cell)
+    _give(ours, cell)
     return _Worker(process, ours, position)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Hold Ctrl-C back; who is started meanwhile inherits the mask, from its first instruction on."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _give(wire: Connection, cell: Cell) -> None:
+    with suppress(OSError):  # it is dead already: the next read says so, and the cell gets another worker
+        wire.send(cell)
 
 
 def _bury(worker: _Worker) -> None:
@@ -94,22 +115,16 @@ def _bury(worker: _Worker) -> None:
     worker.process.close()
 
 
-def _name(cell: Cell) -> str:
-    return f"{cell.scenario.name}, rule {cell.rule}, seed {cell.seed}"
-
-
 def _work(wire: Connection) -> None:
-    """The life of a worker: cells in, records out, until the other side hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    """The life of a worker: cells in, news out, until the other side hangs up."""
     torch.set_num_threads(1)
     while True:
         try:
             cell = wire.recv()
         except EOFError:
             return
-        try:
-            for record in cell.run():
-                wire.send(record)
-            wire.send(Finished())
-        except Exception as error:
-            wire.send(f"{type(error).__name__}: {error}")
+        for each in said(cell):
+            try:
+                wire.send(each)
+            except BrokenPipeError:
+                return

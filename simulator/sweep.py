@@ -10,34 +10,40 @@ Laws:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from node.learning.task import Task
-from simulator.cells import Cell, cells_of, load, save
+from simulator.cells import Cell, Finished, News, Restarted, Started, cells_of, load, save
+from simulator.engines import settled
 from simulator.records import RoundRecord
 from simulator.report import Report
 from simulator.scenario import Scenario
 from simulator.setup import links
 
+__all__ = ["CellLost", "Finished", "Found", "Here", "News", "Pool", "PoolError", "Restarted", "Started", "sweep"]
 
-class CellLost(RuntimeError):
+WORTH = {"fast": 10_000, "world": 500}
+"""Rounds of nodes for which a second process pays, by engine: about ten seconds of one core, where a worker needs two
+to import torch and then runs at best twice as fast as the threads that one process has anyway."""
+
+
+class PoolError(RuntimeError):
+    """Cells cannot be run where they were to run; the message says why, in one sentence."""
+
+
+class CellLost(PoolError):
     """A cell cannot be finished: its worker was lost twice, or it raised; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Restarted:
-    """A cell begins anew in another worker: forget what it has said so far."""
+class Found:
+    """A finished cell was on disk: nothing was run."""
 
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A cell is done."""
-
-
-News = RoundRecord | Restarted | Finished
+    rounds: int
 
 
 class Pool(Protocol):
@@ -57,18 +63,24 @@ class Here:
     def run(self, cells: Sequence[Cell]) -> Iterator[tuple[int, News]]:
         """See `Pool.run`."""
         for position, cell in enumerate(cells):
-            for record in cell.run(self.task):
-                yield position, record
-            yield position, Finished()
+            for news in cell.run(self.task):
+                yield position, news
+
+
+def default_workers(cells: Sequence[Cell]) -> int:
+    """Processes for these cells when nobody says: one for short work (see `WORTH`), else one a core."""
+    scenarios = [settled(cell.scenario) for cell in cells]
+    work = sum(each.nodes * each.rounds / WORTH[each.engine] for each in scenarios)
+    return 1 if work < 1 else max(1, min(len(cells), len(os.sched_getaffinity(0))))
 
 
 def sweep(
     scenario: Scenario,
     *,
     task: Task | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     folder: Path | str | None = None,
-    tell: Callable[[RoundRecord], None] | None = None,
+    tell: Callable[[Cell, News | Found], None] | None = None,
     pool: Pool | None = None,
 ) -> Report:
     """Run all cells of a scenario.
@@ -76,13 +88,13 @@ def sweep(
     Args:
         scenario: what to run.
         task: a task of the caller's own; it runs in this process, and its cells are not kept.
-        workers: processes; 1 = this one.
+        workers: processes; 1 = this one; None = one for short work, else one a core.
         folder: where finished cells are kept, and looked for; absent = nowhere.
-        tell: is told every record as it comes (of a cell that is begun anew, again).
+        tell: is told what is heard of each cell, as it comes, once it is safe on disk.
         pool: where cells run, in place of `workers`.
 
     Returns:
-        All records, rule by rule, seed by seed, round by round.
+        All records, rule by rule, seed by seed, round by round; its scenario names the engine that ran.
 
     Raises:
         ScenarioError, TaskError, TopologyError: the scenario cannot be run.
@@ -90,26 +102,32 @@ def sweep(
     """
     if task is None:
         scenario.check_task()
+    scenario = settled(scenario)
     neighbours, _ = links(scenario, scenario.seeds[0])
     cells = cells_of(scenario)
     kept = None if folder is None or task is not None else Path(folder) / "cells"
     records: list[list[RoundRecord]] = [_before(kept, cell) for cell in cells]
     todo = [position for position, found in enumerate(records) if not found]
-    for found in records:
-        for record in found if tell is not None else ():
-            tell(record)  # type: ignore[misc]
-    for index, news in _pool(pool, workers, task, len(todo)).run([cells[position] for position in todo]):
+    for cell, found in zip(cells, records, strict=True):
+        if found and tell is not None:
+            tell(cell, Found(len(found)))
+    missing = [cells[position] for position in todo]
+    for index, news in _pool(pool, workers, task, missing).run(missing):
         position = todo[index]
         match news:
+            case Started():
+                pass
             case RoundRecord():
                 records[position].append(news)
-                if tell is not None:
-                    tell(news)
             case Restarted():
                 records[position].clear()
             case Finished():
                 if kept is not None:
                     save(kept / f"{cells[position].digest()}.npz", records[position])
+            case _:
+                assert_never(news)
+        if tell is not None:
+            tell(cells[position], news)
     by_rule: dict[str, list[RoundRecord]] = {str(rule): [] for rule in scenario.rules}
     for cell, rows in zip(cells, records, strict=True):
         by_rule[str(cell.rule)].extend(rows)
@@ -120,11 +138,14 @@ def _before(kept: Path | None, cell: Cell) -> list[RoundRecord]:
     return [] if kept is None else load(kept / f"{cell.digest()}.npz", cell) or []
 
 
-def _pool(pool: Pool | None, workers: int, task: Task | None, cells: int) -> Pool:
+def _pool(pool: Pool | None, workers: int | None, task: Task | None, cells: Sequence[Cell]) -> Pool:
     if pool is not None:
         return pool
-    if workers <= 1 or cells <= 1 or task is not None:
+    if task is not None or len(cells) <= 1:
         return Here(task)
+    count = default_workers(cells) if workers is None else min(workers, len(cells))
+    if count <= 1:
+        return Here()
     from simulator.processes import Processes
 
-    return Processes(min(workers, cells))
+    return Processes(count)

@@ -1,0 +1,123 @@
+"""Cells on Ray (an optional extra): on this machine, or on a cluster that somebody else started.
+
+Laws:
+- The same records as anywhere else: a cell is a function of its inputs.
+- Ray unpickles what it is sent and trusts all who reach it: what starts here listens on loopback only, shows no
+  dashboard and reports to nobody; a cluster's address is for a network where everybody is trusted.
+- Ray is imported when the first cell runs, and retries nothing by itself: the sweep's law counts attempts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from simulator.cells import Cell, News, Restarted, said
+from simulator.sweep import CellLost, PoolError
+
+ATTEMPTS = 2
+LOCAL = "local"
+_STORE = 128 * 2**20  # bytes of shared memory; records are small, and Ray takes a third of the machine if not told
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its newer default; without a choice it warns
+}
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""What makes Ray listen on loopback only, on Linux too: a loopback address given to `init` becomes a public one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RayPool:
+    """A pool over Ray; implements simulator.sweep.Pool.
+
+    Attributes:
+        address: `local` starts Ray here and stops it afterwards; else "HOST:PORT" of a running cluster whose machines
+            have this very version of hedgerow installed.
+        workers: cells at once, for `local`; None = one a core.
+    """
+
+    address: str = LOCAL
+    workers: int | None = None
+
+    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[int, News]]:
+        """See `Pool.run`.
+
+        Raises:
+            PoolError: Ray is not installed, or not there.
+            CellLost: a cell raised, or lost its worker twice.
+        """
+        if not cells:
+            return
+        with _session(self.address, self.workers) as ray:
+            work = ray.remote(num_cpus=1, max_retries=0, num_returns="streaming")(_work)
+            attempts = dict.fromkeys(range(len(cells)), 1)
+            live = {work.remote(cell): position for position, cell in enumerate(cells)}
+            try:
+                while live:
+                    for stream in ray.wait(list(live), num_returns=1)[0]:
+                        position = live[stream]
+                        try:
+                            news = ray.get(next(stream))
+                        except StopIteration:
+                            del live[stream]
+                            continue
+                        except ray.exceptions.RayError:
+                            del live[stream]
+                            if attempts[position] >= ATTEMPTS:
+                                raise CellLost(f"{cells[position]}: its worker was lost twice") from None
+                            attempts[position] += 1
+                            live[work.remote(cells[position])] = position
+                            news = Restarted()
+                        if isinstance(news, str):
+                            raise CellLost(f"{cells[position]}: {news}")
+                        yield position, news
+            finally:
+                for stream in live:
+                    ray.cancel(stream, force=True)
+
+
+@contextmanager
+def _session(address: str, workers: int | None) -> Iterator[Any]:
+    """Ray, connected; gone afterwards."""
+    ray = _ray(_QUIET | _ALONE if address == LOCAL else _QUIET)
+    if address == LOCAL:
+        where = {
+            "address": LOCAL,
+            "num_cpus": workers or len(os.sched_getaffinity(0)),
+            "object_store_memory": _STORE,
+            "include_dashboard": False,
+        }
+    else:
+        where = {"address": address}
+    try:
+        ray.init(**where, log_to_driver=False, configure_logging=False, logging_level="error")
+    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+        raise PoolError(f"Ray at '{address}': {str(error).strip().splitlines()[0]}") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _ray(settings: Mapping[str, str]) -> ModuleType:
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise PoolError("Ray is not installed: pip install hedgerow[ray]") from None
+    return ray
+
+
+def _work(cell: Cell) -> Iterator[News | str]:
+    torch.set_num_threads(1)
+    yield from said(cell)
