@@ -12,18 +12,26 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 
+import numpy as np
+
 from gossip.errors import Drop, RemoteFault
+from gossip.limits import KIB
 from gossip.messages import Buffer
+
+_SLICE = 64 * KIB  # what is hashed at least, while more comes
 
 
 class Assembly:
-    """A blob on its way: `write` chunks, then `finish`. Hashing may run in another thread between the two."""
+    """A blob on its way: `write` chunks (or fill `room` and `grow`), then `finish`.
+
+    Hashing may run in another thread while chunks are written. The buffer is not cleared before: whoever
+    gets it has the right bytes in every place, and before that nobody gets it.
+    """
 
     def __init__(self, digest: bytes, length: int) -> None:
-        """Allocate the whole blob at once."""
+        """Allocate the whole blob at once, aligned for any element type."""
         self._digest = digest
-        self._buffer = bytearray(length)
-        self._view = memoryview(self._buffer)
+        self._view = np.empty(length, dtype=np.uint8).data
         self._hash = hashlib.sha256()
         self._hashed = 0
         self.filled = 0
@@ -33,6 +41,19 @@ class Assembly:
         """Bytes that have arrived and are not hashed yet."""
         return self.filled - self._hashed
 
+    @property
+    def missing(self) -> int:
+        """Bytes that have not arrived yet."""
+        return len(self._view) - self.filled
+
+    def room(self, most: int) -> memoryview:
+        """The place of the next bytes, at most so many: fill it from the start, then `grow`."""
+        return self._view[self.filled : self.filled + most]
+
+    def grow(self, count: int) -> None:
+        """So many bytes of `room` have been filled."""
+        self.filled += count
+
     def write(self, chunk: Buffer) -> None:
         """Add bytes at the end.
 
@@ -40,8 +61,8 @@ class Assembly:
             RemoteFault: LENGTH, more bytes than were named.
         """
         end = self.filled + len(chunk)
-        if end > len(self._buffer):
-            raise RemoteFault(Drop.LENGTH, f"more than the {len(self._buffer)} bytes that were named")
+        if end > len(self._view):
+            raise RemoteFault(Drop.LENGTH, f"more than the {len(self._view)} bytes that were named")
         self._view[self.filled : end] = chunk
         self.filled = end
 
@@ -50,14 +71,19 @@ class Assembly:
         self._hash.update(self._view[self._hashed : end])
         self._hashed = end
 
+    def digest_arrived(self) -> None:
+        """Hash what arrived, and what arrives meanwhile, until a small rest is left; meant for another thread."""
+        while self.unhashed >= _SLICE:
+            self.digest_until(self.filled)
+
     def finish(self) -> memoryview:
         """The blob, read-only.
 
         Raises:
             RemoteFault: LENGTH (too few bytes) or DIGEST (other bytes).
         """
-        if self.filled != len(self._buffer):
-            raise RemoteFault(Drop.LENGTH, f"{self.filled} of {len(self._buffer)} bytes came")
+        if self.missing:
+            raise RemoteFault(Drop.LENGTH, f"{self.filled} of {len(self._view)} bytes came")
         self.digest_until(self.filled)
         if self._hash.digest() != self._digest:
             raise RemoteFault(Drop.DIGEST, "other bytes than the digest names")

@@ -1,8 +1,8 @@
 """Pulls the payloads that are wanted: once each, from whoever has them, and checks what came.
 
 Laws:
-- One task per update, whoever announces it; at most `Limits.fetches` transfers at a time, and at most `Limits.streams` on
-  their way from (or waiting for) one holder: a slow holder delays its own payloads, never those of others.
+- One task per update, whoever announces it; at most `Limits.fetches` transfers at a time, and at most
+  `Limits.streams` on their way from (or waiting for) one holder: a slow holder delays its own payloads only.
 - Holders are asked in the order in which they showed the header, the author among them; `Limits.retries` times each,
   with full jitter between tries; a holder that sent wrong bytes is not asked again.
 - What is handed on has passed digest, schema, length and finiteness; whatever fails is told with its reason.
@@ -95,7 +95,8 @@ class Fetcher:
     async def _run(self, wanted: Wanted) -> None:
         first = wanted.holders[0][0]
         if self._asked[first] >= self._limits.streams:
-            self._failed(wanted, RemoteFault(Drop.UNAVAILABLE, f"{self._limits.streams} payloads are on their way from it"))
+            busy = f"{self._limits.streams} payloads are on their way from it"
+            self._failed(wanted, RemoteFault(Drop.UNAVAILABLE, busy))
             return
         self._asked[first] += 1
         try:

@@ -24,12 +24,11 @@ import aiohttp
 from aiohttp import web
 
 from gossip.address import is_address, is_unspecified, locate
-from gossip.blobs import Assembly
 from gossip.errors import Drop, LocalFault, RemoteFault
-from gossip.executors import offload
 from gossip.handshake import Party
-from gossip.limits import KIB, MIB, Limits
+from gossip.limits import KIB, Limits
 from gossip.link import Link, shake
+from gossip.stream import BlobStreams
 from gossip.transport import Receiver
 from identity.keys import PeerId
 
@@ -38,8 +37,6 @@ _LINK_PATH = "/v1/gossip"
 _BLOB_PATH = "/v1/blob/"
 _LINE = 1 * KIB  # request line; ours have 80 bytes
 _FIELD = 2 * KIB  # all header fields of a request together are small; a WebSocket upgrade has 300 bytes
-_READ_BUFFER = 1 * MIB  # of a response: 2 MiB in flight before the sender has to wait
-_HASH_SLICE = 1 * MIB
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -68,7 +65,6 @@ class HttpTransport:
                 take the address they see us from.
         """
         self._me = me
-        self._executor = executor
         self._host = host
         self._port = port
         self._limits = limits
@@ -82,6 +78,7 @@ class HttpTransport:
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._http: aiohttp.ClientSession | None = None
+        self._streams = BlobStreams(limits.connect, executor)
         self._closed = False
 
     @property
@@ -128,7 +125,6 @@ class HttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect),
             auto_decompress=False,
-            read_bufsize=_READ_BUFFER,
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
             trace_configs=[trace],
         )
@@ -181,17 +177,13 @@ class HttpTransport:
         link = self._links.get(peer)
         if link is None or self._http is None or not link.location:
             raise RemoteFault(Drop.UNAVAILABLE, "no connection, or it serves no blobs")
-        url = f"http://{link.location}{_BLOB_PATH}{digest.hex()}"
-        headers = {SESSION: link.party.session.hex()}
+        session = f"{SESSION}: {link.party.session.hex()}\r\n"
         try:
-            async with (
-                asyncio.timeout(self._limits.blob_seconds(length)),
-                self._http.get(url, headers=headers, allow_redirects=False) as response,
-            ):
-                return await self._assemble(response, digest, length)
+            async with asyncio.timeout(self._limits.blob_seconds(length)):
+                return await self._streams.get(link.location, _BLOB_PATH + digest.hex(), session, digest, length)
         except TimeoutError:
             raise RemoteFault(Drop.TIMEOUT, f"a blob of {length} bytes did not come in time") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise RemoteFault(Drop.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
 
     def connected(self) -> tuple[PeerId, ...]:
@@ -211,6 +203,7 @@ class HttpTransport:
         self._closed = True
         if self._server is not None:
             self._server.close()
+        self._streams.close()
         links, self._links = list(self._links.values()), {}
         await asyncio.gather(*(link.end("closing") for link in links))
         for task in list(self._tasks):
@@ -256,6 +249,7 @@ class HttpTransport:
             current = self._links.get(peer) is link
             if current:
                 del self._links[peer]
+                self._streams.forget(link.location)
                 self._sessions.pop(link.party.session.hex(), None)
             ended = link.end(reason or link.reason)
             if current and not self._closed:
@@ -351,25 +345,6 @@ class HttpTransport:
             raise
         finally:
             link.streams -= 1
-
-    async def _assemble(self, response: aiohttp.ClientResponse, digest: bytes, length: int) -> memoryview:
-        """Put a blob together, hashing in the executor what came while more comes."""
-        if response.status != 200:
-            raise RemoteFault(Drop.UNAVAILABLE, f"status {response.status}")
-        if "Content-Encoding" in response.headers:
-            raise RemoteFault(Drop.ENCODING, "a blob is never compressed")
-        if response.content_length != length:
-            raise RemoteFault(Drop.LENGTH, f"{response.content_length} bytes are offered, not {length}")
-        loop = asyncio.get_running_loop()
-        assembly = Assembly(digest, length)
-        hashing: asyncio.Future[None] | None = None
-        async for chunk in response.content.iter_any():
-            assembly.write(chunk)
-            if (hashing is None or hashing.done()) and assembly.unhashed >= _HASH_SLICE:
-                hashing = loop.run_in_executor(self._executor, assembly.digest_until, assembly.filled)
-        if hashing is not None:
-            await hashing
-        return await offload(self._executor, assembly.unhashed, assembly.finish)
 
     # small things
 
