@@ -4,7 +4,7 @@ Laws:
 - The same object acts in every engine: what it does depends on the setup, the rule it knows and the honest models it
   is shown.
 - Its own model is the plain mean of every honest model it hears (each once) and one copy of its own trained model per
-  Sybil; it ignores relays and sends none.
+  Sybil; it ignores relays and sends none. (An attack whose data stage does not `follow` hears nobody.)
 - A training run that diverges, or a craft that overflows, is the adversary's own affair: it goes on from finite
   models.
 
@@ -131,7 +131,7 @@ class Adversary:
 
     def _follow(self, honest: Tensor, models: Tensor) -> None:
         """Plain mean of what it hears and its own copies; nothing finite to hear: its own alone."""
-        here = honest[list(self.heard)]
+        here = honest[list(self.heard)] if self._attack.data.follow else honest[:0]
         here = here[torch.isfinite(here).all(dim=1)]
         total = here.sum(dim=0) + models.sum(dim=0)
         self.params = total / (len(here) + len(models))

@@ -185,11 +185,13 @@ class DataStage:
         measure: what counts as success.
         groups: Sybils are dealt into so many groups, each trained on its own rows: row r belongs to group r % groups,
             Sybil s to group s % groups.
+        follow: after each round the adversary goes on from the mean of what it hears; else from its own models' mean.
     """
 
     poison: Poison | None
     measure: Measure
     groups: int = 1
+    follow: bool = True
 
 
 @dataclass(frozen=True, slots=True)

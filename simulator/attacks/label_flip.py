@@ -36,16 +36,20 @@ def flip(first: int = 0, second: int = 1, every: bool = True) -> DataStage:
     return DataStage(poison, Flip(first, second))
 
 
-def shift(by: int = 1) -> DataStage:
-    """Own share with class c learned as class c + by, modulo the number of classes.
+def shift(by: int = 1, every: bool = False, follow: bool = True) -> DataStage:
+    """Own share (with `every`, all training samples) with class c learned as class c + by, modulo the classes.
+
+    Without `follow` the adversary learns on its own, as attackers do who never listen: so even a few of them pull a
+    plain mean all the way.
 
     Source: J. Verbraeken et al., arXiv 2110.11006, published code.
     """
 
     def poison(data: Dataset, shard: Tensor, generator: np.random.Generator) -> Dataset:
-        return Dataset(data.inputs[shard], (data.labels[shard] + by) % data.classes)
+        rows = torch.arange(len(data.labels)) if every else shard
+        return Dataset(data.inputs[rows], (data.labels[rows] + by) % data.classes)
 
-    return DataStage(poison, Shift(by))
+    return DataStage(poison, Shift(by), follow=follow)
 
 
 SPECS = (
@@ -63,8 +67,8 @@ SPECS = (
         stage=Stage.DATA,
         source="arXiv 2110.11006",
         summary="class c -> c + 1 in the own share",
-        knowledge=frozenset({Knowledge.SHARD}),
+        knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
         build=shift,
-        parameters={"by": 1},
+        parameters={"by": 1, "every": False, "follow": True},
     ),
 )
