@@ -234,6 +234,66 @@ def dangers(source: str) -> list[int]:
     return lines
 
 
+def test_no_package_reads_a_wall_clock() -> None:
+    """Clock skew: a clock that is years off, or jumps, changes nothing, since only monotonic time is ever read."""
+    found, seen = [], 0
+    for package in ("identity", "gossip", "aggregation", "node", "simulator"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            seen += 1
+            found += [f"{path.relative_to(ROOT)}:{line}" for line in wall_clocks(path.read_text())]
+    assert seen > 20
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time\ntime.time()",
+        "import time as t\nt.time_ns()",
+        "import time\ntime.gmtime(0)",
+        "from time import time",
+        "from time import monotonic, strftime",
+        "import time\ntime.clock_gettime(time.CLOCK_REALTIME)",
+        "import datetime",
+        "from datetime import datetime",
+        "from email.utils import formatdate",
+        "np.datetime64('now')",
+    ],
+)
+def test_the_search_finds_wall_clocks(code: str) -> None:
+    assert wall_clocks(code)
+
+
+def test_the_search_lets_monotonic_clocks_pass() -> None:
+    assert not wall_clocks("import time\nfrom time import perf_counter\ntime.monotonic()\nloop.time()\ntime.sleep(1)")
+
+
+MONOTONIC = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "thread_time", "sleep"}
+
+
+def wall_clocks(source: str) -> list[int]:
+    """Lines that could read the time of day."""
+    tree = ast.parse(source)
+    names = [one for node in ast.walk(tree) if isinstance(node, ast.Import) for one in node.names]
+    clocks = {one.asname or one.name for one in names if one.name == "time"}
+    lines = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names) if {one.name.split(".")[0] for one in names} & {"datetime", "email"}:
+                lines.append(node.lineno)
+            case ast.ImportFrom(module=str(module)) if module.split(".")[0] in {"datetime", "email"}:
+                lines.append(node.lineno)
+            case ast.ImportFrom(module="time", names=names) if {one.name for one in names} - MONOTONIC:
+                lines.append(node.lineno)
+            case ast.Attribute(value=ast.Name(id=name), attr=attr) if name in clocks and attr not in MONOTONIC:
+                lines.append(node.lineno)
+            case ast.Attribute(attr="datetime64"):
+                lines.append(node.lineno)
+            case _:
+                continue
+    return lines
+
+
 def test_limits_are_what_the_figures_assume() -> None:
     assert LIMITS.header == 512
     assert LIMITS.frame == 4096
