@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.rules import build_rule
+from node.learning.errors import TaskError
 from node.learning.task import Task
 from simulator.engines import build_engine, choose_engine, settled
 from simulator.records import Edges, Influence, RoundRecord
-from simulator.scenario import Choice, Scenario
+from simulator.scenario import Choice, Scenario, ScenarioError
 from simulator.setup import prepare
+from simulator.topology import TopologyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,19 @@ class Finished:
 
     rounds: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A cell raised in another process.
+
+    Attributes:
+        why: one sentence.
+        asked: what was asked for cannot be run (data missing, no such graph), as against a bug or a broken machine.
+    """
+
+    why: str
+    asked: bool
 
 
 News = Started | RoundRecord | Restarted | Finished
@@ -95,12 +110,14 @@ class Cell:
         yield Finished(self.scenario.rounds, seconds)
 
 
-def said(cell: Cell) -> Iterator[News | str]:
-    """What a worker far away says of a cell: its news, or in their stead one sentence why it failed."""
+def said(cell: Cell) -> Iterator[News | Failed]:
+    """What a worker far away says of a cell: its news, or in their stead why it failed."""
     try:
         yield from cell.run()
+    except (ScenarioError, TaskError, TopologyError) as error:
+        yield Failed(str(error), asked=True)
     except Exception as error:
-        yield f"{type(error).__name__}: {error}"
+        yield Failed(f"{type(error).__name__}: {error}", asked=False)
 
 
 def cells_of(scenario: Scenario) -> list[Cell]:

@@ -18,8 +18,8 @@ from multiprocessing.context import SpawnProcess
 
 import torch
 
-from simulator.cells import Cell, said
-from simulator.sweep import CellLost, Finished, News, Restarted
+from simulator.cells import Cell, Failed, said
+from simulator.sweep import CellLost, Finished, News, Restarted, fault
 
 ATTEMPTS = 2
 
@@ -41,6 +41,7 @@ class Processes:
         """See `Pool.run`.
 
         Raises:
+            ScenarioError: a cell cannot be run as asked.
             CellLost: a cell raised, or lost its worker twice.
         """
         waiting = deque((position, 1) for position in range(len(cells)))
@@ -65,8 +66,8 @@ class Processes:
                         waiting.append((position, attempts[position] + 1))
                         yield position, Restarted()
                         continue
-                    if isinstance(news, str):
-                        raise CellLost(f"{cells[position]}: {news}")
+                    if isinstance(news, Failed):
+                        raise fault(cells[position], news)
                     if not isinstance(news, Finished):
                         yield position, news
                     elif waiting:

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from simulator.cells import Cell, News, Restarted, said
-from simulator.sweep import CellLost, PoolError
+from simulator.cells import Cell, Failed, News, Restarted, said
+from simulator.sweep import CellLost, PoolError, fault
 
 ATTEMPTS = 2
 LOCAL = "local"
@@ -53,6 +53,7 @@ class RayPool:
 
         Raises:
             PoolError: Ray is not installed, or not there.
+            ScenarioError: a cell cannot be run as asked.
             CellLost: a cell raised, or lost its worker twice.
         """
         if not cells:
@@ -77,8 +78,8 @@ class RayPool:
                             attempts[position] += 1
                             live[work.remote(cells[position])] = position
                             news = Restarted()
-                        if isinstance(news, str):
-                            raise CellLost(f"{cells[position]}: {news}")
+                        if isinstance(news, Failed):
+                            raise fault(cells[position], news)
                         yield position, news
             finally:
                 for stream in live:
@@ -118,6 +119,6 @@ def _ray(settings: Mapping[str, str]) -> ModuleType:
     return ray
 
 
-def _work(cell: Cell) -> Iterator[News | str]:
+def _work(cell: Cell) -> Iterator[News | Failed]:
     torch.set_num_threads(1)
     yield from said(cell)

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 from node.learning.task import Task
-from simulator.cells import Cell, Finished, News, Restarted, Started, cells_of, load, save
+from simulator.cells import Cell, Failed, Finished, News, Restarted, Started, cells_of, load, save
 from simulator.engines import settled
 from simulator.records import RoundRecord
 from simulator.report import Report
-from simulator.scenario import Scenario
+from simulator.scenario import Scenario, ScenarioError
 from simulator.setup import links
 
 __all__ = ["CellLost", "Finished", "Found", "Here", "News", "Pool", "PoolError", "Restarted", "Started", "sweep"]
 
-WORTH = {"fast": 10_000, "world": 500}
-"""Rounds of nodes for which a second process pays, by engine: about ten seconds of one core, where a worker needs two
-to import torch and then runs at best twice as fast as the threads that one process has anyway."""
+WORTH = {"fast": 5_000, "world": 500}
+"""Rounds of nodes for which a second process pays, by engine: about ten seconds of one core, where a worker needs three
+before its first round, and one process has threads for its nodes anyway."""
 
 
 class PoolError(RuntimeError):
@@ -44,6 +44,11 @@ class Found:
     """A finished cell was on disk: nothing was run."""
 
     rounds: int
+
+
+def fault(cell: Cell, failed: Failed) -> ScenarioError | CellLost:
+    """The error that a cell's failure in another process is here."""
+    return ScenarioError(failed.why) if failed.asked else CellLost(f"{cell}: {failed.why}")
 
 
 class Pool(Protocol):
@@ -98,7 +103,7 @@ def sweep(
 
     Raises:
         ScenarioError, TaskError, TopologyError: the scenario cannot be run.
-        CellLost: a worker could not finish its cell.
+        PoolError: a worker could not finish its cell, or there is nowhere to run it.
     """
     if task is None:
         scenario.check_task()

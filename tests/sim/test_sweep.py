@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulator.cells import Cell, cells_of, load, save
+from simulator.cells import Cell, Failed, Finished, Restarted, Started, cells_of, load, said, save
+from simulator.processes import Processes
 from simulator.records import RoundRecord
-from simulator.scenario import Scenario, ScenarioError
-from simulator.sweep import Here, News, sweep
+from simulator.scenario import Choice, Scenario, ScenarioError
+from simulator.sweep import CellLost, Found, Here, News, default_workers, fault, sweep
 
 SCENARIO = Scenario.of(
-    {"engine": "world", "nodes": 4, "rounds": 3, "rules": ["mean", "median"], "sybils": 1, "evaluate_every": 2}
-    | {"evaluate_samples": 50, "topology": "ring"}
+    {"nodes": 4, "rounds": 3, "rules": ["mean", "median"], "sybils": 1, "evaluate_every": 2}
+    | {"evaluate_samples": 50, "topology": "ring", "partition": "iid(per_class=10)"}
 )
 
 
@@ -33,21 +34,33 @@ class Watched:
             if self._left == 0:
                 raise KeyboardInterrupt
             yield position, news
-            if not isinstance(news, RoundRecord):
+            if isinstance(news, Finished):
                 self.ran.append(f"{cells[position].rule}/{cells[position].seed}")
                 self._left = None if self._left is None else self._left - 1
 
 
+def test_a_cell_says_how_it_runs_then_its_rounds_then_where_its_time_went() -> None:
+    first, *records, last = cells_of(SCENARIO)[0].run()
+    assert isinstance(first, Started)
+    assert "fast engine (synchronous scenario)" in first.about
+    assert [record.round for record in records if isinstance(record, RoundRecord)] == [0, 1, 2]
+    assert isinstance(last, Finished)
+    assert last.rounds == 3
+    assert {"prepare", "train", "mix", "evaluate", "rest"} <= set(last.seconds)
+    assert min(last.seconds.values()) >= 0
+
+
 def test_cells_survive_the_disk(tmp_path: Path) -> None:
     cell = cells_of(SCENARIO)[0]
-    records = list(cell.run())
+    records = [news for news in cell.run() if isinstance(news, RoundRecord)]
+    assert {record.accuracy is None for record in records} == {True, False}
     save(tmp_path / "cells" / "one.npz", records)
     again = load(tmp_path / "cells" / "one.npz", cell)
     assert again is not None
     for kept, record in zip(again, records, strict=True):
         assert (kept.rule, kept.seed, kept.round) == (record.rule, record.seed, record.round)
         assert kept.influence == record.influence
-        assert (kept.accuracy is None) == (record.accuracy is None) == (record.round == 1)
+        assert (kept.accuracy is None) == (record.accuracy is None)
         np.testing.assert_array_equal(kept.bytes, record.bytes)
         if record.accuracy is not None and record.edges is not None:
             assert kept.edges is not None
@@ -64,10 +77,10 @@ def test_what_was_finished_before_an_interrupt_is_not_run_again(tmp_path: Path) 
         sweep(SCENARIO, folder=tmp_path, pool=first)
     report = sweep(SCENARIO, folder=tmp_path, pool=second)
     assert (first.ran, second.ran) == (["mean/1"], ["median/1"])
-    told: list[RoundRecord] = []
-    again = sweep(SCENARIO, folder=tmp_path, pool=third, tell=told.append)
+    told: list[News | Found] = []
+    again = sweep(SCENARIO, folder=tmp_path, pool=third, tell=lambda _, news: told.append(news))
     assert third.ran == []
-    assert len(told) == 6
+    assert told == [Found(3), Found(3)]
     assert again.numbers(False) == report.numbers(False) == sweep(SCENARIO).numbers(False)
 
 
@@ -81,21 +94,48 @@ def test_another_scenario_does_not_find_the_cells_of_this_one(tmp_path: Path) ->
     assert same.ran == ["mean/2"]
 
 
-def test_a_lost_worker_costs_its_cell_one_attempt() -> None:
-    killed: list[int] = []
+def test_a_lost_worker_costs_its_cell_one_attempt_and_no_bit() -> None:
+    killed: list[Cell] = []
+    restarted: list[Cell] = []
 
-    def kill(record: RoundRecord) -> None:
-        if not killed:
-            worker = multiprocessing.active_children()[0]
-            killed.append(worker.pid or 0)
-            worker.kill()
+    def kill(cell: Cell, news: News | Found) -> None:
+        if isinstance(news, Started) and not killed:
+            killed.append(cell)
+            multiprocessing.active_children()[0].kill()
+        if isinstance(news, Restarted):
+            restarted.append(cell)
 
-    scenario = SCENARIO.but(rounds=30, evaluate_every=30)
-    report = sweep(scenario, workers=2, tell=kill)
-    assert killed
-    assert [len(rows) for rows in report.records.values()] == [30, 30]
-    assert report.numbers(False) == sweep(scenario).numbers(False)
+    scenario = SCENARIO.but(rules=["mean"], seeds=[1, 2], engine="world", rounds=12)  # long enough to be killed in
+    report = sweep(scenario, pool=Processes(1), tell=kill)
+    assert [cell.seed for cell in killed] == [cell.seed for cell in restarted] == [1]
+    assert [(row.seed, row.round) for row in report.records["mean"]] == [(s, r) for s in (1, 2) for r in range(12)]
+    assert report.numbers(False) == sweep(scenario, workers=1).numbers(False)
     assert multiprocessing.active_children() == []
+
+
+def test_a_cell_that_cannot_be_run_ends_the_sweep_in_one_sentence() -> None:
+    broken = SCENARIO.but(rules=["mean"], task="fashion-mnist", data_dir="/nowhere", seeds=[7, 8])
+    with pytest.raises(ScenarioError, match=r"^/nowhere lacks"):
+        sweep(broken, pool=Processes(1))
+    assert multiprocessing.active_children() == []
+
+
+def test_a_bug_in_a_cell_ends_the_sweep_with_its_name() -> None:
+    cell = replace(cells_of(SCENARIO)[0], rule=Choice(name="mean", parameters={"speed": 1}))
+    (failed,) = said(cell)
+    assert isinstance(failed, Failed)
+    assert not failed.asked
+    assert str(fault(cell, failed)).startswith("demo, rule mean(speed=1), seed 1: RuleError: unknown parameter")
+    assert isinstance(fault(cell, failed), CellLost)
+
+
+def test_short_work_stays_in_one_process() -> None:
+    assert default_workers(cells_of(SCENARIO)) == 1
+    assert default_workers(cells_of(Scenario())) == 1
+    assert default_workers([]) == 1
+    cores = default_workers(cells_of(SCENARIO.but(rounds=100_000, seeds=range(500))))
+    assert default_workers(cells_of(SCENARIO.but(rounds=100_000))) == min(2, cores)
+    assert default_workers(cells_of(SCENARIO.but(rounds=100_000, rules=["mean"]))) == 1
 
 
 def test_an_unknown_task_is_refused_before_any_cell_runs() -> None:
@@ -106,4 +146,6 @@ def test_an_unknown_task_is_refused_before_any_cell_runs() -> None:
 def test_a_cell_is_named_by_its_inputs_alone() -> None:
     cell = cells_of(SCENARIO)[0]
     assert cell.digest() == replace(cell, scenario=SCENARIO.but(rules=["mean"], name="x")).digest()
+    assert cell.digest() == replace(cell, scenario=SCENARIO.but(engine="fast")).digest()
+    assert cell.digest() != replace(cell, scenario=SCENARIO.but(engine="world")).digest()
     assert cell.digest() != replace(cell, seed=2).digest()
