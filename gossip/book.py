@@ -1,8 +1,7 @@
 """Addresses that peers state of themselves, signed: whom else could we dial?
 
 Laws: one record a peer, the higher sequence wins; at most `Limits.records`, the oldest-stated goes; our own,
-unsigned or
-foreign-network records never enter. Nothing here dials anybody.
+unsigned or foreign-network records never enter. Nothing here dials anybody.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Keeps us connected: bootstrap addresses for ever, and others from the address book up to a target degree.
 
 Laws: one attempt per address at a time; between failed attempts a wait with full jitter, uniform in (0, min(cap,
-first *
-2**failures)); waits come from the loop's clock and from a generator that is passed in.
+first * 2**failures)); waits come from the loop's clock and from a generator that is passed in.
 Source: full jitter as in Brooker, "Exponential backoff and jitter" (AWS, 2015).
 """
 

@@ -3,8 +3,8 @@
 Laws:
 - One task per update, whoever announces it; at most `Limits.fetches` transfers at a time, and at most
   `Limits.streams` on their way from (or waiting for) one holder: a slow holder delays its own payloads only.
-- Holders are asked in the order in which they showed the header, the author among them; `Limits.retries` times each,
-  with full jitter between tries; a holder that sent wrong bytes is not asked again.
+- Holders are asked in the order in which they showed the header, the author among them; `Limits.retries` times
+  each, with full jitter between tries; a holder that sent wrong bytes is not asked again.
 - What is handed on has passed digest, schema, length and finiteness; whatever fails is told with its reason.
 """
 

@@ -1,21 +1,18 @@
-"""Gossip over HTTP: one WebSocket for each pair of peers, blobs by GET on the same port. The only user of aiohttp.
+"""Gossip over HTTP: one WebSocket for each pair of peers, blobs by GET on the same port.
 
 Laws, beside the promises of `gossip.transport`:
-- GET only: the receiver chooses what comes. A request with a body or a Content-Encoding is refused (413, 415) before
-  a byte
-  of it is read, and nothing is ever inflated; no answer is compressed; redirects are not followed.
+- GET only: the receiver chooses what comes. A request with a body or a Content-Encoding is refused (413, 415)
+  before a byte of it is read, and nothing is ever inflated; no answer is compressed; redirects are not followed.
 - A blob is given to joined peers only (the session of the handshake is the ticket), at most `Limits.streams` at a
   time.
 - A socket that has not sent a request after `Limits.hello` seconds is closed; so is what exceeds `Limits.inbound`.
 - Every wait has a deadline, also for a body that drips.
+- aiohttp is used here and in `gossip.channel` only.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from typing import NoReturn, TypeAlias
@@ -24,10 +21,12 @@ import aiohttp
 from aiohttp import web
 
 from gossip.address import is_address, is_unspecified, locate
+from gossip.channel import Channel
 from gossip.errors import Drop, LocalFault, RemoteFault
 from gossip.handshake import Party
 from gossip.limits import KIB, Limits
 from gossip.link import Link, shake
+from gossip.slots import Slots
 from gossip.stream import BlobStreams
 from gossip.transport import Receiver
 from identity.keys import PeerId
@@ -72,8 +71,8 @@ class HttpTransport:
         self._receiver: Receiver | None = None
         self._links: dict[PeerId, Link] = {}
         self._sessions: dict[str, Link] = {}
-        self._quiet: set[web.RequestHandler] = set()
-        self._inbound = 0
+        self._quiet: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        self._slots = Slots(limits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
@@ -154,7 +153,7 @@ class HttpTransport:
             raise RemoteFault(Drop.TIMEOUT, f"{address} does not answer") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RemoteFault(Drop.UNREACHABLE, f"{address}: {error}") from None
-        channel = _Channel(joined)
+        channel = Channel(joined)
         party = await shake(self._told().handshake(True, expect), channel, self._limits)
         link = self._keep(party, channel, dialled=True, location=address)
         if link is not None:
@@ -203,6 +202,9 @@ class HttpTransport:
         self._closed = True
         if self._server is not None:
             self._server.close()
+        for timer in self._quiet.values():
+            timer.cancel()
+        self._quiet.clear()
         self._streams.close()
         links, self._links = list(self._links.values()), {}
         await asyncio.gather(*(link.end("closing") for link in links))
@@ -217,7 +219,7 @@ class HttpTransport:
 
     # links
 
-    def _keep(self, party: Party, channel: _Channel, dialled: bool, location: str) -> Link | None:
+    def _keep(self, party: Party, channel: Channel, dialled: bool, location: str) -> Link | None:
         """Make it the peer's one link, or close it because another one stays."""
         now = asyncio.get_running_loop().time()
         link = Link(party, channel, dialled, location, now, self._limits)
@@ -234,7 +236,7 @@ class HttpTransport:
         self._told().joined(party)
         return link
 
-    async def _read(self, link: Link, channel: _Channel) -> None:
+    async def _read(self, link: Link, channel: Channel) -> None:
         """Tell every frame until the link ends."""
         peer = link.party.peer
         reason = ""
@@ -263,20 +265,20 @@ class HttpTransport:
         assert self._runner is not None
         assert self._runner.server is not None
         handler = self._runner.server()
-        self._quiet.add(handler)
-        asyncio.get_running_loop().call_later(self._limits.hello, self._reap, handler)
+        self._quiet[handler] = asyncio.get_running_loop().call_later(self._limits.hello, self._reap, handler)
         return handler
 
     def _reap(self, handler: web.RequestHandler) -> None:
-        if handler in self._quiet:
-            self._quiet.discard(handler)
-            if handler.transport is not None:
-                handler.transport.close()
-                self._told().dropped(Drop.TIMEOUT, None)
+        del self._quiet[handler]
+        if handler.transport is not None:
+            handler.transport.close()
+            self._told().dropped(Drop.TIMEOUT, None)
 
     @web.middleware
     async def _refuse_bodies(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        self._quiet.discard(request.protocol)
+        timer = self._quiet.pop(request.protocol, None)
+        if timer is not None:
+            timer.cancel()
         status = 0
         if "Content-Encoding" in request.headers:
             status, reason = 415, Drop.ENCODING
@@ -290,7 +292,8 @@ class HttpTransport:
         return response
 
     async def _serve_link(self, request: web.Request) -> web.StreamResponse:
-        if self._inbound >= self._limits.inbound or len(self._links) >= self._limits.connections:
+        seen = request.remote or ""
+        if len(self._links) >= self._limits.connections or not self._slots.enter(seen):
             self._told().dropped(Drop.CONNECTIONS, None)
             return web.Response(status=503)
         upgraded = web.WebSocketResponse(
@@ -299,22 +302,20 @@ class HttpTransport:
             heartbeat=self._limits.heartbeat,
             timeout=self._limits.goodbye,
         )
-        self._inbound += 1
         try:
             await upgraded.prepare(request)
-            channel = _Channel(upgraded)
+            channel = Channel(upgraded)
             try:
                 party = await shake(self._told().handshake(False), channel, self._limits)
             except RemoteFault as fault:
                 self._told().dropped(fault.reason, None)
                 return upgraded
-            seen = request.remote or ""
             link = self._keep(party, channel, dialled=False, location=locate(party.hello.address, seen))
             if link is not None:
                 await self._read(link, channel)
             return upgraded
         finally:
-            self._inbound -= 1
+            self._slots.leave(seen)
 
     async def _serve_blob(self, request: web.Request) -> web.StreamResponse:
         link = self._sessions.get(request.headers.get(SESSION, ""))
@@ -356,37 +357,6 @@ class HttpTransport:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class _Channel:
-    """An aiohttp WebSocket of either side as a `gossip.link.Socket`."""
-
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse | web.WebSocketResponse) -> None:
-        self._socket = socket
-
-    async def send_bytes(self, data: bytes) -> None:
-        await self._socket.send_bytes(data)
-
-    async def receive_frame(self) -> bytes | None:
-        message = await self._socket.receive()
-        if message.type is aiohttp.WSMsgType.BINARY:
-            return bytes(message.data)
-        if message.type is aiohttp.WSMsgType.TEXT:
-            raise RemoteFault(Drop.MALFORMED, "a text message")
-        if message.type is aiohttp.WSMsgType.ERROR and isinstance(message.data, aiohttp.WebSocketError):
-            big = message.data.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
-            raise RemoteFault(Drop.OVERSIZE if big else Drop.MALFORMED, str(message.data))
-        return None
-
-    async def close(self) -> None:
-        await self._socket.close()
-
-    def abort(self) -> None:
-        """Shut the socket down under whatever still waits to be flushed (works alike on asyncio and uvloop)."""
-        below = self._socket.get_extra_info("socket")
-        if below is not None and below.fileno() >= 0:
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(below.fileno())) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
 
 
 async def _refuse_redirect(*_: object) -> NoReturn:

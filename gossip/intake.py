@@ -2,14 +2,11 @@
 
 Laws:
 - Order of checks: known digest, signature, header, network, author, the author's bucket, schema and length,
-  admission,
-  `wants`; only then is the payload asked for. The author's bucket comes after the signature, so that nobody can
-  empty it
-  in another's name.
+  admission, `wants`; only then is the payload asked for. The author's bucket comes after the signature, so that
+  nobody can empty it in another's name.
 - An update is delivered once. When another peer shows it too, only that fact is told (`UpdateHeard`).
 - A header that is not wanted leaves no trace but its counter; so does one that is stale or early, except that the
-  newest
-  early one of each author is judged again when our round grows.
+  newest early one of each author is judged again when our round grows.
 - A header of our own that is new to us comes from a backup that was restored: it is adopted, never contradicted.
 """
 

@@ -1,12 +1,11 @@
 """What gossip needs remembered across restarts: own headers, others' heads, and proofs of guilt.
 
 Laws:
-- `append` returns only when the entry is durable (SQLite: synchronous=FULL): what is signed is durable
-  before it leaves.
+- `append` returns only when the entry is durable (SQLite: synchronous=FULL): what is signed is durable before it
+  leaves.
 - Own entries are kept for ever and form a chain; nothing is ever signed twice for one sequence or one round.
-- What `remember` was told of an author at its highest sequence is never forgotten; of each author at least
-  the newest
-  `Limits.chain` entries are kept.
+- What `remember` was told of an author at its highest sequence is never forgotten; of each author at least the
+  newest `Limits.chain` entries are kept.
 - All methods are called on the event loop's thread, one at a time, and must be short.
 
 `MemoryLedger` is the one for simulations and tests; `node.store` has the one on disk.

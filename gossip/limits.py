@@ -30,6 +30,7 @@ class Limits:
     degree: int = 8  # neighbours we dial up to (memberlist and gossipsub both hold 6 to 12)
     connections: int = 128  # in all
     inbound: int = 64  # of these, dialled by others: the rest is reserved for those we dial
+    group: int = 8  # inbound connections from one public network: a /24 of IPv4, a /48 of IPv6
     streams: int = 4  # blobs that one peer may be sent at a time
     fetches: int = 16  # blobs that we fetch at a time
     authors: int = 4096  # authors whose chains we remember in memory

@@ -1,8 +1,7 @@
 """The wire's vocabulary: frozen values without behaviour.
 
-Laws: bytes fields named `...digest`, `network`, `nonce` are 32 bytes; counts are below 2**63; sequences
-begin at 1 (0 means none);
-`codec` is the only place that turns these into bytes and back.
+Laws: bytes fields named `...digest`, `network`, `nonce` are 32 bytes; counts are below 2**63; sequences begin at 1
+(0 means none); `codec` is the only place that turns these into bytes and back.
 """
 
 from __future__ import annotations

@@ -17,18 +17,14 @@ from functools import partial
 
 import numpy as np
 
-from gossip.admission import entry_of
 from gossip.blobs import BlobStore
 from gossip.book import AddressBook
 from gossip.codec import (
     MAX_DISTANCE,
     RECORD,
-    UPDATE,
     decode_frame,
-    decode_header,
     digest_payload,
     encode_frame,
-    encode_header,
     encode_record,
     payload_bytes,
     schema_digest,
@@ -36,7 +32,6 @@ from gossip.codec import (
 from gossip.dialer import Dialer
 from gossip.errors import Drop, LocalFault, RemoteFault
 from gossip.events import Dropped, GossipEvent, PeerJoined, PeerLeft
-from gossip.executors import offload
 from gossip.fetcher import Fetcher, Wanted
 from gossip.handshake import Greeting, Handshake, Party
 from gossip.intake import Home, Intake, Wants
@@ -54,12 +49,11 @@ from gossip.messages import (
     Relay,
     Schema,
     Update,
-    UpdateHeader,
 )
-from gossip.payload import decode_payload, encode_payload
+from gossip.own_chain import OwnChain
 from gossip.rates import Bucket
 from gossip.transport import Transport
-from identity.envelope import digest_of, seal, split
+from identity.envelope import seal
 from identity.keys import PeerId, SigningKey
 
 
@@ -116,18 +110,16 @@ class GossipService:
         self.counters: Counter[Drop] = Counter()
         self._key = key
         self._network = network
-        self._schema = schema
         self._schema_digest = schema_digest(schema)
-        self._payload_bytes = payload_bytes(schema)
         self._transport = transport
         self._ledger = ledger
         self._on_event = on_event
-        self._executor = executor
         self._limits = limits
         self._allow = allow
         self._nonce = nonce or partial(secrets.token_bytes, 32)
         self._closed = False
         self._publishing = asyncio.Lock()
+        self._own = OwnChain(key, network, schema, ledger, executor, limits)
         self._blobs = BlobStore(limits.blobs)
         self._book = AddressBook(key.peer, network, limits)
         self._peer_buckets: dict[PeerId, Bucket] = {}
@@ -141,7 +133,7 @@ class GossipService:
             self._not_fetched,
             self._drop,
         )
-        home = Home(key.peer, network, self._schema_digest, self._payload_bytes)
+        home = Home(key.peer, network, self._schema_digest, payload_bytes(schema))
         self._intake = Intake(home, ledger, limits, wants, on_event, self._fetcher.want, self._send, round, reopen)
         self._dialer = Dialer(
             transport,
@@ -215,11 +207,7 @@ class GossipService:
                 is lost.
         """
         async with self._publishing:
-            head = self._ledger.head()
-            if head is not None and round <= head.round:
-                update = await self._stored(head, round)
-            else:
-                update = await self._sign(head, round, vector, base, classes)
+            update = await self._own.update(round, vector, base, classes)
             self._blobs.put(update.header.payload_digest, update.payload, pin=True)
             frame = encode_frame(Announce(update.envelope))
             for peer in self._transport.connected():
@@ -337,47 +325,6 @@ class GossipService:
     def _not_fetched(self, wanted: Wanted, fault: RemoteFault) -> None:
         self._intake.not_fetched(wanted, fault)
         self._drop(fault.reason, wanted.holders[0][0])
-
-    # own updates
-
-    async def _sign(self, head: Entry | None, round: int, vector: Buffer, base: bytes, classes: bytes) -> Update:
-        encode = partial(encode_payload, self._schema, self._schema_digest, vector)
-        payload = await offload(self._executor, self._payload_bytes, encode)
-        digest = await offload(self._executor, len(payload), partial(digest_payload, payload))
-        header = UpdateHeader(
-            network=self._network,
-            author=self._key.peer,
-            sequence=head.sequence + 1 if head else 1,
-            round=round,
-            previous=head.digest if head else NO_DIGEST,
-            payload_length=len(payload),
-            payload_digest=digest,
-            schema=self._schema_digest,
-            base=base,
-            classes=classes,
-        )
-        body = encode_header(header)
-        try:
-            decode_header(body, self._limits)  # what we could not read ourselves never leaves
-        except RemoteFault as fault:
-            raise LocalFault(f"this header cannot be sent: {fault.detail}") from None
-        if self._ledger.head() != head:  # a peer showed a newer head of ours while we hashed
-            raise LocalFault("the own chain grew while publishing: publish again")
-        envelope = seal(self._key, UPDATE, body)
-        entry = entry_of(header, digest_of(UPDATE, body), envelope)
-        self._ledger.append(entry, payload)
-        return self._update(header, entry, payload)
-
-    async def _stored(self, head: Entry, round: int) -> Update:
-        payload = self._ledger.payload(head.sequence)
-        if round < head.round or payload is None:
-            raise LocalFault(f"round {round} cannot be signed again: the own chain is at round {head.round}")
-        header = decode_header(split(head.envelope).body, self._limits)
-        return self._update(header, head, payload)
-
-    def _update(self, header: UpdateHeader, entry: Entry, payload: bytes) -> Update:
-        vector = decode_payload(self._schema, self._schema_digest, payload)
-        return Update(header, entry.envelope, entry.digest, memoryview(payload), vector)
 
     # small things
 

@@ -1,20 +1,16 @@
 """The seam between gossip and a network: small frames pushed, blobs pulled by digest.
 
 What a transport promises (one conformance test runs over every transport):
-- It knows peers by the id that they proved in a handshake; it runs the handshake that the receiver hands it,
-  and tells
-  `joined` only after it is complete on its side.
-- At most one connection per pair: of two that cross, the one dialled by the smaller peer id stays; of two
-  that the same
-  side dialled, the newer stays.
-- `send` never waits: each peer has a bounded queue; a frame with the same `replaces` key takes the place of
-  the one that
-  still waits; when the queue is full the oldest frame goes (told as `dropped(QUEUE_FULL)`).
+- It knows peers by the id that they proved in a handshake; it runs the handshake that the receiver hands it, and
+  tells `joined` only after it is complete on its side.
+- At most one connection per pair: of two that cross, the one dialled by the smaller peer id stays; of two that the
+  same side dialled, the newer stays.
+- `send` never waits: each peer has a bounded queue; a frame with the same `replaces` key takes the place of the one
+  that still waits; when the queue is full the oldest frame goes (told as `dropped(QUEUE_FULL)`).
 - Frames of one connection arrive in the order in which they were queued, or not at all.
 - Frames longer than `Limits.frame` never reach the receiver.
 - `fetch` returns bytes whose SHA-256 is the digest and whose length is the length asked for
-  (`gossip.blobs.Assembly`
-  checks both), or raises RemoteFault within `Limits.blob_seconds(length)`.
+  (`gossip.blobs.Assembly` checks both), or raises RemoteFault within `Limits.blob_seconds(length)`.
 - After `close` there is no task, no open socket, and no more call to the receiver.
 """
 

@@ -22,6 +22,7 @@ from gossip.limits import Limits
 from gossip.messages import PeerRecord
 from gossip.outbox import Outbox
 from gossip.rates import Bucket
+from gossip.slots import Slots, group_of
 from identity.envelope import seal
 from identity.errors import BadPeerId
 from identity.keys import PeerId, format_peer
@@ -245,3 +246,35 @@ def test_an_address_is_a_host_and_a_port_and_may_leave_the_host_to_the_observer(
     assert locate(":1", "fe80::1") == "[fe80::1]:1"
     assert locate("nonsense", "9.9.9.9") == ""
     assert [is_unspecified(one) for one in ("0.0.0.0", "::", "10.0.0.1")] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("seen", "group"),
+    [
+        ("8.8.8.1", "8.8.8.0/24"),
+        ("::ffff:8.8.8.9", "8.8.8.0/24"),
+        ("2a00:1450:4001::1", "2a00:1450:4001::/48"),
+        ("127.0.0.1", ""),
+        ("10.1.2.3", ""),
+        ("192.168.1.7", ""),
+        ("::1", ""),
+        ("fe80::1%eth0", ""),
+        ("", ""),
+        ("a name", ""),
+    ],
+)
+def test_public_addresses_have_a_network_and_others_none(seen: str, group: str) -> None:
+    assert group_of(seen) == group
+
+
+def test_one_public_network_takes_a_few_of_the_inbound_places_and_all_together_no_more_than_there_are() -> None:
+    slots = Slots(Limits(inbound=12, group=8))
+    assert [slots.enter(f"8.8.8.{n}") for n in range(10)] == [True] * 8 + [False] * 2
+    assert slots.enter("8.8.9.1")
+    assert [slots.enter("10.0.0.1") for _ in range(4)] == [True] * 3 + [False]
+    assert len(slots) == 12
+    slots.leave("8.8.8.0")
+    slots.leave("8.8.9.1")
+    assert [slots.enter(f"8.8.8.{n}") for n in range(2)] == [True, False]
+    assert not slots.enter("8.8.8.77")
+    assert len(slots) == 11

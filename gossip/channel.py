@@ -1,0 +1,51 @@
+"""One WebSocket of aiohttp, of either side, as the socket of a link.
+
+Laws: a text or a message beyond the limit is a fault; any other end is the end of the frames. `abort` works at
+once, whatever is still waiting to be flushed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+import aiohttp
+from aiohttp import web
+
+from gossip.errors import Drop, RemoteFault
+
+
+class Channel:
+    """An aiohttp WebSocket of either side as a `gossip.link.Socket`: see there."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse | web.WebSocketResponse) -> None:
+        """Over a connected WebSocket."""
+        self._socket = socket
+
+    async def send_bytes(self, data: bytes) -> None:
+        """See `Socket.send_bytes`."""
+        await self._socket.send_bytes(data)
+
+    async def receive_frame(self) -> bytes | None:
+        """See `Socket.receive_frame`."""
+        message = await self._socket.receive()
+        if message.type is aiohttp.WSMsgType.BINARY:
+            return bytes(message.data)
+        if message.type is aiohttp.WSMsgType.TEXT:
+            raise RemoteFault(Drop.MALFORMED, "a text message")
+        if message.type is aiohttp.WSMsgType.ERROR and isinstance(message.data, aiohttp.WebSocketError):
+            big = message.data.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+            raise RemoteFault(Drop.OVERSIZE if big else Drop.MALFORMED, str(message.data))
+        return None
+
+    async def close(self) -> None:
+        """See `Socket.close`."""
+        await self._socket.close()
+
+    def abort(self) -> None:
+        """Shut the socket down under whatever still waits to be flushed (works alike on asyncio and uvloop)."""
+        below = self._socket.get_extra_info("socket")
+        if below is not None and below.fileno() >= 0:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(below.fileno())) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
