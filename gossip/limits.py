@@ -39,7 +39,7 @@ class Limits:
     early: int = 64  # headers from beyond the round window, one an author
     heard: int = 16384  # digests remembered for duplicates
     # rounds
-    window: int = 8  # rounds that an update may lag behind (W)
+    window: int = 16  # rounds that an update may lag behind (W): the most that a relayed record can be of use
     ahead: int = 2  # rounds that an update may lead
     # bytes in store
     blobs: int = 512 * MIB  # payloads kept to serve to others
@@ -56,6 +56,7 @@ class Limits:
     blob_rate: float = 64.0 * KIB  # bytes/s below which a holder counts as not having it
     heartbeat: float = 20.0
     goodbye: float = 2.0  # to drain queues when closing
+    settle: float = 1.0  # that the first publish of an empty ledger waits for what joined peers know of our key
     retry_first: float = 0.2  # full jitter: uniform in (0, min(retry_cap, first * 2**attempt))
     retry_cap: float = 30.0
     retries: int = 3  # per holder of a blob

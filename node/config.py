@@ -181,6 +181,7 @@ class StoreConfig(_Section):
     folder: str = Field(default="state", description="ledger and checkpoints, relative to this file")
     records: str = Field(default="rounds.jsonl", description='one line of JSON a round, in that folder; "": none')
     history: int = Field(default=100, ge=1, le=4096, description="relayed records of others kept in memory")
+    age: int = Field(default=16, ge=1, le=16, description="rounds for which a relayed record counts")
 
 
 class NodeConfig(_Section):
@@ -217,6 +218,7 @@ class NodeConfig(_Section):
             expect=self.network.expect(),
             gather=self.network.gather,
             authors=self.store.history,
+            age=self.store.age,
         )
 
 

@@ -49,7 +49,7 @@ class NodeCore:
         self.round = 0
         self._own = own
         self._policy = policy
-        self._history = History(own, seed, policy.authors)
+        self._history = History(own, seed, policy.authors, policy.age)
         self._neighbours: dict[PeerId, Neighbour] = {}
         self._resumed = False
         self._floor = 0  # own rounds below are spent

@@ -3,12 +3,12 @@
 Laws:
 - The outcome never depends on the order of arrival within a round.
 - A relay counts from the round after the one its sender was in when it sent it (it is ripe then): every node closes
-  round t on
-  what its neighbours sent up to the end of their round t - 1, however fast or slow they are.
+  round t on what its neighbours sent up to the end of their round t - 1, however fast or slow they are.
 - At the close of a round, in this order: ripe relays are merged, the store is trimmed, evidence is read, relays are
   drawn.
 - Distance is a claim of whoever relayed: one is added, and it is clamped to [2, FARTHEST].
-- What a neighbour can make us hold is bounded: `PER_SENDER` unripe relays each, `authors` stored records in all.
+- What a neighbour can make us hold is bounded: `PER_SENDER` unripe relays each, `authors` stored records in all, none
+  older than `age` rounds.
 
 Source: SybilWall (arXiv 2306.15044), gossip of histories; relay probability proportional to exp(-0.8 (distance - 1)).
 Differs: distance is clamped and rounds are admitted by the own view; the record is the author's own signed update.
@@ -75,11 +75,13 @@ class History:
         own: own peer id; records of it are never kept.
         seed: of the relay draws.
         authors: stored records, at most.
+        age: rounds after its own for which a record counts.
     """
 
-    def __init__(self, own: PeerId, seed: int, authors: int) -> None:
+    def __init__(self, own: PeerId, seed: int, authors: int, age: int) -> None:
         self.own = own
         self.authors = authors
+        self.age = age
         self._seed = seed
         self._stored: dict[PeerId, Known] = {}
         self._unripe: dict[PeerId, list[tuple[int, Known]]] = {}
@@ -126,7 +128,7 @@ class History:
             self._stored[known.author] = known if held is None else held.merged(known)
 
     def settle(self, round: int, direct: Collection[PeerId]) -> None:
-        """At the close of a round: merge what is ripe, forget what direct neighbours say themselves, trim."""
+        """At the close of a round: merge what is ripe, forget what direct neighbours say themselves, drop the old, trim."""
         for sender in list(self._unripe):
             waiting = self._unripe.pop(sender)
             for ripe, known in waiting:
@@ -135,7 +137,7 @@ class History:
             later = [entry for entry in waiting if entry[0] > round]
             if later:
                 self._unripe[sender] = later
-        self._trim()
+        self._trim(round)
 
     def relayed(self, direct: Collection[PeerId]) -> tuple[Known, ...]:
         """Stored records whose author is not a direct neighbour, in order of author."""
@@ -145,8 +147,7 @@ class History:
         """The record to relay to one neighbour, drawn with probability proportional to exp(-DECAY (distance - 1)).
 
         An exponential race: the smallest -ln(u) / weight wins, u belonging to (own, round, to, author). So the draw
-            does not
-        depend on the order of candidates, and one more candidate changes it only by winning.
+        does not depend on the order of candidates, and one more candidate changes it only by winning.
 
         Args:
             candidates: what is known; its author's own and the receiver's own records and what came from it are left
@@ -173,7 +174,8 @@ class History:
             assert known.author not in known.senders or known.distance == 1
         assert all(0 < len(waiting) <= PER_SENDER for waiting in self._unripe.values())
 
-    def _trim(self) -> None:
+    def _trim(self, round: int) -> None:
+        self._stored = {author: known for author, known in self._stored.items() if known.round >= round - self.age}
         if len(self._stored) > self.authors:
             ranked = sorted(self._stored.values(), key=lambda known: (-known.round, known.distance, known.author))
             self._stored = {known.author: known for known in ranked[: self.authors]}

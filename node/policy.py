@@ -44,6 +44,7 @@ class RoundPolicy:
         gather: longest wait for them.
         relays: whether histories are relayed (only rules that need them).
         authors: stored records of others, at most.
+        age: rounds after its own for which a stored record of another counts (docs/adr/0003).
     """
 
     rounds: int | None = None
@@ -57,6 +58,7 @@ class RoundPolicy:
     gather: float = 30.0
     relays: bool = True
     authors: int = 100
+    age: int = 16
 
     def without_relays(self) -> RoundPolicy:
         """The same, for a rule that asks for no relays."""

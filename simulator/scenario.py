@@ -188,6 +188,8 @@ class Scenario(_Part):
         evaluate_samples: test samples used; absent = all.
         lr, batch, epochs, steps, held_out: override the task's own training settings.
         authors: relayed authors that a node remembers.
+        age: rounds after its own for which a relayed record counts: SybilWall sees further with more, memory grows by
+            one model a node and round.
         pace: least virtual seconds a round takes (world).
         deadline: virtual seconds after which a round closes without those who are late (world).
         latency: virtual seconds a frame travels.
@@ -230,6 +232,7 @@ class Scenario(_Part):
     steps: int | None = Field(default=None, ge=1)
     held_out: float | None = Field(default=None, ge=0, lt=1)
     authors: int = Field(default=100, ge=0)
+    age: int = Field(default=16, ge=1, le=16)
     pace: float = Field(default=1.0, gt=0)
     deadline: float = Field(default=10.0, gt=0)
     latency: float = Field(default=0.02, ge=0)

@@ -261,6 +261,7 @@ class World:
                 gather=scenario.deadline,
                 relays=Need.RELAYS in self._rule.needs,
                 authors=scenario.authors,
+                age=scenario.age,
             ),
             learner=setup.learner,
             data=setup.data,

@@ -24,6 +24,7 @@ from torch import Tensor
 from aggregation import kernels
 from aggregation.evidence import Need, Rule
 from simulator.adversary import Adversary
+from simulator.fast.attacker import adversary_training
 from simulator.fast.choose import choose_trainer
 from simulator.fast.decisions import Decisions
 from simulator.fast.histories import Histories
@@ -95,10 +96,21 @@ class FastEngine:
         )
         with self._workers.single_threaded():
             self._trainer = choose_trainer(job, self._params, path=options.training, compiled=options.compiled)
-        self._adversary = Adversary(setup, rule) if setup.attack is not None else None
+        self._adversary = None
+        if setup.attack is not None:
+            learn = adversary_training(setup, self._workers, path=options.training, compiled=options.compiled)
+            self._adversary = Adversary(setup, rule, learn)
         self._evaluator = Evaluator(setup)
         self._histories = (
-            Histories(setup.neighbours, honest, setup.addresses, setup.order, setup.seed, setup.scenario.authors)
+            Histories(
+                setup.neighbours,
+                honest,
+                setup.addresses,
+                setup.order,
+                setup.seed,
+                setup.scenario.authors,
+                setup.scenario.age,
+            )
             if Need.RELAYS in rule.needs
             else None
         )
@@ -219,7 +231,7 @@ class FastEngine:
         relayed = None
         if self._histories is not None:
             with self.profile.phase("relay"):
-                self._histories.settle(rows)
+                self._histories.settle(rows, self.round)
                 relayed = self._histories.rows
         before = (self._params.clone(), rows.values[names[:honest]], sent.clone()) if watched else None
         if not self._replaced:

@@ -35,10 +35,12 @@ class Histories:
         order: NDArray[np.int64],
         seed: int,
         authors: int,
+        age: int,
     ) -> None:
         self._honest = honest
         self._seed = seed
         self._limit = authors
+        self._age = age
         self._addresses = addresses
         self._rank = np.empty(len(order), dtype=np.int64)  # place of each vertex in order of peer id
         self._rank[order] = np.arange(len(order))
@@ -67,8 +69,8 @@ class Histories:
         empty = np.zeros(0, dtype=np.int64)
         self._sent = (empty, empty, empty, empty)  # receiver, row, distance, bit of the sender
 
-    def settle(self, rows: Rows) -> None:
-        """At the close of a round: merge what was relayed in the last one, and trim."""
+    def settle(self, rows: Rows, round: int) -> None:
+        """At the close of a round: merge what was relayed in the last one, drop what is old, and trim."""
         receiver, sent, distance, bit = self._sent
         node, place = np.nonzero(self.rows >= 0)
         held = self.rows[node, place]
@@ -79,10 +81,15 @@ class Histories:
         senders[: len(held)] = self._senders[node, place]
         arrived = np.arange(len(held), len(all_row))
         senders[arrived, bit // 63] = np.int64(1) << (bit % 63)
-        if len(all_row) == 0:
-            return
         author = rows.author[all_row].astype(np.int64)
         round_ = rows.round[all_row].astype(np.int64)
+        live = round_ >= round - self._age
+        if not live.all():
+            all_node, all_row, all_distance = all_node[live], all_row[live], all_distance[live]
+            senders, author, round_ = senders[live], author[live], round_[live]
+        if len(all_row) == 0:
+            self._store(all_node, all_row, all_distance, senders, round_)
+            return
         # newest record of each (node, author), of equal ones the least distance and all senders
         key = all_node * len(self._rank) + self._rank[author]
         order = np.lexsort((-round_, key))

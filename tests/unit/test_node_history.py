@@ -20,7 +20,7 @@ RELAYS = st.lists(
 
 
 def filled(relays: list[tuple[int, int, int, int, int]], authors: int = 4) -> History:
-    history = History(ME, seed=1, authors=authors)
+    history = History(ME, seed=1, authors=authors, age=16)
     for sender, author, round, distance, ripe in relays:
         history.receive(update(peer(author), round), peer(sender), distance, ripe)
     return history
@@ -75,7 +75,7 @@ def test_a_newer_round_replaces_an_equal_one_merges() -> None:
 
 def test_of_two_contradicting_updates_every_node_keeps_the_same() -> None:
     one, two = update(peer(10), 1, 0.0), update(peer(10), 1, 1.0)
-    a, b = History(ME, 1, 4), History(ME, 1, 4)
+    a, b = History(ME, 1, 4, 16), History(ME, 1, 4, 16)
     for history, order in ((a, (one, two)), (b, (two, one))):
         for sender, content_ in enumerate(order):
             history.receive(content_, peer(sender), 2, 0)
@@ -104,7 +104,7 @@ def test_a_forgotten_author_is_gone_from_both_places() -> None:
 
 
 def test_nothing_goes_back_to_its_author_or_to_whom_it_came_from() -> None:
-    history = History(ME, 1, 100)
+    history = History(ME, 1, 100, 16)
     known = Known(peer(10), 0, update(peer(10), 0), 2, frozenset([peer(1)]))
     assert history.choose(0, peer(1), [known]) is None
     assert history.choose(0, peer(10), [known]) is None
@@ -113,7 +113,7 @@ def test_nothing_goes_back_to_its_author_or_to_whom_it_came_from() -> None:
 
 
 def test_relay_odds_fall_with_distance_as_published() -> None:
-    history = History(ME, 1, 100)
+    history = History(ME, 1, 100, 16)
     candidates = [Known(peer(10 + d), 0, update(peer(10 + d), 0), d, frozenset()) for d in (1, 2, 3)]
     draws = Counter()
     for round in range(20000):
@@ -126,7 +126,17 @@ def test_relay_odds_fall_with_distance_as_published() -> None:
 
 
 def test_the_draw_does_not_depend_on_the_order_of_candidates() -> None:
-    history = History(ME, 1, 100)
+    history = History(ME, 1, 100, 16)
     candidates = [Known(peer(10 + d), 0, update(peer(10 + d), 0), d, frozenset()) for d in range(1, 9)]
     for round in range(50):
         assert history.choose(round, peer(2), candidates) == history.choose(round, peer(2), candidates[::-1])
+
+
+def test_a_record_counts_until_it_is_older_than_the_age() -> None:
+    history = History(ME, 1, 100, 3)
+    history.receive(update(peer(10), 5), peer(1), 2, 6)
+    for round in (6, 7, 8):
+        history.settle(round, ())
+        assert len(history) == 1
+    history.settle(9, ())
+    assert len(history) == 0
