@@ -6,6 +6,7 @@ from pathlib import Path
 
 import networkx as nx
 import pytest
+
 from node.draws import Purpose, generator
 from node.names import UnknownName
 from simulator.placement import place
