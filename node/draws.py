@@ -1,11 +1,12 @@
 """Randomness has an address: every draw is a pure function of (seed, purpose, address words).
 
 Laws:
-- No draw depends on a draw made before it, so the order of nodes, the number of workers and the engine cannot change a result.
+- No draw depends on a draw made before it, so the order of nodes, the number of workers and the engine cannot change
+  a result.
 - `bits` is vectorised: a thousand nodes' draws are one call, and equal a thousand calls for one node each.
 
-Source: counter-based generation as in Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011); the mixing
-step is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), absorbed word by word; long streams are NumPy's Philox4x64.
+Source: counter-based generation as in Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011); the
+mixing step is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), absorbed word by word; long streams are NumPy's Philox4x64.
 """
 
 from __future__ import annotations
