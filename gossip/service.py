@@ -9,6 +9,7 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -119,6 +120,8 @@ class GossipService:
         self._nonce = nonce or partial(secrets.token_bytes, 32)
         self._closed = False
         self._publishing = asyncio.Lock()
+        self._untold: set[PeerId] = set()  # joined, but have not told yet what they know of our key
+        self._told = asyncio.Event()
         self._own = OwnChain(key, network, schema, ledger, executor, limits)
         self._blobs = BlobStore(limits.blobs)
         self._book = AddressBook(key.peer, network, limits)
@@ -193,6 +196,9 @@ class GossipService:
     async def publish(self, round: int, vector: Buffer, base: bytes = NO_DIGEST, classes: bytes = b"") -> Update:
         """Sign and send an update. The header is durable in the ledger before the first byte leaves.
 
+        A key that lost its ledger must not begin its chain anew: while the ledger is empty, `Limits.settle` seconds are
+        given to joined peers to show the newest header that they know of us (`HeadAhead`).
+
         A round that is already the ledger's newest is sent again, never signed again: what is returned is the
         stored update, whatever `vector` is now.
 
@@ -207,6 +213,8 @@ class GossipService:
                 is lost.
         """
         async with self._publishing:
+            if self._ledger.head() is None:
+                await self._hear_out()
             update = await self._own.update(round, vector, base, classes)
             self._blobs.put(update.header.payload_digest, update.payload, pin=True)
             frame = encode_frame(Announce(update.envelope))
@@ -250,12 +258,14 @@ class GossipService:
         known = self._intake.chains.recent(party.peer)
         if known and known[-1].sequence > hello.sequence:
             self._send(party.peer, Relay(1, known[-1].envelope))
-        self._send(party.peer, Peers(self._records(party.peer, head)))
+        self._send(party.peer, Peers(self._records(party.peer, head)))  # the last: it has seen all that we know
+        self._untold.add(party.peer)
         self._dialer.wake()
 
     def left(self, peer: PeerId, reason: str) -> None:
         """See `Receiver.left`."""
         self._peer_buckets.pop(peer, None)
+        self._tell(peer)
         self._on_event(PeerLeft(peer, reason))
         self._dialer.wake()
 
@@ -295,6 +305,7 @@ class GossipService:
             case Peers(envelopes):
                 for envelope in envelopes:
                     self._guard(peer, partial(self._book.learn, envelope))
+                self._tell(peer)
                 self._dialer.wake()
             case HeaderRequest(author, first, last):
                 self._answer(peer, author, first, last)
@@ -327,6 +338,18 @@ class GossipService:
         self._drop(fault.reason, wanted.holders[0][0])
 
     # small things
+
+    async def _hear_out(self) -> None:
+        """Wait until every joined peer has told what it knows of our key, has left, or had its time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.settle):
+                while self._untold:
+                    self._told.clear()
+                    await self._told.wait()
+
+    def _tell(self, peer: PeerId) -> None:
+        self._untold.discard(peer)
+        self._told.set()
 
     def _send(self, peer: PeerId, frame: Announce | Relay | Peers | HeaderRequest) -> None:
         self._transport.send(peer, encode_frame(frame))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class Sybil:
             on_event=lambda event: None,
             generator=generator,
             executor=InlineExecutor(),
-            limits=limits,
+            limits=replace(limits, settle=0.0),  # its service hears nobody out
             bootstrap=bootstrap,
             allow=allow,
             nonce=nonce,
