@@ -56,7 +56,7 @@ def heat(
         low, high: ends of the scale, also drawn as a bar.
         strong: rows in bold.
     """
-    left = 14 + max(6.6 * len(name) for name in rows)
+    left = 16 + max(7.4 * len(name) for name in rows)
     top = 44 + max(4.6 * len(name) for name in columns)
     wide = left + _CELL * len(columns) + max(4.4 * len(columns[-1]), 30)
     deep = top + _LINE * len(rows) + 34

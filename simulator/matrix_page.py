@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 
 from simulator.matrix_heat import BAD, COLOURS, GOOD, Spot, curves, decimal, heat
-from simulator.matrix_plan import NOBODY, Condition, Matrix
+from simulator.matrix_plan import NOBODY, PRESETS, Condition, Matrix
 from simulator.matrix_report import ALONE, ORACLE, Estimate, Figures
 from simulator.page import STYLE
 
@@ -220,7 +220,7 @@ def _cost(figures: Sequence[Figures]) -> str:
 
 def _notes(matrix: Matrix, conditions: Sequence[Condition]) -> str:
     first = conditions[0].scenario
-    preset = f"hedgerow matrix {matrix.name}"
+    preset = f"hedgerow matrix {matrix.name if matrix.name in PRESETS else f'{matrix.name}.toml'}"
     shared = {key: value for key, value in first.model_dump(exclude_none=True).items() if key in _SHOWN}
     settings = ", ".join(f"{key} {value}" for key, value in shared.items())
     places = "".join(
