@@ -10,6 +10,7 @@ Laws:
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from simulator.sweep import CellLost, PoolError, fault
 ATTEMPTS = 2
 LOCAL = "local"
 _STORE = 128 * 2**20  # bytes of shared memory; records are small, and Ray takes a third of the machine if not told
+_PATIENCE = 5.0  # seconds until a cluster must have answered
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -89,6 +91,8 @@ class RayPool:
 @contextmanager
 def _session(address: str, workers: int | None) -> Iterator[Any]:
     """Ray, connected; gone afterwards."""
+    if address != LOCAL:
+        _reach(address)
     ray = _ray(_QUIET | _ALONE if address == LOCAL else _QUIET)
     if address == LOCAL:
         where = {
@@ -107,6 +111,17 @@ def _session(address: str, workers: int | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Look whether anybody answers: Ray itself asks for minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()) or "/" in host:
+        raise PoolError(f"Ray's address is local or HOST:PORT of a running cluster, not '{address}'")
+    try:
+        socket.create_connection((host, int(port)), _PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise PoolError(f"nobody answers at Ray's address {address}: {error}") from None
 
 
 def _ray(settings: Mapping[str, str]) -> ModuleType:

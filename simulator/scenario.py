@@ -344,7 +344,7 @@ class Scenario(_Part):
                 raise ValueError("crashes: a node comes back after the round in which it stops")
         key = self.asynchronous
         if self.engine == "fast" and key is not None:
-            raise ValueError(f"{key}: the fast engine has no network; set engine = \"world\"")
+            raise ValueError(f'{key}: the fast engine has no network; set engine = "world"')
         return self
 
 

@@ -170,3 +170,35 @@ def test_the_example_runs() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "sybilwall" in done.stdout
+
+
+def test_any_number_of_workers_gives_the_same_json_and_the_profile_says_where_time_went(tmp_path: Path) -> None:
+    words = ("simulate", *SMALL, "--rule", "krum(f=1)", "--topology", "ring()", "--json", "--profile")
+    one, two = (hedgerow(*words, "--workers", n, "--out", n, cwd=tmp_path) for n in ("1", "2"))
+    results = [json.loads(done.stdout)["rules"] for done in (one, two)]
+    for result in results:
+        for numbers in result.values():
+            del numbers["seconds"]
+    assert results[0] == results[1]
+    assert set(results[0]) == {"mean", "sybilwall", "krum(f=1)"}
+    for done, folder in ((one, tmp_path / "1"), (two, tmp_path / "2")):
+        lines = [line for line in done.stderr.splitlines() if line]
+        assert lines[0].startswith("fast engine (synchronous scenario); ")
+        assert "training: " in lines[0]
+        assert sum("engine" in line for line in lines) == 1
+        assert any(line.split()[0] == "train" for line in lines)
+        profile = json.loads((folder / "profile.json").read_text())
+        assert set(profile["rules"]) == set(results[0])
+        assert profile["rules"]["mean"]["rounds"] == 3
+        assert {"prepare", "train", "mix", "evaluate"} <= set(profile["rules"]["mean"]["seconds"])
+        assert json.loads((folder / "scenario.json").read_text())["engine"] == "fast"
+
+
+def test_engine_auto_goes_to_the_world_where_frames_get_lost_and_fast_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text('nodes = 4\nrounds = 1\nrules = ["mean"]\ntopology = "ring"\nloss = 0.01\n')
+    done = hedgerow("simulate", "bad.toml", "--engine", "auto", cwd=tmp_path)
+    assert done.stderr.startswith("world engine (loss matters); 4 node services in virtual time")
+    done = hedgerow("simulate", "bad.toml", "--engine", "fast", cwd=tmp_path, code=2)
+    assert done.stderr.strip() == 'hedgerow: loss: the fast engine has no network; set engine = "world"'
+    done = hedgerow("simulate", "--rule", "krum(f=1", cwd=tmp_path, code=2)
+    assert "'krum(f=1' is not of the form NAME or NAME(key=value, ...)" in " ".join(done.stderr.split())
