@@ -22,7 +22,7 @@ from identity.envelope import seal
 from identity.keys import SigningKey
 
 FORGERIES = 10_000  # of each kind
-RELAYS = 10_000  # forged relays, of all six kinds
+RELAYS = 40_000  # forged relays, of all six kinds
 ROOT = Path(__file__).parents[2]
 
 
