@@ -175,7 +175,7 @@ def _overrides(
 
 @app.command()
 def status(
-    address: Annotated[str, typer.Argument(help="Status address that the node printed, HOST:PORT.")],
+    address: Annotated[str, typer.Argument(help="Folder of the node, or status address HOST:PORT.")],
     as_json: Annotated[bool, typer.Option("--json", help="The JSON of /v1/status instead.")] = False,
 ) -> None:
     """Show a node's round and accuracy, and its opinion of each neighbour, with the reason."""
@@ -300,17 +300,21 @@ def _simulate(
 
 @app.command()
 def attack(
-    address: Annotated[str, typer.Argument(help="Status address that the node printed, HOST:PORT.")],
+    address: Annotated[str, typer.Argument(help="Folder of the node, or status address HOST:PORT.")],
     suite: Annotated[str, typer.Option(help="wire, model, sybil or all.")] = "all",
     seconds: Annotated[float, typer.Option(min=1, help="Longest duration of one attack.")] = 30.0,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the node in which each attack acts.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of keys and draws.")] = 1,
+    key: Annotated[
+        Path | None, typer.Option(help="Key file that a node on another machine has named in [network] attackable.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ) -> None:
     """Let adversarial peers loose on a live node (loopback only, unless it consents); exit 1 if it fails one."""
     import asyncio
     from dataclasses import asdict
 
+    from identity.keys import SigningKey
     from node.names import choose
     from simulator.harness import SUITES, Bounds, assault
 
@@ -322,7 +326,8 @@ def attack(
         def seen(row: Row) -> None:
             progress.update(job, advance=1, description=f"{row.suite}: {row.attack}")
 
-        rows = asyncio.run(assault(address, chosen, bounds=Bounds(seconds, rounds, seed=seed), observe=seen))
+        mine = None if key is None else SigningKey.load(key)
+        rows = asyncio.run(assault(address, chosen, bounds=Bounds(seconds, rounds, seed=seed), key=mine, observe=seen))
     failed = [row for row in rows if not row.passed]
     if as_json:
         typer.echo(json.dumps({"passed": not failed, "rows": [asdict(row) for row in rows]}))

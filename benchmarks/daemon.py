@@ -145,6 +145,7 @@ def _node(
         gossip=make,
         seed=1,
         executor=worker,
+        background=pool,
         clock=time.monotonic,
         observe=observe,
         checkpoints=store.checkpoints,

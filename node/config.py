@@ -46,6 +46,9 @@ class NetworkConfig(_Section):
     advertise: str = Field(default="", description="address that others are told, if it is not the one we listen on")
     join: tuple[str, ...] = Field(default=(), description='nodes to join by: "HOST:PORT" or "PEER@HOST:PORT"')
     allow: tuple[str, ...] = Field(default=(), description="peer ids that may connect; empty: anybody")
+    attackable: tuple[str, ...] = Field(
+        default=(), description="public keys of `hedgerow attack --key` that may attack from other machines"
+    )
     degree: int = Field(default=8, ge=1, le=64, description="neighbours we dial up to")
     wait_for: int = Field(
         default=1,
@@ -69,7 +72,7 @@ class NetworkConfig(_Section):
             _port(_parsed(split_address, text)[1])
         return value
 
-    @field_validator("allow")
+    @field_validator("allow", "attackable")
     @classmethod
     def _allow(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:

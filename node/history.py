@@ -128,7 +128,7 @@ class History:
             self._stored[known.author] = known if held is None else held.merged(known)
 
     def settle(self, round: int, direct: Collection[PeerId]) -> None:
-        """At the close of a round: merge what is ripe, forget what direct neighbours say themselves, drop the old, trim."""
+        """At a round's close: merge what is ripe, forget what direct neighbours say themselves, drop the old, trim."""
         for sender in list(self._unripe):
             waiting = self._unripe.pop(sender)
             for ripe, known in waiting:

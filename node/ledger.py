@@ -23,6 +23,7 @@ from node.errors import StoreError
 
 FORMAT = 1
 PAYLOADS = 2
+WAL_PAGES = 4096  # 16 MiB of log between two copies into the file (each two fsyncs): payloads overwrite each other there
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS own (sequence INTEGER PRIMARY KEY, author BLOB, round INTEGER UNIQUE, digest BLOB, previous
@@ -153,6 +154,7 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
     if connection.execute("PRAGMA user_version").fetchone() == (0,):
         connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
     return connection

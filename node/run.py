@@ -37,7 +37,7 @@ from node.learning.task import Task
 from node.record import RoundView
 from node.service import NodeService, OnEvent
 from node.snapshot import Facts, snapshot
-from node.status import StatusServer
+from node.status import FOUND_IN, StatusServer
 from node.store import Store
 from node.worker import Worker
 
@@ -95,7 +95,14 @@ class Run:
             journal = Journal(self._folder / config.store.records) if config.store.records else None
             try:
                 service = self._service(store, pool, journal)
-                facts = Facts(_version(), self.key.peer, config.network.name, self._task.name, config.rule.name)
+                facts = Facts(
+                    version=_version(),
+                    peer=self.key.peer,
+                    network=config.network.name,
+                    task=self._task.name,
+                    rule=config.rule.name,
+                    attackable=config.network.attackable,
+                )
                 page = StatusServer(lambda: snapshot(service, facts, time.monotonic() - began))
                 await self._serve(service, page)
             finally:
@@ -110,6 +117,8 @@ class Run:
                 ValueError, RuntimeError, NotImplementedError
             ):  # not in the main thread: the caller's own affair
                 loop.add_signal_handler(number, self._signalled, number, service)
+        found = self._folder / FOUND_IN
+        found.unlink(missing_ok=True)  # of a run that was killed
         running = loop.create_task(service.run(), name="service")
         ready = loop.create_task(service.ready.wait(), name="ready")
         try:
@@ -117,7 +126,9 @@ class Run:
             if not running.done():
                 self.say(f"join: {format_peer(self.key.peer)}@{service.gossip.address}")
                 if self.config.status.listen:
-                    self.say(f"status: http://{await page.start(self.config.status.listen)}")
+                    address = await page.start(self.config.status.listen)
+                    found.write_text(address + "\n", encoding="utf-8")
+                    self.say(f"status: http://{address}")
             await running
         except BaseException:
             running.cancel()
@@ -126,6 +137,7 @@ class Run:
         finally:
             ready.cancel()
             await asyncio.gather(ready, return_exceptions=True)
+            found.unlink(missing_ok=True)
             await page.close()
 
     def _service(self, store: Store, pool: ThreadPoolExecutor, journal: Journal | None) -> NodeService:
@@ -176,6 +188,7 @@ class Run:
             published=published,
             state=state,
             executor=self.worker,
+            background=pool,
             clock=time.monotonic,
             observe=observe,
             evaluate=self._evaluate(),

@@ -15,7 +15,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import ParamSpec, Protocol, TypeVar, assert_never
+from typing import ParamSpec, TypeVar, assert_never
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from node import events as ev
 from node.core import NodeCore
 from node.draws import address
 from node.judgement import Heard, Judge
+from node.keeper import Checkpoints, Keeper
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner, TrainState
 from node.learning.partition import Shard
@@ -45,13 +46,6 @@ MakeGossip = Callable[[Wants, OnEvent], GossipService]
 Evaluate = Callable[[int, Tensor, TrainState | None], float | None]
 
 log = logging.getLogger("hedgerow.node")
-
-
-class Checkpoints(Protocol):
-    """Where a node keeps its model between rounds."""
-
-    def save(self, round: int, params: Tensor, state: TrainState | None) -> None:
-        """Keep what is needed to start `round`, durably. Called in the executor."""
 
 
 class NodeService:
@@ -85,6 +79,7 @@ class NodeService:
         published: the own update of `first_round` is in the ledger already (a restart); it is sent again.
         state: what training carried over from before a restart, or None.
         executor: where training, rule and evaluation run; None: inline.
+        background: where checkpoints are saved while the next round trains; None: inline.
         clock: monotonic seconds; None: the running loop's time.
         observe: called once a round with the record and the models.
         evaluate: (round, params, state) -> accuracy, or None to leave a round out; runs in the executor.
@@ -111,6 +106,7 @@ class NodeService:
         published: bool = False,
         state: TrainState | None = None,
         executor: Executor | None = None,
+        background: Executor | None = None,
         clock: Callable[[], float] | None = None,
         observe: Callable[[RoundView], None] | None = None,
         evaluate: Evaluate | None = None,
@@ -140,7 +136,7 @@ class NodeService:
         self._clock = clock
         self._observe = observe
         self._evaluate = evaluate
-        self._checkpoints = checkpoints
+        self._keeper = None if checkpoints is None else Keeper(checkpoints, background)
         self._dropped = dropped
         self._trained = initial
         self._decision: Decision | None = None
@@ -176,6 +172,8 @@ class NodeService:
             for timer in self._timers.values():
                 timer.cancel()
             await self.gossip.close()
+            if self._keeper is not None:
+                await self._keeper.close()
 
     def stop(self) -> None:
         """Stop, whatever it is doing: the node says goodbye, and `run` returns. Belongs to the loop's thread."""
@@ -329,8 +327,8 @@ class NodeService:
         self.opinions.note(report.round, neighbours)
         self.played += 1
         self.accuracy = self.accuracy if accuracy is None else accuracy
-        if self._checkpoints is not None:
-            await self._off(self._checkpoints.save, report.next_round, self.params, self._state)
+        if self._keeper is not None:
+            self._keeper.keep(report.next_round, self.params, self._state)
         if self._observe is not None:
             self._observe(RoundView(self.record, self._trained, self.params))
 

@@ -22,6 +22,7 @@ class Facts:
     network: str
     task: str
     rule: str
+    attackable: tuple[str, ...] = ()
 
 
 def snapshot(service: NodeService, facts: Facts, uptime: float) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def snapshot(service: NodeService, facts: Facts, uptime: float) -> dict[str, Any
         "task": facts.task,
         "rule": facts.rule,
         "address": service.gossip.address,
+        "attackable": list(facts.attackable),
         "phase": service.core.phase.value,
         "round": service.core.round,
         "rounds_played": service.played,

@@ -3,6 +3,7 @@
 Laws:
 - Read-only: nothing here changes the node. Bound to loopback unless the user says otherwise.
 - Whoever builds a status hands in plain values; this file knows HTTP and metric names, not the node.
+- Where a node's page is stands in the node's state folder for as long as the node runs (`FOUND_IN`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import http.client
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -19,9 +21,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from node.config import FILE, StoreConfig, load_config
 from node.errors import ConfigError, NodeError
 
 Status = dict[str, Any]
+FOUND_IN = "status"  # file in the state folder that holds the page's address
 ANSWER_BYTES = 8 << 20  # of a status that we read: 256 peers with 64 opinions each are 1.5 MB
 ANSWER_SECONDS = 5.0
 LAG_EVERY = 0.25
@@ -127,16 +131,39 @@ def render(status: Status) -> str:
     )
 
 
-def fetch_status(address: str) -> Status:
-    """The status of the node whose page is at "HOST:PORT".
+def status_address(folder_or_address: str | Path) -> str:
+    """Where the page of a node is: of the one that runs in a folder, or the address as it was given.
+
+    Args:
+        folder_or_address: a node's folder (as `hedgerow init` made it), or "HOST:PORT".
+
+    Raises:
+        ConfigError: the folder's node.toml does not hold together.
+        NodeError: no node runs in the folder, or it shows no page.
+    """
+    folder = Path(folder_or_address)
+    if not folder.is_dir():
+        return str(folder_or_address)
+    state = load_config(folder / FILE).store.folder if (folder / FILE).exists() else StoreConfig().folder
+    try:
+        return (folder / state / FOUND_IN).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise NodeError(f"no node with a status page runs in {folder}: start it with `hedgerow run {folder}`") from None
+    except OSError as error:
+        raise NodeError(f"cannot read the status address in {folder}: {error.strerror}") from None
+
+
+def fetch_status(folder_or_address: str | Path) -> Status:
+    """The status of the node that runs in a folder, or whose page is at "HOST:PORT".
 
     Raises:
         ConfigError: that is no address.
         NodeError: nobody answers there, or it is not a node.
     """
+    address = status_address(folder_or_address)
     host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
     if not host or not port.isdecimal():
-        raise ConfigError(f"'{address}' is not HOST:PORT; the node prints the address of its page when it starts")
+        raise ConfigError(f"'{address}' is neither a node's folder nor HOST:PORT of its status page")
     connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/v1/status")

@@ -1,7 +1,8 @@
 """Attacks against a live node: the simulator's adversary over a real transport, bounded in time, with a scorecard.
 
 Laws:
-- Only loopback addresses are attacked, unless the target's own status page says that it consents (`attackable: true`).
+- Only loopback addresses are attacked, unless the target's own status page names the attacker's key (`[network]
+  attackable` in its node.toml).
 - Every wait has a deadline: one attack takes at most `Bounds.seconds` (and a goodbye).
 - The verdict comes from the target's own status page, before and after: what it dropped, which weight it gave, whether
   its rounds go on and how accurate it is.
@@ -31,7 +32,7 @@ from node.errors import NodeError
 from node.learning.learner import Learner
 from node.learning.task import Task
 from node.learning.tasks import make_task
-from node.status import Status, fetch_status
+from node.status import Status, fetch_status, status_address
 from simulator.attacks.attack import Attack, AttackView, Stage
 from simulator.attacks.frame_fault import FrameFault
 from simulator.attacks.registry import ATTACKS, build_attack
@@ -146,30 +147,35 @@ async def assault(
     *,
     task: Task | None = None,
     bounds: Bounds = Bounds(),
+    key: SigningKey | None = None,
     trials: Sequence[tuple[str, Trial]] | None = None,
     observe: Callable[[Row], None] | None = None,
 ) -> tuple[Row, ...]:
     """Attack the node whose status page is at `page`, one attack after the other.
 
     Args:
-        page: "HOST:PORT" of the status page; it tells the network, the task and where the node listens.
+        page: the node's folder, or "HOST:PORT" of its status page; that tells the network, the task and where the
+            node listens.
         suites: of SUITES.
         task: the target's task; None: the task of that name that comes with hedgerow.
         bounds: how much.
+        key: the attacker's own, by which a target on another machine consents; None: loopback only.
         trials: (suite, trial) pairs in place of the suites.
         observe: told every row as it comes.
 
     Raises:
-        Forbidden: the target is elsewhere and does not consent.
+        Forbidden: the target is elsewhere and does not consent to this key.
         NodeError: nobody answers.
         UnknownName: no such suite or attack.
     """
+
+    page = status_address(page)
 
     async def read() -> Status:
         return await asyncio.to_thread(fetch_status, page)
 
     status = await read()
-    where = _target(page, status)
+    where = _target(page, status, key)
     chosen = [(suite, trial) for suite in suites for trial in SUITES[suite]] if trials is None else trials
     rows = []
     with ThreadPoolExecutor(1, "attack") as pool:
@@ -429,7 +435,7 @@ def _newest(puppet: Puppet, target: PeerId, last: int) -> tuple[int, Tensor] | N
     return round, torch.stack([model, *others])
 
 
-def _target(page: str, status: Mapping[str, Any]) -> str:
+def _target(page: str, status: Mapping[str, Any], key: SigningKey | None = None) -> str:
     """Address to dial.
 
     Raises:
@@ -437,9 +443,11 @@ def _target(page: str, status: Mapping[str, Any]) -> str:
     """
     host = page.removeprefix("http://").rstrip("/").rpartition(":")[0]
     listens, _, port = str(status["address"]).rpartition(":")
+    consents = key is not None and format_peer(key.peer) in status["attackable"]
     for name in (host, listens or host):
-        if not _loopback(name) and status.get("attackable") is not True:
-            raise Forbidden(f"{name} is not this machine, and the node there does not consent to be attacked")
+        if not (_loopback(name) or consents):
+            mine = "a key that --key names" if key is None else format_peer(key.peer)
+            raise Forbidden(f"{name} is not this machine; its node consents if [network] attackable there names {mine}")
     return f"{listens or host}:{port}"
 
 

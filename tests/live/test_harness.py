@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from identity.keys import SigningKey, format_peer
 from node.daemon import init_node
 from node.errors import NodeError
 from node.status import fetch_status
@@ -69,13 +70,18 @@ async def test_nobody_answers() -> None:
 @pytest.mark.parametrize(("page", "listens"), [("127.0.0.1:80", "10.0.0.7:7700"), ("node.example:80", ":7700")])
 def test_only_loopback_is_attacked_unless_the_node_consents(page: str, listens: str) -> None:
     with pytest.raises(Forbidden, match="not this machine"):
-        _target(page, {"address": listens})
-    assert _target(page, {"address": listens, "attackable": True}).endswith(":7700")
+        _target(page, {"address": listens, "attackable": []})
+    key, other = SigningKey(bytes(32)), SigningKey(bytes(range(32)))
+    consenting = {"address": listens, "attackable": [format_peer(key.peer)]}
+    for stranger in (None, other):
+        with pytest.raises(Forbidden, match="attackable there names"):
+            _target(page, consenting, stranger)
+    assert _target(page, consenting, key).endswith(":7700")
 
 
 def test_loopback_by_any_name_is_ours() -> None:
-    assert _target("localhost:80", {"address": ":7700"}) == "localhost:7700"
-    assert _target("http://[::1]:80/", {"address": "[::1]:7700"}) == "[::1]:7700"
+    assert _target("localhost:80", {"address": ":7700", "attackable": []}) == "localhost:7700"
+    assert _target("http://[::1]:80/", {"address": "[::1]:7700", "attackable": []}) == "[::1]:7700"
 
 
 def test_every_trial_of_a_suite_can_be_built() -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import http.client
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from peers import peer
 
 from aggregation.evidence import Verdict
-from node.daemon import parse_values
+from node.daemon import init_node, parse_values
 from node.errors import ConfigError, NodeError
 from node.opinions import Opinions
 from node.record import NeighbourRecord
-from node.status import StatusServer, fetch_status, render
+from node.status import FOUND_IN, StatusServer, fetch_status, render, status_address
 from node.worker import Worker
 
 
@@ -45,12 +46,16 @@ def status(**changes: Any) -> dict[str, Any]:
     }
 
 
-async def test_the_page_the_json_and_the_metrics_say_the_same() -> None:
+async def test_the_page_the_json_and_the_metrics_say_the_same(tmp_path: Path) -> None:
     server = StatusServer(status)
     address = await server.start("127.0.0.1:0")
     try:
         got = await asyncio.to_thread(fetch_status, address)
         assert got["neighbours"] == status()["neighbours"]
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state" / FOUND_IN).write_text(address + "\n")
+        by_folder = await asyncio.to_thread(fetch_status, tmp_path)
+        assert by_folder["neighbours"] == got["neighbours"]
         assert got["loop_lag_seconds"] == {"last": 0.0, "worst": 0.0}
         metrics = await asyncio.to_thread(read, address, "/metrics")
         for line in (
@@ -100,8 +105,19 @@ async def test_something_else_at_the_address_is_no_node() -> None:
     with pytest.raises(NodeError, match="not a hedgerow status page"):
         await asyncio.to_thread(fetch_status, f"127.0.0.1:{port}")
     other.close()
-    with pytest.raises(ConfigError, match="is not HOST:PORT"):
+    with pytest.raises(ConfigError, match="neither a node's folder nor HOST:PORT"):
         fetch_status("nowhere")
+
+
+def test_a_folder_tells_where_the_page_of_its_node_is(tmp_path: Path) -> None:
+    assert status_address("host:80") == "host:80"
+    with pytest.raises(NodeError, match="no node with a status page runs in"):
+        status_address(tmp_path)
+    init_node(tmp_path / "a", {"store": {"folder": "elsewhere"}})
+    (tmp_path / "a" / "elsewhere").mkdir()
+    (tmp_path / "a" / "elsewhere" / FOUND_IN).write_text("host:81\n")
+    assert status_address(tmp_path / "a") == "host:81"
+    assert status_address(str(tmp_path / "a")) == "host:81"
 
 
 def test_the_page_before_the_first_round() -> None:

@@ -1,0 +1,70 @@
+"""Saves checkpoints beside the rounds: the next round trains while the last one's model goes to disk.
+
+Laws:
+- One save at a time, in order of rounds. A disk slower than the rounds skips checkpoints, it never holds up a round.
+- A save that failed is raised by the next `keep`, or by `close`: never lost.
+- What a crash loses is no more than a model that the ledger can do without: the newest own update is durable there
+  before it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from typing import Protocol
+
+from torch import Tensor
+
+from node.learning.learner import TrainState
+
+
+class Checkpoints(Protocol):
+    """Where a node keeps its model between rounds."""
+
+    def save(self, round: int, params: Tensor, state: TrainState | None) -> None:
+        """Keep what is needed to start `round`, durably. Called in the executor."""
+
+
+class Keeper:
+    """Saves in the background, or inline without an executor.
+
+    Args:
+        checkpoints: where.
+        executor: where the saving runs; None: inline.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, executor: Executor | None) -> None:
+        self._checkpoints = checkpoints
+        self._executor = executor
+        self._next: tuple[int, Tensor, TrainState | None] | None = None
+        self._saving: asyncio.Task[None] | None = None
+
+    def keep(self, round: int, params: Tensor, state: TrainState | None) -> None:
+        """Save soon; the tensors must not change any more.
+
+        Raises:
+            StoreError: the disk refuses, or refused last time.
+        """
+        if self._executor is None:
+            self._checkpoints.save(round, params, state)
+            return
+        self._next = round, params, state
+        if self._saving is not None and self._saving.done():
+            self._saving.result()
+            self._saving = None
+        if self._saving is None:
+            self._saving = asyncio.get_running_loop().create_task(self._save(self._executor), name="keeper")
+
+    async def close(self) -> None:
+        """Wait until the newest is saved.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        if self._saving is not None:
+            await self._saving
+
+    async def _save(self, executor: Executor) -> None:
+        while self._next is not None:
+            due, self._next = self._next, None
+            await asyncio.get_running_loop().run_in_executor(executor, self._checkpoints.save, *due)
