@@ -28,6 +28,7 @@ from gossip.payload import decode_payload
 from gossip.transport import Transport
 from identity.keys import PeerId
 
+_CHECKING = 16  # times faster than hashing: 4 MB are searched for what is not finite in .2 ms
 _FINAL = frozenset({Drop.DIGEST, Drop.LENGTH, Drop.MALFORMED, Drop.NOT_FINITE})
 
 
@@ -121,7 +122,7 @@ class Fetcher:
             payload = await self._ask(holder, header)
             if payload is not None:
                 read = partial(decode_payload, self._schema, header.schema, payload)
-                vector = await offload(self._executor, len(payload), read)
+                vector = await offload(self._executor, len(payload) // _CHECKING, read)
                 return Update(header, wanted.envelope, wanted.digest, payload, vector)
         raise RemoteFault(Drop.UNAVAILABLE, f"{len(wanted.holders)} holders asked")
 
