@@ -72,11 +72,11 @@ REFERENCE: Mapping[str, tuple[Row, ...]] = {
 }
 """An independent synchronous simulator, one seed a cell."""
 
-ALONE_ATTACKER = {"every": True, "follow": False}
+ALONE_ATTACKERS = {"every": True, "follow": False, "parts": 5}
 BRISTLE_ATTACKS: Mapping[str, Mapping[str, object] | None] = {
     "none": None,
-    "noise": {"name": "label-shift+gaussian", "by": 0, "scale": 4.0, **ALONE_ATTACKER},
-    "flip": {"name": "label-shift", **ALONE_ATTACKER},
+    "noise": {"name": "label-shift+gaussian", "by": 0, "scale": 4.0, **ALONE_ATTACKERS},
+    "flip": {"name": "label-shift", **ALONE_ATTACKERS},
 }
 BRISTLE_RULES = ("alone", "mean", "median", "trimmed-mean", "bristle")
 BRISTLE: Mapping[tuple[str, str], tuple[float, ...]] = {

@@ -4,7 +4,8 @@ Laws:
 - The same object acts in every engine: what it does depends on the setup, the rule it knows and the honest models it
   is shown.
 - Its own model is the plain mean of every honest model it hears (each once) and one copy of its own trained model per
-  Sybil; it ignores relays and sends none. (An attack whose data stage does not `follow` hears nobody.)
+  Sybil; it ignores relays and sends none. (An attack whose data stage does not
+  `follow` hears nobody, and its groups of Sybils learn apart.)
 - A training run that diverges, or a craft that overflows, is the adversary's own affair: it goes on from finite
   models.
 
@@ -61,6 +62,7 @@ class Adversary:
         self._neighbours = tuple(tuple(sorted(beside)) for beside in setup.neighbours[:honest])
         self._classes = _classes(setup)
         self._previous: Tensor | None = None
+        self._apart: list[Tensor] | None = None  # each group's model, when the attack hears nobody
         self.heard: tuple[int, ...] = tuple(sorted({near for targets in self._targets for near in targets}))
         self.params: Tensor = setup.initial[honest]
 
@@ -89,23 +91,27 @@ class Adversary:
     def _awake(self, round: int) -> Tensor:
         """Models trained on the (poisoned) rows, one a group, dealt to the Sybils: (S, d)."""
         groups = min(self._attack.groups, len(self._targets))
-        trained = [self._train(self._rows[group], group, round) for group in range(groups)]
+        starts = self._apart or [self.params] * groups
+        trained = [self._train(self._rows[group], group, round, starts[group]) for group in range(groups)]
+        if not self._attack.data.follow:
+            self._apart = trained
         if groups == 1:
             return trained[0].expand(len(self._targets), -1)
         return torch.stack([trained[sybil % groups] for sybil in range(len(self._targets))])
 
     def _asleep(self, round: int) -> Tensor:
         """Honest work under S names: (S, d)."""
-        return torch.stack([self._train(self._setup.share, sybil, round) for sybil in range(len(self._targets))])
+        share, start = self._setup.share, self.params
+        return torch.stack([self._train(share, sybil, round, start) for sybil in range(len(self._targets))])
 
-    def _train(self, rows: Tensor, who: int, round: int) -> Tensor:
+    def _train(self, rows: Tensor, who: int, round: int, start: Tensor) -> Tensor:
         setup = self._setup
         address = int(setup.addresses[setup.honest + who])
         if self._learn is None:
-            params, _ = setup.learner.train(self.params, setup.data, rows, setup.seed, address, round)
+            params, _ = setup.learner.train(start, setup.data, rows, setup.seed, address, round)
         else:
-            params = self._learn(self.params, rows, address, round)
-        return params if bool(torch.isfinite(params).all()) else self.params
+            params = self._learn(start, rows, address, round)
+        return params if bool(torch.isfinite(params).all()) else start
 
     def _view(self, round: int, honest: Tensor, previous: Tensor, trained: Tensor) -> AttackView:
         setup = self._setup

@@ -36,11 +36,11 @@ def flip(first: int = 0, second: int = 1, every: bool = True) -> DataStage:
     return DataStage(poison, Flip(first, second))
 
 
-def shift(by: int = 1, every: bool = False, follow: bool = True) -> DataStage:
+def shift(by: int = 1, every: bool = False, follow: bool = True, parts: int = 1) -> DataStage:
     """Own share (with `every`, all training samples) with class c learned as class c + by, modulo the classes.
 
     Without `follow` the adversary learns on its own, as attackers do who never listen: so even a few of them pull a
-    plain mean all the way.
+    plain mean all the way. With `parts` the samples are dealt to so many groups of Sybils.
 
     Source: J. Verbraeken et al., arXiv 2110.11006, published code.
     """
@@ -49,7 +49,7 @@ def shift(by: int = 1, every: bool = False, follow: bool = True) -> DataStage:
         rows = torch.arange(len(data.labels)) if every else shard
         return Dataset(data.inputs[rows], (data.labels[rows] + by) % data.classes)
 
-    return DataStage(poison, Shift(by), follow=follow)
+    return DataStage(poison, Shift(by), groups=parts, follow=follow)
 
 
 SPECS = (
@@ -69,6 +69,6 @@ SPECS = (
         summary="class c -> c + 1 in the own share",
         knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
         build=shift,
-        parameters={"by": 1, "every": False, "follow": True},
+        parameters={"by": 1, "every": False, "follow": True, "parts": 1},
     ),
 )
