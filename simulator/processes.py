@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
@@ -98,6 +99,7 @@ def _start(position: int, cell: Cell) -> _Worker:
 @contextmanager
 def _deaf() -> Iterator[None]:
     """Hold Ctrl-C back; who is started meanwhile inherits the mask, from its first instruction on."""
+    resource_tracker.ensure_running()  # else it starts within, and takes the mask away when it has
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

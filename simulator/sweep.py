@@ -83,7 +83,7 @@ def sweep(
     scenario: Scenario,
     *,
     task: Task | None = None,
-    workers: int | None = None,
+    workers: int | None = 1,
     folder: Path | str | None = None,
     tell: Callable[[Cell, News | Found], None] | None = None,
     pool: Pool | None = None,
@@ -93,7 +93,8 @@ def sweep(
     Args:
         scenario: what to run.
         task: a task of the caller's own; it runs in this process, and its cells are not kept.
-        workers: processes; 1 = this one; None = one for short work, else one a core.
+        workers: processes; 1 = this one; None = one for short work, else one a core (the caller's main module must
+            bear being imported by them).
         folder: where finished cells are kept, and looked for; absent = nowhere.
         tell: is told what is heard of each cell, as it comes, once it is safe on disk.
         pool: where cells run, in place of `workers`.
