@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 
-from simulator.scenario import Choice, Scenario, ScenarioError
+from simulator.scenario import Choice, Named, Scenario, ScenarioError
 from simulator.setup import prepare
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
@@ -125,3 +126,26 @@ def test_overrides_change_the_task_of_this_run_only() -> None:
     assert (changed.task.optimizer.lr, changed.task.batch_size, changed.task.local_epochs) == (0.5, 7, 3)
     assert all(len(shard.held_out) == 0 for shard in changed.shards)
     assert (task.batch_size, task.held_out) != (7, 0.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["krum", "krum(f=1)", "ring(a=1.5, b=true, c=word)", 'x+y(stage.key="a, b)", z="")', 'x(a="1", b="true", c=-2)'],
+)
+def test_a_choice_reads_what_it_writes(text: str) -> None:
+    choice = _read(text)
+    assert str(choice) == text
+    assert _read(str(choice)) == choice
+
+
+@pytest.mark.parametrize(
+    "text", ["krum(f=1", "krum)", "krum(f)", "krum(f=1,)", "krum(f=1)x", "(f=1)", "krum(f=1 g=2)", "krum(a=b=c)"]
+)
+def test_a_malformed_choice_is_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(ScenarioError, match=r"is not of the form NAME or NAME\(key=value, \.\.\.\)$"):
+        Scenario.of({"rules": [text]})
+    assert [str(rule) for rule in Scenario.of({"rules": [" krum( f = 1 )"]}).rules] == ["krum(f=1)"]
+
+
+def _read(text: str) -> Choice:
+    return TypeAdapter(Named).validate_python(text)
