@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from aggregation.evidence import Rule
+from node.learning.learner import TrainState
 from simulator.attacks.attack import AttackView
 from simulator.setup import Setup
 
@@ -62,6 +63,7 @@ class Adversary:
         self._neighbours = tuple(tuple(sorted(beside)) for beside in setup.neighbours[:honest])
         self._classes = _classes(setup)
         self._previous: Tensor | None = None
+        self._states: dict[int, TrainState] = {}  # moments, for those who learn apart
         self._apart: list[Tensor] | None = None  # each group's model, when the attack hears nobody
         self.heard: tuple[int, ...] = tuple(sorted({near for targets in self._targets for near in targets}))
         self.params: Tensor = setup.initial[honest]
@@ -108,7 +110,10 @@ class Adversary:
         setup = self._setup
         address = int(setup.addresses[setup.honest + who])
         if self._learn is None:
-            params, _ = setup.learner.train(start, setup.data, rows, setup.seed, address, round)
+            before = self._states.get(who)
+            params, state = setup.learner.train(start, setup.data, rows, setup.seed, address, round, before)
+            if not self._attack.data.follow:
+                self._states[who] = state
         else:
             params = self._learn(start, rows, address, round)
         return params if bool(torch.isfinite(params).all()) else start
