@@ -1,8 +1,22 @@
 """What a daemon's round costs beyond training: hash, sign, ledger, HTTP, rule, checkpoint; two nodes on loopback.
 
-Both nodes run in one process and train in one thread, one after the other; reported is
-(wall time of all rounds - training of both) / training of both.
-What one node does while the other trains is free, as it is on a machine with a second core.
+Both nodes run in one process and train in one thread, one after the other; reported are
+- overhead: (wall time of all rounds - training of both) / training of both. What one node does while the other
+  trains is free, as it is on a machine with a second core;
+- processor: the same of processor time, nothing being free.
+Compare runs on one machine under one load only: every wait below grows with what else runs.
+
+What is left, and why:
+- on the way of a round, one flush of the disk (4 to 8 ms): own header and payload are durable before they are sent,
+  a law; and four turns between the event loop and the learning thread, .1 ms each on an idle machine, a time slice
+  each (4 ms) on a busy one;
+- some 10 ms of processor time a node and round for models of this size, a third of it SQLite and the checkpoint, the
+  rest HTTP, signatures, asyncio and the rule. So the share is small where a round trains for a second, and large
+  where it trains for 10 ms.
+Not on the way: checkpoints (two flushes; saved while the next round trains), the digest of the model that was
+trained from (in the training's own turn). Two of the latter's turns and all of the former's flushes were, and made
+2.8, 1.3 and .18 (softmax, mlp, lenet) of what is 1.2, .7 to 1.0 and .08 to .10 now, on two cores shared by a
+dozen busy processes.
 """
 
 from __future__ import annotations
@@ -11,6 +25,7 @@ import asyncio
 import tempfile
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,16 +53,29 @@ NETWORK = bytes(range(32))
 SAMPLES = 600  # of each node, as in the comparison with other systems
 ROUNDS = 14
 WARM = 3  # rounds before the measurement begins
-End = tuple[int, float, float]  # round, time, seconds trained by both until then
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class End:
+    """When a node was done with a round; seconds, those of training summed over both nodes."""
+
+    round: int
+    wall: float
+    processor: float
+    trained_wall: float
+    trained_processor: float
 
 
 def run() -> dict[str, float]:
     """Overhead of a daemon's round as a share of its training, for three models."""
-    return {f"daemon_overhead_{name}": measure(name) for name in ("softmax", "mlp", "lenet")}
+    found = {}
+    for name in ("softmax", "mlp", "lenet"):
+        found[f"daemon_overhead_{name}"], found[f"daemon_processor_{name}"] = measure(name)
+    return found
 
 
-def measure(model: str) -> float:
-    """Overhead for one model, with the rule `mean`."""
+def measure(model: str) -> tuple[float, float]:
+    """Overhead for one model, with the rule `mean`: of wall time and of processor time."""
     torch.set_num_threads(1)
     generator = np.random.default_rng(0)
     inputs = generator.integers(0, 256, size=(2 * SAMPLES, 1, 28, 28), dtype=np.uint8)
@@ -56,14 +84,16 @@ def measure(model: str) -> float:
     learner = _Timed(task)
     with tempfile.TemporaryDirectory() as folder:
         ends = asyncio.run(_pair(learner, Path(folder)))
-    first, last = (max(end for end in ends if end[0] == round) for round in (WARM, ROUNDS - 1))
-    return (last[1] - first[1]) / (last[2] - first[2]) - 1
+    first, last = (max(end for end in ends if end.round == round) for round in (WARM, ROUNDS - 1))
+    wall = (last.wall - first.wall) / (last.trained_wall - first.trained_wall) - 1
+    return wall, (last.processor - first.processor) / (last.trained_processor - first.trained_processor) - 1
 
 
 class _Timed(Learner):
     """Adds up how long it trains."""
 
     seconds = 0.0
+    processor = 0.0
 
     def train(
         self,
@@ -76,11 +106,12 @@ class _Timed(Learner):
         state: TrainState | None = None,
     ) -> tuple[Tensor, TrainState]:
         """As a learner trains."""
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.thread_time()
         try:
             return super().train(params, data, samples, seed, node_address, round, state)
         finally:
             self.seconds += time.perf_counter() - began
+            self.processor += time.thread_time() - used
 
 
 async def _pair(learner: _Timed, folder: Path) -> list[End]:
@@ -131,7 +162,8 @@ def _node(
         )
 
     def observe(view: RoundView) -> None:
-        ends.append((view.record.round, time.monotonic(), learner.seconds))
+        now = time.monotonic(), time.process_time()
+        ends.append(End(view.record.round, *now, learner.seconds, learner.processor))
 
     rows = torch.arange(number * SAMPLES, (number + 1) * SAMPLES)
     return NodeService(

@@ -23,7 +23,7 @@ from node.errors import StoreError
 
 FORMAT = 1
 PAYLOADS = 2
-WAL_PAGES = 4096  # 16 MiB of log between two copies into the file (each two fsyncs): payloads overwrite each other there
+WAL_PAGES = 4096  # 16 MiB of log between two copies into the file: payloads overwrite each other there first
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS own (sequence INTEGER PRIMARY KEY, author BLOB, round INTEGER UNIQUE, digest BLOB, previous

@@ -24,7 +24,7 @@ from aggregation.evidence import Decision, Need, Rule, Verdict
 from gossip import events as wire
 from gossip.errors import LocalFault
 from gossip.intake import Wants
-from gossip.messages import UpdateHeader
+from gossip.messages import NO_DIGEST, UpdateHeader
 from gossip.service import GossipService
 from identity.keys import PeerId
 from node import events as ev
@@ -139,6 +139,7 @@ class NodeService:
         self._keeper = None if checkpoints is None else Keeper(checkpoints, background)
         self._dropped = dropped
         self._trained = initial
+        self._base = NO_DIGEST  # of the model that was trained from; unknown for an update that is only sent again
         self._decision: Decision | None = None
         self._closed: ev.Integrate | None = None
         self._seconds = {"train": 0.0, "rule": 0.0}
@@ -259,17 +260,8 @@ class NodeService:
 
     async def _train(self, round: int) -> None:
         began = self._now()
-        trained, state = await self._off(
-            self._learner.train,
-            self.params,
-            self._data,
-            self._shard.train,
-            self._seed,
-            address(self._identity),
-            round,
-            self._state,
-        )
-        if bool(torch.isfinite(trained).all()):
+        trained, state, finite, self._base = await self._off(self._learn, round)
+        if finite:
             self._trained, self._state = trained, state
         else:
             self.diverged += 1
@@ -278,11 +270,19 @@ class NodeService:
         self._seconds["train"] = self._now() - began
         self._happen(ev.Trained(round))
 
+    def _learn(self, round: int) -> tuple[Tensor, TrainState, bool, bytes]:
+        """All that training asks of the processor, in one turn of the executor; what it began with as a digest."""
+        base = hashlib.sha256(self.params.detach().numpy().data).digest()
+        name = address(self._identity)
+        trained, state = self._learner.train(
+            self.params, self._data, self._shard.train, self._seed, name, round, self._state
+        )
+        return trained, state, bool(torch.isfinite(trained).all()), base
+
     async def _publish(self, round: int) -> None:
-        vector = self._trained.detach().numpy().tobytes()
-        base = await self._off(_digest, self.params)
+        vector = self._trained.detach().numpy().data.cast("B")
         try:
-            update = await self.gossip.publish(round, vector, base, self._judge.mask)
+            update = await self.gossip.publish(round, vector, self._base, self._judge.mask)
         except LocalFault:
             if self.core.round == round:
                 raise
@@ -337,7 +337,3 @@ class NodeService:
         if self._executor is None:
             return call(*args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))
-
-
-def _digest(params: Tensor) -> bytes:
-    return hashlib.sha256(params.detach().numpy().tobytes()).digest()
