@@ -23,7 +23,7 @@ class Compiled:
     def __init__(self, job: Job, chain: Chain) -> None:
         from simulator.fast import kernels
 
-        self.why = f"a chain of {len(chain.layers)} linear layers, compiled by numba {kernels.VERSION}"
+        self.why = f"a chain of {len(chain.layers)} linear layers, compiled by numba {kernels.VERSION}, {kernels.TILE}"
         self._kernel = kernels.train
         self._job = job
         self._visits = Visits(job)

@@ -56,51 +56,45 @@ def _dots(left, left_at, left_step, right, right_at, right_step, out, out_at, ou
         end = min(block + _BLOCK, rows)
         for c in range(0, columns, _TALL):
             weight = right_at + c * right_step
-            for r in range(block, end, _SHORT):
+            r = block
+            while r < end:
                 here = out_at + r * out_step + c
                 some = left_at + r * left_step
-                several = min(end - r, _SHORT)
-                if several == 4:
-                    tiles.dot_4(out, here, out_step, left, some, left_step, right, weight, right_step, width)
-                elif several == 3:
-                    tiles.dot_3(out, here, out_step, left, some, left_step, right, weight, right_step, width)
-                elif several == 2:
-                    tiles.dot_2(out, here, out_step, left, some, left_step, right, weight, right_step, width)
+                if r + _SHORT <= end:
+                    tiles.dot_whole(out, here, out_step, left, some, left_step, right, weight, right_step, width)
+                    r += _SHORT
                 else:
-                    tiles.dot_1(out, here, out_step, left, some, left_step, right, weight, right_step, width)
+                    tiles.dot_one(out, here, out_step, left, some, left_step, right, weight, right_step, width)
+                    r += 1
 
 
-def _outer(four: Any, three: Any, two: Any, one: Any) -> Any:
+def _outer(whole: Any, one: Any) -> Any:
     @_jit
     def outer(  # type: ignore[no-untyped-def]
         goal, at, step, left, left_at, left_row, left_term, right, right_at, right_term, terms, rows, width,
         other, a, b, c,
     ):  # fmt: skip
-        # sum_k left[r, k] * right[k, :] goes to row r of goal; rows is a multiple of TALL, width of 16
-        for i in range(0, width, _SHORT * _LANES):
-            several = min((width - i) // _LANES, _SHORT)
+        # sum_k left[r, k] * right[k, :] goes to row r of goal; rows is a multiple of TALL, width of LANES
+        i = 0
+        while i < width:
+            several = width - i >= _SHORT * _LANES
             there = right_at + i
             for r in range(0, rows, _TALL):
                 here, some = at + r * step + i, left_at + r * left_row
-                if several == 4:
-                    four(goal, here, step, left, some, left_row, left_term, right, there, right_term, terms,
-                         other, a, b, c)  # fmt: skip
-                elif several == 3:
-                    three(goal, here, step, left, some, left_row, left_term, right, there, right_term, terms,
+                if several:
+                    whole(goal, here, step, left, some, left_row, left_term, right, there, right_term, terms,
                           other, a, b, c)  # fmt: skip
-                elif several == 2:
-                    two(goal, here, step, left, some, left_row, left_term, right, there, right_term, terms,
-                        other, a, b, c)  # fmt: skip
                 else:
                     one(goal, here, step, left, some, left_row, left_term, right, there, right_term, terms,
                         other, a, b, c)  # fmt: skip
+            i += _SHORT * _LANES if several else _LANES
 
     return outer
 
 
-_products = _outer(tiles.set_4, tiles.set_3, tiles.set_2, tiles.set_1)
-_descend = _outer(tiles.descend_4, tiles.descend_3, tiles.descend_2, tiles.descend_1)
-_roll = _outer(tiles.roll_4, tiles.roll_3, tiles.roll_2, tiles.roll_1)
+_products = _outer(tiles.set_whole, tiles.set_one)
+_descend = _outer(tiles.descend_whole, tiles.descend_one)
+_roll = _outer(tiles.roll_whole, tiles.roll_one)
 
 
 @_jit
@@ -322,6 +316,9 @@ def _built(stamp: int) -> Callable[..., None]:
                     for i in range(dims[0]):
                         target[i] = np.float32(source[i]) / divisor
                     picked[b] = labels[sample]
+                    later = first[node] + begin + count + b  # of the next step: rows come from anywhere in memory
+                    if later < len(sequence):
+                        tiles.prefetch(inputs, sequence[later])
                 for layer in range(layers):
                     at, above = values_at[layer], values_at[layer + 1]
                     _dots(values, at, room[layer], weights, scratch_at[layer], strides[layer], values, above,

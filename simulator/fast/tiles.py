@@ -209,10 +209,10 @@ def _roll(w: _Writer, goal: Any, other: Any, at: Any, number: int, total: Any, g
     w.store(w.subtract_product(weight, rate, velocity), goal, at, number)
 
 
-dot_1, dot_2, dot_3, dot_4 = (_dot_tile(rows) for rows in (1, 2, 3, 4))
-set_1, set_2, set_3, set_4 = (_outer_tile(vectors, _set) for vectors in (1, 2, 3, 4))
-descend_1, descend_2, descend_3, descend_4 = (_outer_tile(vectors, _descend) for vectors in (1, 2, 3, 4))
-roll_1, roll_2, roll_3, roll_4 = (_outer_tile(vectors, _roll) for vectors in (1, 2, 3, 4))
+dot_whole, dot_one = _dot_tile(SHORT), _dot_tile(1)
+set_whole, set_one = _outer_tile(SHORT, _set), _outer_tile(1, _set)
+descend_whole, descend_one = _outer_tile(SHORT, _descend), _outer_tile(1, _descend)
+roll_whole, roll_one = _outer_tile(SHORT, _roll), _outer_tile(1, _roll)
 
 
 @intrinsic
@@ -247,3 +247,24 @@ def exponentials(_, values, at, top, width):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(values, types.int64, types.float32, types.int64), emit
+
+
+@intrinsic
+def prefetch(_, values, row):  # type: ignore[no-untyped-def]
+    """Ask for values[row], a row of a 2-D array whose rows are whole, to be brought into the second-level cache."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+        array = make_array(signature.args[0])(context, builder, arguments[0])
+        byte, small = ir.IntType(8).as_pointer(), ir.IntType(32)
+        length = cgutils.unpack_tuple(builder, array.strides, 2)[0]
+        first = builder.gep(builder.bitcast(array.data, byte), [builder.mul(arguments[1], length)])
+        asked = builder.module.declare_intrinsic(
+            "llvm.prefetch.p0", fnty=ir.FunctionType(ir.VoidType(), [byte, small, small, small])
+        )
+        read, second, data = ir.Constant(small, 0), ir.Constant(small, 2), ir.Constant(small, 1)
+        line = ir.Constant(_WORD, 64)
+        with cgutils.for_range_slice(builder, ir.Constant(_WORD, 0), length, line, _WORD) as (at, _):
+            builder.call(asked, [builder.gep(first, [at]), read, second, data])
+        return context.get_dummy_value()
+
+    return types.void(values, types.int64), emit
