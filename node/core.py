@@ -244,7 +244,9 @@ class NodeCore:
     def _note_lag(self, sender: Neighbour, round: int, now: float) -> None:
         """How much later than our own this update, or at least its header, came."""
         if round in self._sent:
-            sender.late(now - self._sent[round])
+            lag = now - self._sent[round]
+            sender.late(lag)
+            sender.pardon(round, lag, self._deadline)
         elif round >= self.round:
             sender.late(0.0)
 
@@ -310,7 +312,7 @@ class NodeCore:
         self._closed_at, self._closed_by = now, reason
         for neighbour in self._live():
             if reason != "behind" or self.round in neighbour.updates:
-                neighbour.judge(self.round in neighbour.updates)
+                neighbour.judge(self.round, self.round in neighbour.updates)
         self._history.settle(self.round, self._neighbours)
         peers = tuple(sorted(self._neighbours))
         updates = tuple(self._neighbours[peer].updates.get(self.round) for peer in peers)

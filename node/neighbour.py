@@ -15,9 +15,8 @@ from node.policy import RoundPolicy
 
 GAIN_MEAN = 1 / 8  # RFC 6298, section 2
 GAIN_DEVIATION = 1 / 4
-GAIN_TRUST = (
-    1 / 8
-)  # as the mean's: a peer that is in time in less than four rounds of five (patience 2) is not waited for
+# as the mean's: a peer that is in time in less than four rounds of five (patience 2) is not waited for
+GAIN_TRUST = 1 / 8
 STALE = 2  # rounds after which an announced relay is no longer expected
 
 
@@ -30,6 +29,7 @@ class Neighbour:
         claimed: newest round it has said it is in.
         trust: running share of rounds in which its update was in time, from 1.
         lag, deviation: running mean and mean deviation of its lag in seconds; None before the first update.
+        missed: latest round that closed without its update, until that is pardoned.
         updates: own updates of the present round and later.
         stamps: rounds in which announced relays become ripe, by (author, round), while their payloads are fetched.
     """
@@ -40,6 +40,7 @@ class Neighbour:
     trust: float = 1.0
     lag: float | None = None
     deviation: float = 0.0
+    missed: int | None = None
     updates: dict[int, Update] = field(default_factory=dict)
     stamps: dict[tuple[PeerId, int], int] = field(default_factory=dict)
 
@@ -51,9 +52,20 @@ class Neighbour:
             self.deviation += GAIN_DEVIATION * (abs(lag - self.lag) - self.deviation)
             self.lag += GAIN_MEAN * (lag - self.lag)
 
-    def judge(self, in_time: bool) -> None:
+    def judge(self, round: int, in_time: bool) -> None:
         """A round closed with or without its update."""
         self.trust += GAIN_TRUST * (in_time - self.trust)
+        self.missed = None if in_time else round
+
+    def pardon(self, round: int, lag: float, deadline: float) -> None:
+        """Word of a round that closed without it: had we waited for it, would it have been in time?
+
+        Without this, two halves of a network that fell out of step would never hear each other again: each closes
+        without waiting for the other, a moment too early, round after round.
+        """
+        if round == self.missed and lag <= deadline:
+            self.trust = min(1.0, self.trust + GAIN_TRUST)  # what judging it in time would have given
+            self.missed = None
 
     def trusted(self, policy: RoundPolicy) -> bool:
         """Whether it is more often in time than after `patience` misses in a row from full trust."""

@@ -1,24 +1,19 @@
 """What a node may decide about time: pace, deadlines, how many rounds, how much to remember. Durations in seconds.
 
 The deadline of a round is counted from the moment the own update is out. Each neighbour has an estimate of its lag
-(arrival of
-its update of round t minus own publication of round t, at least 0): mean m and mean deviation v, updated as
-`v += (|lag - m| - v) / 4`, `m += (lag - m) / 8`, first lag: m = lag, v = lag / 2. Its allowance is m + deviations *
-v. Then
+(arrival of its update of round t minus own publication of round t, at least 0): mean m and mean deviation v, updated as
+`v += (|lag - m| - v) / 4`, `m += (lag - m) / 8`, first lag: m = lag, v = lag / 2. Its allowance is m + deviations * v.
+Then
 
     deadline = clamp(min(largest allowance, stretch * median allowance), least, most)
 
 over the neighbours that are waited for; `most` as long as nobody has been heard. So one slow peer cannot stretch a
-round beyond
-`stretch` times what its median neighbour needs. A neighbour's trust is a running share of the rounds in which it was
-in time,
-from 1: `t += (in time - t) / 8`. Once it is as low as after `patience` misses in a row it is no longer waited for,
-    until it has
+round beyond `stretch` times what its median neighbour needs. A neighbour's trust is a running share of the rounds in
+which its update came before the deadline (also when the round had closed earlier without it), from 1:
+`t += (in time - t) / 8`. Once it is as low as after `patience` misses in a row it is no longer waited for, until it has
 risen again or the neighbour connects anew (but of those that were ever heard at least the better half is waited for).
-What it
-sends still counts when it is there. Trust rises slowly on purpose: nodes wait for nodes that wait, so a slow peer
-that were
-forgiven for a lucky round would stretch everybody's.
+What it sends still counts when it is there. Trust rises slowly on purpose: nodes wait for nodes that wait, so a slow
+peer that were forgiven for a lucky round would stretch everybody's.
 
 Source: retransmission timer of TCP (Jacobson, "Congestion avoidance and control", SIGCOMM 1988; RFC 6298, section 2).
 Differs: pooled over peers by maximum and median; no doubling, since a missed update is not sent again.

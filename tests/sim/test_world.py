@@ -140,11 +140,12 @@ def across(setup: Setup, trace: Trace) -> float:
 
 def test_a_cut_separates_and_heals() -> None:
     setup, _, traces = play(
-        cuts=[{"start": 2, "stop": 6}], rounds=10, topology="complete", attack="none", deadline=2.0
+        cuts=[{"start": 2, "stop": 6}], rounds=16, topology="complete", attack="none", deadline=2.0
     )
     assert [across(setup, traces[round]) for round in (0, 1)] == [1.0, 1.0]
     assert [across(setup, traces[round]) for round in (3, 4, 5)] == [0.0, 0.0, 0.0]
-    assert across(setup, traces[9]) > 0.9
+    assert across(setup, traces[9]) > 0.8  # some are out of step, and trust rises slowly
+    assert across(setup, traces[15]) == 1.0
 
 
 def test_a_long_cut_ends_connections_which_are_dialled_again() -> None:

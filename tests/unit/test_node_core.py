@@ -36,6 +36,7 @@ from node.events import (
     Want,
     Woken,
 )
+from node.neighbour import Neighbour
 from node.policy import RoundPolicy
 
 ME = peer(50)
@@ -523,3 +524,19 @@ def test_the_pace_is_kept_and_catching_up_is_not_forgotten_meanwhile() -> None:
     bench.tell(Ahead(A, 40))
     bench.now = 110
     assert bench.tell(Woken(Timer.PACE, 1)) == [Train(40)]
+
+
+def test_a_round_missed_by_a_moment_is_pardoned_once_and_a_slow_one_is_not() -> None:
+    near, far = Neighbour(A, 0), Neighbour(B, 0)
+    for neighbour in (near, far):
+        neighbour.judge(3, in_time=False)
+    near.pardon(3, lag=0.4, deadline=1.0)
+    far.pardon(3, lag=1.1, deadline=1.0)
+    assert near.trust == 1.0
+    assert far.trust == 0.875
+    near.judge(4, in_time=False)
+    near.pardon(3, lag=0.0, deadline=1.0)  # another round's word
+    assert near.trust == 0.875
+    near.pardon(4, lag=0.0, deadline=1.0)
+    near.pardon(4, lag=0.0, deadline=1.0)
+    assert near.trust == 1.0
