@@ -76,7 +76,7 @@ def run(
                 seconds = perf_counter() - began
                 if observer is not None:
                     observer(trace)
-                measured = round % scenario.evaluate_every == 0 or round == scenario.rounds - 1
+                measured = (round + 1) % scenario.evaluate_every == 0 or round == scenario.rounds - 1
                 accuracy, success = evaluator.measure(trace.integrated) if measured else (None, None)
                 yield RoundRecord(
                     rule=name or rule.name,
