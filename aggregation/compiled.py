@@ -1,18 +1,16 @@
-"""numba kernels behind aggregation.kernels (optional): weighted sums, sorted means, squared distances over rows.
+"""numba kernels behind aggregation.kernels (optional): weighted sums and sorted means over rows.
 
 Laws:
 - One call tree in this file: numba's cache does not see changes in other files. It lies beside this file or in the
   user's own cache folder, never in a shared temporary one (it holds machine code); where neither can be written
   there is none.
 - Kernels release the interpreter lock; what they write for a node does not depend on who else is in the call.
-- Every pair of rows goes through the same register tile, so equal rows are at equal distances, bit by bit.
 - `contract` and `reassoc`, never `nnan` or `ninf`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numba
 import numpy as np
@@ -20,14 +18,14 @@ from numpy.typing import NDArray
 
 _COLUMNS = 1024  # columns a block: sums in float32 stay short, and forty rows of a block stay in L2
 _LANE = 256  # columns that are sorted at once: nine rows of them stay in L1
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
+FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 Rows = NDArray[np.float32]
 Names = NDArray[np.int64]
 
 
-def _cache_works() -> bool:
-    # numba raises when neither the package's folder nor the user's cache folder can be written
+def cache_works() -> bool:
+    """Whether numba may cache: it raises when neither the package's nor the user's cache folder can be written."""
     try:
         numba.njit(cache=True)(_nothing)
     except RuntimeError:
@@ -39,7 +37,7 @@ def _nothing() -> int:
     return 0
 
 
-_jit = numba.njit(nogil=True, fastmath=_FAST, cache=_cache_works(), error_model="numpy")
+_jit = numba.njit(nogil=True, fastmath=FAST, cache=cache_works(), error_model="numpy")
 
 
 def weighted_sum(values: Rows, index: Names, weights: Rows, out: Rows) -> None:
@@ -61,22 +59,6 @@ def sorted_mean(values: Rows, index: Names, steps: Sequence[tuple[int, int]], dr
     _check(values, index)
     _check(out, who)
     _sorted_mean(values, index, np.array(steps, dtype=np.int64).reshape(-1, 2), drop, out, who)
-
-
-def squared_distances(values: Rows, index: Names, fresh: Names, out: NDArray[Any]) -> None:
-    """out[n, i, j] = |values[index[n, i]] - values[index[n, j]]|^2 where i or j is among the first fresh[n] columns.
-
-    Args:
-        values: (R, d).
-        index: (N, k) row numbers, fresh ones first; -1 (only at the end) is absent.
-        fresh: (N,) how many are fresh.
-        out: (N, k, k) float32; other entries stay.
-
-    Raises:
-        IndexError: a row number out of range.
-    """
-    _check(values, index)
-    _squared_distances(values, index, fresh, out)
 
 
 def _check(values: Rows, index: Names) -> None:
@@ -164,95 +146,3 @@ def _sorted_mean(values, index, steps, drop, out, who):  # type: ignore[no-untyp
                         lane[i] += share * other[i]
                 for i in range(length):
                     row[i] = lane[i]
-
-
-@_jit
-def _squared_distances(values, index, fresh, out):  # type: ignore[no-untyped-def]
-    zero = np.float32(0.0)
-    width = values.shape[1]
-    most = index.shape[1]
-    total = np.empty((most + 4, most + 8), dtype=np.float64)
-    for n in range(index.shape[0]):
-        count = 0
-        while count < most and index[n, count] >= 0:
-            count += 1
-        first = min(fresh[n], count)
-        if first == 0:
-            continue
-        total[:] = 0.0
-        last = count - 1
-        for begin in range(0, width, _COLUMNS):
-            end = min(begin + _COLUMNS, width)
-            for r in range(0, first, 4):
-                a0 = values[index[n, r], begin:end]
-                a1 = values[index[n, min(r + 1, last)], begin:end]
-                a2 = values[index[n, min(r + 2, last)], begin:end]
-                a3 = values[index[n, min(r + 3, last)], begin:end]
-                for c in range(r, count, 5):
-                    b0 = values[index[n, c], begin:end]
-                    b1 = values[index[n, min(c + 1, last)], begin:end]
-                    b2 = values[index[n, min(c + 2, last)], begin:end]
-                    b3 = values[index[n, min(c + 3, last)], begin:end]
-                    b4 = values[index[n, min(c + 4, last)], begin:end]
-                    s00 = s01 = s02 = s03 = s04 = zero
-                    s10 = s11 = s12 = s13 = s14 = zero
-                    s20 = s21 = s22 = s23 = s24 = zero
-                    s30 = s31 = s32 = s33 = s34 = zero
-                    for i in range(end - begin):
-                        x0, x1, x2, x3 = a0[i], a1[i], a2[i], a3[i]
-                        y = b0[i]
-                        t0, t1, t2, t3 = x0 - y, x1 - y, x2 - y, x3 - y
-                        s00 += t0 * t0
-                        s10 += t1 * t1
-                        s20 += t2 * t2
-                        s30 += t3 * t3
-                        y = b1[i]
-                        t0, t1, t2, t3 = x0 - y, x1 - y, x2 - y, x3 - y
-                        s01 += t0 * t0
-                        s11 += t1 * t1
-                        s21 += t2 * t2
-                        s31 += t3 * t3
-                        y = b2[i]
-                        t0, t1, t2, t3 = x0 - y, x1 - y, x2 - y, x3 - y
-                        s02 += t0 * t0
-                        s12 += t1 * t1
-                        s22 += t2 * t2
-                        s32 += t3 * t3
-                        y = b3[i]
-                        t0, t1, t2, t3 = x0 - y, x1 - y, x2 - y, x3 - y
-                        s03 += t0 * t0
-                        s13 += t1 * t1
-                        s23 += t2 * t2
-                        s33 += t3 * t3
-                        y = b4[i]
-                        t0, t1, t2, t3 = x0 - y, x1 - y, x2 - y, x3 - y
-                        s04 += t0 * t0
-                        s14 += t1 * t1
-                        s24 += t2 * t2
-                        s34 += t3 * t3
-                    total[r, c] += s00
-                    total[r, c + 1] += s01
-                    total[r, c + 2] += s02
-                    total[r, c + 3] += s03
-                    total[r, c + 4] += s04
-                    total[r + 1, c] += s10
-                    total[r + 1, c + 1] += s11
-                    total[r + 1, c + 2] += s12
-                    total[r + 1, c + 3] += s13
-                    total[r + 1, c + 4] += s14
-                    total[r + 2, c] += s20
-                    total[r + 2, c + 1] += s21
-                    total[r + 2, c + 2] += s22
-                    total[r + 2, c + 3] += s23
-                    total[r + 2, c + 4] += s24
-                    total[r + 3, c] += s30
-                    total[r + 3, c + 1] += s31
-                    total[r + 3, c + 2] += s32
-                    total[r + 3, c + 3] += s33
-                    total[r + 3, c + 4] += s34
-        for r in range(first):
-            for c in range(r, count):
-                # columns before the tile's own start lie in the tile of the other row: r <= c holds both orders
-                value = np.float32(total[r, c])
-                out[n, r, c] = value
-                out[n, c, r] = value

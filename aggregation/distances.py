@@ -45,6 +45,23 @@ def pair_distances(values: Tensor, index: Tensor, fresh: Tensor) -> Tensor:
     return out
 
 
+def as_first(distances: Tensor, index: Tensor) -> Tensor:
+    """Give a row that equals an earlier one of its node the distances of that one, whatever rounding says.
+
+    Args:
+        distances: (N, k, k).
+        index: (N, k) row numbers, -1 absent.
+    """
+    here = index >= 0
+    twins = (distances == 0) & here.unsqueeze(-1) & here.unsqueeze(-2)
+    if int(twins.sum()) == int(here.sum()):
+        return distances
+    first = twins.to(torch.int8).argmax(dim=-1)
+    place = torch.where(here, first, torch.arange(index.shape[-1], device=index.device))
+    rows = distances.gather(1, place.unsqueeze(-1).expand_as(distances))
+    return rows.gather(2, place.unsqueeze(1).expand_as(distances))
+
+
 def _block(values: Tensor, index: Tensor, new: int, fresh: Tensor, out: Tensor, who: Tensor) -> None:
     nodes, width = index.shape
     absent = index < 0

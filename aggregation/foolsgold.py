@@ -24,6 +24,7 @@ from aggregation.compose import RuleSpec, compose
 from aggregation.evidence import Evidence, Rule, Verdict, Weights
 from aggregation.geometry import Geometry, gaps_from_products
 from aggregation.integration import weighted_mean
+from aggregation.kernels import numba_serves
 
 PARDON = 1e-5  # the paper's epsilon: no division by 0
 FLOOR = 1e-9  # below it a weight is rounding noise (seen: 1e-16 between identical rows)
@@ -63,6 +64,12 @@ def weights_from_gaps(gaps: Tensor, direct: int) -> Tensor:
     Returns:
         (..., direct) in [0, 1].
     """
+    if gaps.dim() == 3 and gaps.dtype == torch.float64 and numba_serves(gaps):
+        from aggregation import compiled_pairs
+
+        out = gaps.new_empty(len(gaps), direct)
+        compiled_pairs.similarity_weights(gaps.numpy(), direct, PARDON, FLOOR, SHIFT, out.numpy())
+        return out
     counts = torch.diagonal(gaps, dim1=-2, dim2=-1) < 1
     same = torch.eye(gaps.shape[-1], dtype=torch.bool, device=gaps.device)
     apart = torch.where(same, 1.0, gaps)  # the diagonal is cosine 0

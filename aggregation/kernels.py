@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from aggregation.distances import pair_distances
+from aggregation.distances import as_first, pair_distances
 from aggregation.sorting import network as network
 from aggregation.sorting import sorted_mean
 
@@ -45,6 +45,17 @@ def available() -> bool:
     return True
 
 
+def numba_serves(values: Tensor) -> bool:
+    """Whether numba is asked for here and can take this tensor."""
+    return (
+        _COMPILED.get()
+        and values.device.type == "cpu"
+        and values.dtype in (torch.float32, torch.float64)
+        and values.is_contiguous()
+        and available()
+    )
+
+
 def weighted_sum(values: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """Sum over k of weights[..., k] * values[index[..., k]].
 
@@ -58,7 +69,7 @@ def weighted_sum(values: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """
     taken = (index >= 0) & (weights != 0)
     flat = taken.flatten(0, -2) if taken.dim() > 1 else taken.unsqueeze(0)
-    if _numba(values):
+    if numba_serves(values):
         from aggregation import compiled as kernels
 
         rows = torch.where(taken, index, -1).reshape(flat.shape)
@@ -119,40 +130,58 @@ def fresh_distances(values: Tensor, index: Tensor, fresh: Tensor) -> Tensor:
     Returns:
         (N, k, k) float32, symmetric; 0 for pairs without a fresh row, with an absent one, and between equal rows.
     """
-    nodes, width = index.shape
+    width = index.shape[1]
     fresh = fresh & (index >= 0)
     # fresh ones first, absent ones last
     kind = torch.where(index < 0, 2, torch.where(fresh, 0, 1))
     order = kind.argsort(dim=1, stable=True)
     names = index.gather(1, order)
-    if _numba(values):
-        from aggregation import compiled as kernels
-
-        found = values.new_zeros(nodes, width, width)
-        kernels.squared_distances(values.numpy(), names.numpy(), fresh.sum(dim=1).numpy(), found.numpy())
-    else:
-        found = pair_distances(values, names, fresh.sum(dim=1))
+    found = pair_distances(values, names, fresh.sum(dim=1))
     back = order.argsort(dim=1)
     rows = found.gather(1, back.unsqueeze(-1).expand(-1, -1, width))
     return rows.gather(2, back.unsqueeze(1).expand(-1, width, -1))
 
 
+def known_distances(values: Tensor, index: Tensor, serial: Tensor, before: Tensor, known: Tensor) -> Tensor:
+    """Squared distances between the rows that each node names; those of pairs that it knew before are copied.
+
+    Args:
+        values: (R, d) float32; the named rows are finite.
+        index: (N, k) int64 row numbers; -1 absent.
+        serial: (R,) int64, more than 0: identity of what is in each row.
+        before: (N, w) int64 identities of the rows whose distances are known; 0 none.
+        known: (N, w, w) float32, these distances.
+
+    Returns:
+        (N, k, k) float32, symmetric to the bit; 0 for pairs with an absent row and between equal rows, which are at one
+        distance from any third.
+    """
+    if numba_serves(values):
+        from aggregation import compiled_pairs
+
+        out = values.new_empty(*index.shape, index.shape[1])
+        compiled_pairs.known_distances(
+            values.numpy(), index.contiguous().numpy(), serial.numpy(), before.numpy(), known.numpy(), out.numpy()
+        )
+        return out
+    serials = torch.where(index >= 0, serial[index.clamp(min=0)], -1)
+    match = serials.unsqueeze(-1) == before.unsqueeze(-2)
+    old = match.any(dim=-1) if before.shape[-1] else torch.zeros_like(index, dtype=torch.bool)
+    found = fresh_distances(values, index, ~old)
+    if bool(old.any()):
+        place = match.to(torch.int8).argmax(dim=-1)
+        node = torch.arange(len(index), device=index.device)[:, None, None]
+        taken = known[node, place.unsqueeze(-1), place.unsqueeze(-2)]
+        found = torch.where(old.unsqueeze(-1) & old.unsqueeze(-2), taken, found)
+    return as_first(found, index)
+
+
 def _sorted_mean(values: Tensor, index: Tensor, drop: int, out: Tensor, who: Tensor) -> None:
     size = index.shape[1]
-    if _numba(values):
+    if numba_serves(values):
         from aggregation import compiled as kernels
 
         steps = network(size, drop)
         kernels.sorted_mean(values.numpy(), index.contiguous().numpy(), steps, drop, out.numpy(), who.numpy())
         return
     sorted_mean(values, index, drop, out, who)
-
-
-def _numba(values: Tensor) -> bool:
-    return (
-        _COMPILED.get()
-        and values.device.type == "cpu"
-        and values.dtype == torch.float32
-        and values.is_contiguous()
-        and available()
-    )

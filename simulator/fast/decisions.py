@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aggregation import kernels
 from aggregation.evidence import Evidence, Need, Probe, Rule, Table
+from aggregation.integration import weighted_mean
 from node.learning.learner import Learner
 from node.learning.probe import LocalProbe
 from simulator.fast.pairs import Kept, PairGeometry
@@ -27,7 +28,7 @@ from simulator.records import Edges
 from simulator.setup import Setup
 
 _FLOATS = 1 << 22  # floats of neighbours' models a group may gather (16 MB)
-_PAIRS = 1 << 16  # pairs a group may hold: what elementwise steps over them touch stays in cache
+_PAIRS = 1 << 18  # pairs a group may hold: 2 MB of float64
 _MOST = 256  # nodes a group
 _PROBING = frozenset({Need.SCORES, Need.OUTPUTS, Need.ACTIVITY})
 
@@ -68,9 +69,8 @@ class Decisions:
             trained[honest:, torch.unique(setup.data.labels[setup.shards[honest].train])] = True
         self._classes = trained
         self._probes: list[LocalProbe] | None = [] if rule.needs & _PROBING and honest else None
-        self._kept = (
-            Kept(honest, min(setup.scenario.authors, honest + setup.sybils)) if Need.RELAYS in rule.needs else None
-        )
+        self._kept = Kept(honest) if Need.RELAYS in rule.needs else None
+        self._gathers = rule.integration is not weighted_mean or self._probes is not None
 
     def decide(
         self,
@@ -99,6 +99,8 @@ class Decisions:
         verdicts = np.zeros(len(self._receivers), dtype=np.int8)
         finite = rows.finite
         width = 0 if relayed is None else relayed.shape[1]
+        if self._kept is not None:
+            self._kept.begin(width)
         for group in self._groups:
             degree = group.beside.shape[1]
 
@@ -137,11 +139,13 @@ class Decisions:
                 if probe is not None and self._probes is not None:
                     self._probes.append(probe)
 
-            pairs = (degree + 1 + width) ** 2
-            most = max(1, min(_MOST, _PAIRS // pairs, _FLOATS // ((degree + 1) * rows.values.shape[1])))
+            most = min(_MOST, _PAIRS // (degree + 1 + width) ** 2)
+            if self._gathers:
+                most = min(most, _FLOATS // ((degree + 1) * rows.values.shape[1]))
+            most = max(1, most)
             self._workers.over(len(group.nodes), work, most=most)
         if self._kept is not None:
-            self._kept.width = width
+            self._kept.turn()
         return Edges(self._receivers, self._senders, weights, verdicts)
 
     def _borrow(self) -> LocalProbe | None:

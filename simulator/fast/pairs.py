@@ -11,11 +11,10 @@ Laws:
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from aggregation.kernels import fresh_distances
+from aggregation.kernels import known_distances, numba_serves
 from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows
 
@@ -24,12 +23,31 @@ _STILL = 1e-13  # as aggregation.geometry: the difference of two equal rows
 
 
 class Kept:
-    """Distances between the histories that each node holds, from round to round: 4 k^2 bytes a node."""
+    """Distances between the histories that each node holds, from round to round: 4 k^2 bytes a node, twice.
 
-    def __init__(self, nodes: int, most: int) -> None:
-        self.serials = torch.zeros(nodes, most, dtype=torch.int64)
-        self.distances = torch.from_numpy(np.zeros((nodes, most, most), dtype=np.float32))  # pages come when touched
-        self.width = 0
+    Attributes:
+        serials: (N, w) of the histories held in the last round, 0 past the end.
+        distances: (N, w, w) between them.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self.serials = torch.zeros(nodes, 0, dtype=torch.int64)
+        self.distances = torch.zeros(nodes, 0, 0)
+        self._next = self.serials, self.distances
+
+    def begin(self, width: int) -> None:
+        """Make room for what is held in this round."""
+        nodes = len(self.serials)
+        self._next = torch.zeros(nodes, width, dtype=torch.int64), torch.zeros(nodes, width, width)
+
+    def put(self, nodes: Tensor, serials: Tensor, distances: Tensor) -> None:
+        """What these nodes hold in this round: (n, w) and (n, w, w)."""
+        self._next[0][nodes] = serials
+        self._next[1][nodes] = distances
+
+    def turn(self) -> None:
+        """This round becomes the last one."""
+        self.serials, self.distances = self._next
 
 
 class PairGeometry:
@@ -54,16 +72,30 @@ class PairGeometry:
         """Inner products: (..., k) -> (..., k, k) float64."""
         distances, usable = self._distances(index)
         squares = torch.where(usable, self._rows.squares[index.clamp(min=0)], 0.0)
-        inner = (squares.unsqueeze(-1) + squares.unsqueeze(-2) - distances) / 2
+        inner = (squares.unsqueeze(-1) + squares.unsqueeze(-2) - distances.double()) / 2
         return torch.where(usable.unsqueeze(-1) & usable.unsqueeze(-2), inner, 0.0)
 
     def squared_distances(self, index: Tensor) -> Tensor:
         """Squared distances: (..., k) -> (..., k, k) float64."""
-        return self._distances(index)[0]
+        return self._distances(index)[0].double()
 
     def cosine_gaps(self, index: Tensor, origin: Tensor | None = None) -> Tensor:
         """1 - cosine of rows less the origin: (..., k) -> (..., k, k) float64."""
         distances, usable = self._distances(index)
+        if origin is None and numba_serves(self._rows.values):
+            from aggregation import compiled_pairs
+
+            flat = torch.where(usable, index, -1).reshape(-1, index.shape[-1])
+            out = torch.empty(distances.shape, dtype=torch.float64)
+            compiled_pairs.cosine_gaps(
+                self._rows.values.numpy(),
+                flat.numpy(),
+                self._rows.squares.numpy(),
+                distances.reshape(-1, *distances.shape[-2:]).numpy(),
+                out.view(-1, *distances.shape[-2:]).numpy(),
+            )
+            return out
+        distances = distances.double()
         squares = torch.where(usable, self._rows.squares[index.clamp(min=0)], 0.0)
         if origin is None:
             lengths = squares
@@ -123,47 +155,22 @@ class PairGeometry:
             return self._last[1], usable
         with self._profile.within("gram"):
             flat = torch.where(usable, index, -1).reshape(-1, index.shape[-1])
-            if self._kept is not None and flat.shape[0] == len(self._nodes):
-                found = self._with_kept(flat, self._kept)
-            else:
-                fresh = torch.ones_like(flat, dtype=torch.bool)
-                found = fresh_distances(self._rows.values, flat, fresh)
-            found = _as_first(found, flat)
-            distances = found.double().reshape(*index.shape, index.shape[-1])
+            distances = self._found(flat).reshape(*index.shape, index.shape[-1])
         self._last = (index, distances)
         return distances, usable
 
-    def _with_kept(self, index: Tensor, kept: Kept) -> Tensor:
-        nodes, width = self._nodes, kept.width
-        serials = torch.where(index >= 0, self._rows.serial[index.clamp(min=0)], -1)
-        old = kept.serials[nodes, :width]
-        match = serials.unsqueeze(-1) == old.unsqueeze(-2)
-        known = match.any(dim=-1) if width else torch.zeros_like(index, dtype=torch.bool)
-        found = fresh_distances(self._rows.values, index, ~known)
-        if bool(known.any()):
-            place = match.to(torch.int8).argmax(dim=-1)
-            group = torch.arange(len(nodes)).unsqueeze(-1)
-            before = kept.distances[nodes, :width, :width]
-            taken = before[group.unsqueeze(-1), place.unsqueeze(-1), place.unsqueeze(-2)]
-            found = torch.where(known.unsqueeze(-1) & known.unsqueeze(-2), taken, found)
+    def _found(self, index: Tensor) -> Tensor:
+        rows, kept = self._rows, self._kept
+        if kept is None or len(index) != len(self._nodes):
+            none = index.new_zeros(len(index), 0)
+            return known_distances(rows.values, index, rows.serial, none, rows.values.new_zeros(len(index), 0, 0))
+        found = known_distances(rows.values, index, rows.serial, kept.serials[self._nodes], kept.distances[self._nodes])
         held = self._relayed.shape[-1]
-        if held and torch.equal(index[:, -held:], torch.where(self._relayed >= 0, self._relayed, -1)):
-            kept.distances[nodes, :held, :held] = found[:, -held:, -held:]
-            kept.serials[nodes, :held] = serials[:, -held:]
-            kept.serials[nodes, held:] = 0
+        mine = index[:, index.shape[-1] - held :]
+        if held and torch.equal(mine, torch.where(self._relayed >= 0, self._relayed, -1)):
+            serials = torch.where(mine >= 0, rows.serial[mine.clamp(min=0)], 0)
+            kept.put(self._nodes, serials, found[:, -held:, -held:])
         return found
-
-
-def _as_first(distances: Tensor, index: Tensor) -> Tensor:
-    # a row that equals an earlier one of its node is as far from all others as that one, whatever rounding says
-    here = index >= 0
-    twins = (distances == 0) & here.unsqueeze(-1) & here.unsqueeze(-2)
-    first = twins.to(torch.int8).argmax(dim=-1)
-    place = torch.where(here, first, torch.arange(index.shape[-1], device=index.device))
-    if bool((place == torch.arange(index.shape[-1], device=index.device)).all()):
-        return distances
-    rows = distances.gather(1, place.unsqueeze(-1).expand_as(distances))
-    return rows.gather(2, place.unsqueeze(1).expand_as(distances))
 
 
 def _from_origin(values: Tensor, index: Tensor, usable: Tensor, base: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class Rows:
     """
 
     def __init__(self, dimension: int, capacity: int, device: str = "cpu") -> None:
-        self.values = torch.empty(capacity, dimension, device=device)
+        self.values = _roomy(capacity, dimension, device)
         self.author = np.full(capacity, -1, dtype=np.int32)
         self.round = np.full(capacity, -1, dtype=np.int32)
         self.serial = torch.zeros(capacity, dtype=torch.int64, device=device)
@@ -83,7 +83,7 @@ class Rows:
     def _grow(self, missing: int) -> None:
         before = len(self.values)
         more = max(missing, before // 4)
-        grown = torch.empty(before + more, self.values.shape[1], device=self.values.device)
+        grown = _roomy(before + more, self.values.shape[1], str(self.values.device))
         grown[:before] = self.values
         self.values = grown
         self.author = np.concatenate([self.author, np.full(more, -1, dtype=np.int32)])
@@ -91,3 +91,10 @@ class Rows:
         self.serial = torch.cat([self.serial, self.serial.new_zeros(more)])
         self.squares = torch.cat([self.squares, self.squares.new_zeros(more)])
         self._free = np.concatenate([self._free, np.arange(before, before + more, dtype=np.int64)])
+
+
+def _roomy(rows: int, columns: int, device: str) -> Tensor:
+    # numpy asks the kernel for large pages, torch does not: rows are read in no order, by pieces of a page
+    if device == "cpu":
+        return torch.from_numpy(np.empty((rows, columns), dtype=np.float32))
+    return torch.empty(rows, columns, device=device)
