@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from node.learning.dataset import feed
 from node.learning.optimizers import Adam
 from simulator.fast.chain import Activation, Chain
+from simulator.fast.scratch import Scratch
 from simulator.fast.trainer import Job, Visits, company
 
 _CACHE = 8 << 20  # bytes a worker's group may take: a quarter of a usual L3, as measured best with two workers
@@ -46,6 +46,7 @@ class Fused:
         shape = (len(job.samples), chain.dimension) if self._optimizer.keep_state else (0, 0)
         self._moments = [torch.zeros(shape, device=device) for _ in range(moments)]
         self._taken = np.zeros(len(job.samples), dtype=np.int64)
+        self._spare: list[Scratch] = []
         widths = chain.layers[0].inputs + 2 * sum(layer.outputs for layer in chain.layers)
         bytes_a_node = 4 * (chain.dimension * (1 + moments) + widths * self._visits.batch)
         self.group = max(_FEWEST, _CACHE // bytes_a_node)
@@ -74,33 +75,45 @@ class Fused:
         self, start: Tensor, out: Tensor, rows: Tensor, who: NDArray[np.int64], order: Tensor, size: int
     ) -> None:
         chosen = torch.from_numpy(who).to(start.device)
-        params = _Layers(self._chain, start[chosen])
-        optimizer = self._optimizer
-        kept = [_Layers(self._chain, moment[chosen]) for moment in self._moments] if optimizer.keep_state else []
-        fresh = len(self._moments) - len(kept)
-        moments = kept + [_Layers.zeros(self._chain, len(who), start.device) for _ in range(fresh)]
-        gradient = _Layers.zeros(self._chain, len(who), start.device) if isinstance(optimizer, Adam) else None
+        scratch = self._spare.pop() if self._spare else Scratch(start.device)
+        optimizer, chain, nodes = self._optimizer, self._chain, len(who)
+        params = _Layers(chain, scratch, "params", nodes)
+        params.read(start, chosen)
+        moments = [_Layers(chain, scratch, f"moment {number}", nodes) for number in range(len(self._moments))]
+        for store, moment in zip(self._moments, moments, strict=True):
+            if optimizer.keep_state:
+                moment.read(store, chosen)
+            else:
+                moment.zero()
+        gradient = _Layers(chain, scratch, "gradient", nodes) if isinstance(optimizer, Adam) else None
         batch, steps = self._visits.batch, int(self._visits.steps[who[0]])
         batches = -(-size // batch)
         for step in range(steps):
             begin = step // batches * size + step % batches * batch
             count = min(batch, size - step % batches * batch)
             picked = order[:, begin : begin + count]
-            inputs = self._padded(feed(self._inputs[picked]))
-            self._step(params, moments, gradient, inputs, self._labels[picked], int(self._taken[who[0]]) + step)
+            inputs = self._feed(picked, scratch)
+            labels = self._labels[picked]
+            self._step(params, moments, gradient, inputs, labels, int(self._taken[who[0]]) + step, scratch)
         params.write(out, rows[chosen])
         if optimizer.keep_state:
             for store, moment in zip(self._moments, moments, strict=True):
                 moment.write(store, chosen)
+        self._spare.append(scratch)
 
-    def _padded(self, inputs: Tensor) -> Tensor:
+    def _feed(self, picked: Tensor, scratch: Scratch) -> Tensor:
         # columns to whole lines; rows until a node's outputs are whole lines
-        count, width = inputs.shape[1:]
-        classes = self._chain.layers[-1].outputs
+        nodes, count = picked.shape
+        width, classes = self._inputs.shape[1], self._chain.layers[-1].outputs
         rows = next(rows for rows in range(count, count + _LINE) if rows * classes % _LINE == 0)
-        if rows == count and width % _LINE == 0:
-            return inputs
-        return functional.pad(inputs, (0, -width % _LINE, 0, rows - count))
+        raw = scratch.take("raw", (nodes * count, width), self._inputs.dtype)
+        torch.index_select(self._inputs, 0, picked.flatten(), out=raw)
+        inputs = scratch.take("inputs", (nodes, rows, width + -width % _LINE))
+        inner = inputs[:, :count, :width]
+        if inner.shape != inputs.shape:
+            inputs.zero_()
+        inner.copy_(raw.view(nodes, count, width))
+        return inputs.div_(255.0) if self._inputs.dtype == torch.uint8 else inputs
 
     def _step(
         self,
@@ -110,10 +123,11 @@ class Fused:
         inputs: Tensor,
         labels: Tensor,
         taken: int,
+        scratch: Scratch,
     ) -> None:
         optimizer = self._optimizer
         count = labels.shape[1]
-        values = params.forward(inputs)
+        values = params.forward(inputs, scratch)
         above = functional.softmax(values[-1], dim=2)
         above[:, :count].scatter_add_(2, labels.unsqueeze(2), above.new_full((), -1.0).expand(*labels.shape, 1))
         above.div_(count)
@@ -121,8 +135,7 @@ class Fused:
         if isinstance(optimizer, Adam):
             assert gradient is not None
             goal, scale = gradient, 1.0
-            for tensor in goal.tensors():
-                tensor.zero_()
+            goal.zero()
         elif moments:
             goal, scale = moments[0], 1.0
             for tensor, weight in zip(goal.tensors(), params.tensors(), strict=True):
@@ -137,7 +150,8 @@ class Fused:
         for layer in range(len(self._chain.layers) - 1, -1, -1):
             below = None
             if layer > 0:
-                below = torch.bmm(above, params.weights[layer])
+                below = scratch.take(f"below {layer}", tuple(values[layer].shape))
+                torch.bmm(above, params.weights[layer], out=below)
                 _through(below, values[layer], self._chain.layers[layer - 1].activation)
             # beta also applies the decay: W <- shrink W + scale G^T X
             goal.weights[layer].baddbmm_(above.transpose(1, 2), values[layer], beta=shrink, alpha=scale)
@@ -159,39 +173,51 @@ class Fused:
 class _Layers:
     """Params of a group of nodes, a contiguous (n, out, in) weight and an (n, out) bias a layer."""
 
-    def __init__(self, chain: Chain, flat: Tensor) -> None:
+    def __init__(self, chain: Chain, scratch: Scratch, name: str, nodes: int) -> None:
         self._chain = chain
         self.weights: list[Tensor] = []
         self.biases: list[Tensor | None] = []
         wide = -chain.layers[0].inputs % _LINE
-        for layer in chain.layers:
-            size = layer.outputs * layer.inputs
+        for number, layer in enumerate(chain.layers):
             tall = 0 if layer is chain.layers[-1] else -layer.outputs % _STRIDE
-            weight = flat[:, layer.weight : layer.weight + size].reshape(-1, layer.outputs, layer.inputs)
-            self.weights.append(functional.pad(weight, (0, wide, 0, tall)) if wide or tall else weight.contiguous())
-            if layer.bias is None:
-                self.biases.append(None)
-            else:
-                bias = flat[:, layer.bias : layer.bias + layer.outputs]
-                self.biases.append(functional.pad(bias, (0, tall)) if tall else bias.contiguous())
+            shape = (nodes, layer.outputs + tall, layer.inputs + wide)
+            self.weights.append(scratch.take(f"{name} weight {number}", shape))
+            self.biases.append(None if layer.bias is None else scratch.take(f"{name} bias {number}", shape[:2]))
             wide = tall
 
-    @classmethod
-    def zeros(cls, chain: Chain, nodes: int, device: torch.device) -> _Layers:
-        return cls(chain, torch.zeros(nodes, chain.dimension, device=device))
+    def zero(self) -> None:
+        for tensor in self.tensors():
+            tensor.zero_()
+
+    def read(self, store: Tensor, rows: Tensor) -> None:
+        """Params of these rows; padding is zero."""
+        flat = torch.index_select(store, 0, rows)
+        for layer, weight, bias in zip(self._chain.layers, self.weights, self.biases, strict=True):
+            inner = weight[:, : layer.outputs, : layer.inputs]
+            if inner.shape != weight.shape:
+                weight.zero_()
+            size = layer.outputs * layer.inputs
+            inner.copy_(flat[:, layer.weight : layer.weight + size].view(inner.shape))
+            if bias is not None and layer.bias is not None:
+                bias.zero_()
+                bias[:, : layer.outputs] = flat[:, layer.bias : layer.bias + layer.outputs]
 
     def tensors(self) -> list[Tensor]:
         return [tensor for tensor in (*self.weights, *self.biases) if tensor is not None]
 
-    def forward(self, inputs: Tensor) -> list[Tensor]:
+    def forward(self, inputs: Tensor, scratch: Scratch) -> list[Tensor]:
         """Inputs of every layer, then the outputs, each (n, b, width)."""
         values = [inputs]
         for layer, weight, bias in zip(self._chain.layers, self.weights, self.biases, strict=True):
+            number = len(values)
+            above = scratch.take(f"above {number}", (len(weight), inputs.shape[1], weight.shape[1]))
             if layer.outputs < 64:
                 # narrow outputs: the transposed product is twice as fast
-                above = torch.bmm(weight, values[-1].transpose(1, 2)).transpose(1, 2).contiguous()
+                turned = scratch.take(f"turned {number}", (len(weight), weight.shape[1], inputs.shape[1]))
+                torch.bmm(weight, values[-1].transpose(1, 2), out=turned)
+                above.copy_(turned.transpose(1, 2))
             else:
-                above = torch.bmm(values[-1], weight.transpose(1, 2))
+                torch.bmm(values[-1], weight.transpose(1, 2), out=above)
             if bias is not None:
                 above.add_(bias.unsqueeze(1))
             above = _activate(above, layer.activation)
