@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from node.learning.task import Task
     from node.run import Outcome
     from simulator.cells import Cell, News
-    from simulator.harness import Row
     from simulator.matrix import Progress as MatrixProgress
     from simulator.report import Report
     from simulator.scenario import Scenario
+    from simulator.scorecard import Row
     from simulator.sweep import Found
 
 __version__ = "0.1.0"

@@ -1,11 +1,10 @@
-"""Attacks against a live node: the simulator's adversary over a real transport, bounded in time, with a scorecard.
+"""Attacks against a live node: the simulator's adversary over a real transport, bounded in time.
 
 Laws:
 - Only loopback addresses are attacked, unless the target's own status page names the attacker's key (`[network]
   attackable` in its node.toml).
 - Every wait has a deadline: one attack takes at most `Bounds.seconds` (and a goodbye).
-- The verdict comes from the target's own status page, before and after: what it dropped, which weight it gave, whether
-  its rounds go on and how accurate it is.
+- The verdict comes from the target's own status page, before and after (`simulator.scorecard`).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -37,6 +37,7 @@ from simulator.attacks.attack import Attack, AttackView, Stage
 from simulator.attacks.frame_fault import FrameFault
 from simulator.attacks.registry import ATTACKS, build_attack
 from simulator.puppet import Puppet
+from simulator.scorecard import Row, score
 
 SHARE = 400  # training samples that the adversary owns
 _OPEN = Limits(frame=2 * MIB)  # our own transport lets us send what no node should
@@ -81,38 +82,6 @@ class Trial:
     sybils: int
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the scorecard.
-
-    Attributes:
-        suite: wire, model or sybil.
-        attack: its spelling.
-        tried: frames and updates that left.
-        taken: updates of ours that got a weight above 0.
-        ignored: updates of ours that were decided on and got weight 0.
-        refused: what the target dropped meanwhile, by reason.
-        weight: mean weight over all decisions on our updates; None when there was none.
-        rounds: how many rounds the target went on.
-        accuracy: before and after; None when the target does not measure.
-        passed: the target is healthy (it answers, its rounds go on, it is as accurate as before) and refused what was
-            broken.
-        note: what went wrong, in a few words.
-    """
-
-    suite: str
-    attack: str
-    tried: int
-    taken: int
-    ignored: int
-    refused: Mapping[str, int]
-    weight: float | None
-    rounds: int
-    accuracy: tuple[float | None, float | None]
-    passed: bool
-    note: str
-
-
 SUITES: Mapping[str, tuple[Trial, ...]] = {
     "wire": tuple(Trial(name, {}, 1) for name, spec in ATTACKS.items() if spec.stage is Stage.WIRE),
     "model": (
@@ -142,7 +111,7 @@ class Forbidden(NodeError):
 
 
 async def assault(
-    page: str,
+    page: str | Path,
     suites: Sequence[str] = ("wire", "model", "sybil"),
     *,
     task: Task | None = None,
@@ -256,7 +225,9 @@ class Campaign:
             decided = await self._settled(keys)
             for puppet in puppets:
                 await puppet.close()
-        return self._row(suite, trial, attack, puppets, before, decided, note)
+        tried = sum(puppet.sent for puppet in puppets)
+        ours = {format_peer(key.peer) for key in keys}
+        return score(suite, trial.attack, tried, ours, before, decided, self._bounds.drop, note)
 
     async def _recovered(self) -> tuple[Status, str]:
         """The status before the attack, once the target is as accurate as at first, and a note if it is not."""
@@ -311,53 +282,6 @@ class Campaign:
             return await self._read()
         except NodeError:
             return None
-
-    def _row(
-        self,
-        suite: str,
-        trial: Trial,
-        attack: Attack,
-        puppets: list[Puppet],
-        before: Status,
-        after: Status | None,
-        note: str,
-    ) -> Row:
-        tried = sum(puppet.sent for puppet in puppets)
-        if after is None:
-            return Row(suite, trial.attack, tried, 0, 0, {}, None, 0, (before["accuracy"], None), False, "no answer")
-        ours = {format_peer(puppet.key.peer) for puppet in puppets}
-        weights = [
-            float(opinion["weight"])
-            for peer in after["neighbours"]
-            if peer["peer"] in ours
-            for opinion in peer["history"]
-            if opinion["verdict"] != "absent"
-        ]
-        refused = {
-            reason: count - before["dropped"].get(reason, 0)
-            for reason, count in after["dropped"].items()
-            if count > before["dropped"].get(reason, 0)
-        }
-        rounds = int(after["round"]) - int(before["round"])
-        accuracy = (before["accuracy"], after["accuracy"])
-        lost = None not in accuracy and accuracy[0] - accuracy[1] > self._bounds.drop
-        if not note:
-            note = "rounds stand still" if rounds < 1 else "accuracy lost" if lost else ""
-        if attack.faults and tried and not refused and not note:
-            note = "nothing was refused"
-        return Row(
-            suite=suite,
-            attack=trial.attack,
-            tried=tried,
-            taken=sum(weight > 0 for weight in weights),
-            ignored=sum(weight == 0 for weight in weights),
-            refused=refused,
-            weight=sum(weights) / len(weights) if weights else None,
-            rounds=rounds,
-            accuracy=accuracy,
-            passed=not note,
-            note=note,
-        )
 
 
 class _Adversary:
