@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -87,7 +88,7 @@ def summarise(rule: str, records: Iterable[RoundRecord]) -> Summary:
 
 def table(summaries: Sequence[Summary], title: str) -> Table:
     """The table that `hedgerow simulate` ends with: a row for each rule, best figures in bold."""
-    out = Table(title=title, title_justify="left", header_style="bold")
+    out = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     out.add_column("rule", no_wrap=True)
     for column in ("accuracy", "worst", "attack success", "worst", "weight to Sybils", "kB a round", "sec."):
         out.add_column(column, justify="right")
