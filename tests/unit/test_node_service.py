@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import threading
+import time
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from aggregation.evidence import Verdict
 from aggregation.rules import build_rule
+from gossip.errors import Drop
 from gossip.executors import InlineExecutor
 from gossip.intake import Wants
 from gossip.ledger import Ledger, MemoryLedger
@@ -21,6 +26,8 @@ from gossip.limits import Limits
 from gossip.service import GossipService
 from identity.keys import SigningKey
 from node import draws
+from node.errors import StoreError
+from node.keeper import Keeper
 from node.learning.learner import Learner, TrainState
 from node.learning.partition import Shard
 from node.learning.task import Task
@@ -284,3 +291,62 @@ def test_training_that_diverges_publishes_the_model_from_before() -> None:
     virtually(service.run())
     assert service.diverged == 2
     assert torch.equal(service.params, town.common)
+
+
+def test_wall_clocks_that_jump_by_ten_years_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of every node steps ten years ahead or back at each look, from nobody's look to the next."""
+
+    def play() -> Town:
+        town = Town(4, "sybilwall", RoundPolicy(rounds=8, expect=3, pace=1.0))
+
+        async def main() -> None:
+            services = [town.node(number) for number in range(4)]
+            await asyncio.gather(*(service.run() for service in services))
+            for service in services:
+                refused = {reason for reason, count in service.gossip.counters.items() if count}
+                assert refused <= {Drop.DUPLICATE, Drop.UNREACHABLE}  # both have reasons of their own
+
+        virtually(main())
+        return town
+
+    plain = play()
+    decade, looks, now = 10 * 365 * 86400.0, itertools.count(), 1.7e9
+
+    def jumping() -> float:
+        return now + decade * (-1) ** next(looks)
+
+    monkeypatch.setattr(time, "time", jumping)
+    monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * jumping()))
+    skewed = play()
+    for number in range(4):
+        assert torch.equal(skewed.views[number].params, plain.views[number].params)
+        assert [r.neighbours for r in skewed.records[number]] == [r.neighbours for r in plain.records[number]]
+        assert all(n.verdict is not Verdict.ABSENT for r in skewed.records[number] for n in r.neighbours)
+
+
+async def test_a_slow_disk_skips_checkpoints_and_a_full_one_is_told() -> None:
+    """Saves run beside the rounds: one at a time, the newest last, and no fault of theirs is lost."""
+    saved: list[int] = []
+    opened = threading.Event()
+
+    class Slow:
+        def save(self, round: int, params: Tensor, state: TrainState | None) -> None:
+            assert opened.wait(10)
+            if round == 9:
+                raise StoreError("disk full")
+            saved.append(round)
+
+    with ThreadPoolExecutor(2) as pool:
+        keeper = Keeper(Slow(), pool)
+        keeper.keep(1, torch.zeros(1), None)
+        await asyncio.sleep(0.01)
+        for round in (2, 3, 4):
+            keeper.keep(round, torch.zeros(1), None)
+        opened.set()
+        await keeper.close()
+        assert saved == [1, 4]
+        keeper.keep(9, torch.zeros(1), None)
+        with pytest.raises(StoreError, match="disk full"):
+            await keeper.close()
+        with pytest.raises(StoreError, match="disk full"):
+            keeper.keep(10, torch.zeros(1), None)
