@@ -22,7 +22,7 @@ from simulator.fast.chain import Activation, Chain
 from simulator.fast.scratch import Scratch
 from simulator.fast.trainer import Job, Visits, company
 
-_CACHE = 8 << 20  # bytes a worker's group may take: a quarter of a usual L3, as measured best with two workers
+_CACHE = 4 << 20  # bytes a worker's group may take: where products and second-level caches were measured best
 _LINE = 16  # floats of a cache line
 _STRIDE = 32  # floats that elementwise loops take at a time: what is left over is rounded by other code
 _FEWEST = 8  # nodes a group: below it the cost of a call shows

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from node.learning.dataset import feed
 from simulator.fast.flat import Steps
 from simulator.fast.trainer import Job, Visits, company
 
-_GROUP = 8  # nodes a convolution
+_CACHE = 5 << 19  # bytes that the widest activations of a group may take: measured best with LeNet, 4 nodes
+_MOST = 16  # nodes a convolution
 
 _PLAIN = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.ELU, nn.LeakyReLU, nn.SiLU, nn.GELU)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
@@ -67,17 +67,38 @@ def leaves(module: nn.Module) -> list[nn.Module]:
     return [module]
 
 
+def _pools_first(layers: list[nn.Module]) -> list[nn.Module]:
+    # max(relu(x)) is relu(max(x)) to the bit, values and gradients, on a fraction of the numbers
+    out = list(layers)
+    for place in range(len(out) - 1):
+        if type(out[place]) is nn.ReLU and type(out[place + 1]) is nn.MaxPool2d:
+            out[place], out[place + 1] = out[place + 1], out[place]
+    return out
+
+
+def _widest(layers: list[nn.Module], shape: tuple[int, ...]) -> int:
+    # floats of one sample where they are most
+    state, most = torch.zeros(1, *shape), prod(shape)
+    with torch.no_grad():
+        for layer in layers:
+            state = layer(state)
+            most = max(most, state.numel())
+    return most
+
+
 class Grouped:
     """Trains groups of nodes of equal sample counts by grouped convolutions."""
 
     name = "grouped"
 
     def __init__(self, job: Job) -> None:
-        self.why = f"a chain of convolutions, {_GROUP} nodes as groups of one"
         self._job = job
-        self._layers = leaves(job.learner.task.build())
+        self._layers = _pools_first(leaves(job.learner.task.build()))
         self._layout = job.learner.layout
         self._visits = Visits(job)
+        widest = _widest(self._layers, job.data.shape)
+        self.group = max(2, min(_MOST, _CACHE // (4 * widest * self._visits.batch)))
+        self.why = f"a chain of convolutions, {self.group} nodes as groups of one"
         self._inputs = job.data.inputs.to(job.learner.device)
         self._labels = job.data.labels.to(job.learner.device)
         self._steps = Steps(job.learner.task.optimizer, len(job.samples), job.learner.dimension, job.learner.device)
@@ -92,14 +113,14 @@ class Grouped:
         for size, _, nodes in visits.groups:
 
             def work(lo: int, hi: int, size: int = size, nodes: NDArray[np.int64] = nodes) -> None:
-                who = company(nodes[lo:hi], _GROUP)
+                who = company(nodes[lo:hi], self.group)
                 first = torch.from_numpy(visits.first[who]).to(start.device)
                 length = int(visits.first[who[0] + 1] - visits.first[who[0]])
                 order = sequence[first.unsqueeze(1) + torch.arange(length, device=start.device)]
                 chosen = torch.from_numpy(who).to(start.device)
                 out[rows[chosen]] = self._group(start[chosen], chosen, order, size, int(visits.steps[who[0]]))
 
-            self._job.workers.over(len(nodes), work, most=_GROUP)
+            self._job.workers.over(len(nodes), work, most=self.group)
         self._steps.advance(visits.steps)
 
     def _group(self, params: Tensor, who: Tensor, order: Tensor, size: int, steps: int) -> Tensor:
@@ -115,9 +136,10 @@ class Grouped:
             begin = step // batches * size + step % batches * batch
             count = min(batch, size - step % batches * batch)
             picked = order[:, begin : begin + count]
+            inputs = self._feed(picked)
             leaves_ = [part.requires_grad_() for part in parts]
             with torch.enable_grad():
-                loss = self._loss(leaves_, feed(self._inputs[picked]), self._labels[picked])
+                loss = self._loss(leaves_, inputs, self._labels[picked])
                 gradients = torch.autograd.grad(loss, leaves_)
             with torch.no_grad():
                 parts = [part.detach() for part in leaves_]
@@ -125,11 +147,17 @@ class Grouped:
         optimizer.keep(who)
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
+    def _feed(self, picked: Tensor) -> Tensor:
+        # (n, b) rows -> (b, n x channels, rows, columns), channels last
+        nodes, count = picked.shape
+        raw = torch.index_select(self._inputs, 0, picked.T.flatten())
+        wide = raw.view(count, nodes * raw.shape[1], *raw.shape[2:])
+        state = wide.to(torch.float32, memory_format=torch.channels_last)
+        return state.div_(255.0) if raw.dtype == torch.uint8 else state
+
     def _loss(self, params: list[Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
         nodes, count = labels.shape
-        channels = inputs.shape[2]
-        state = inputs.transpose(0, 1).reshape(count, nodes * channels, *inputs.shape[3:])
-        state = state.contiguous(memory_format=torch.channels_last)
+        state = inputs
         given = iter(params)
         flat = False
         for layer in self._layers:
