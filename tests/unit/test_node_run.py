@@ -16,7 +16,7 @@ from node.errors import NodeError
 from node.learning.task import Task
 from node.status import FOUND_IN
 
-QUICK = {"round": {"pace": 0.0}, "status": {"listen": "127.0.0.1:0"}}
+QUICK: dict[str, dict[str, object]] = {"round": {"pace": 0.0}, "status": {"listen": "127.0.0.1:0"}}
 
 
 def small_task() -> Task:
