@@ -370,7 +370,7 @@ def _built(stamp: int) -> Callable[..., None]:
                 _store(moments[node], first_moment, first_b, dims, weight_at, bias_at, scratch_at, strides)
                 _store(seconds[node], second_moment, second_b, dims, weight_at, bias_at, scratch_at, strides)
 
-    return train  # type: ignore[no-any-return]
+    return train
 
 
 train = _built(crc32(Path(tiles.__file__).read_bytes()))

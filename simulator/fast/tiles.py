@@ -51,7 +51,9 @@ class _Writer:
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> None:
         self.builder = builder
         self.values = [
-            make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+            make_array(kind)(context, builder, value).data  # type: ignore[no-untyped-call]
+            if isinstance(kind, types.Array)
+            else value
             for kind, value in zip(signature.args, arguments, strict=True)
         ]
 
@@ -90,7 +92,7 @@ class _Writer:
         return self.builder.fsub(total, self.builder.fmul(left, right, flags=_FUSE), flags=_FUSE)
 
     def zeros(self, count: int) -> list[Any]:
-        made = [cgutils.alloca_once(self.builder, _VECTOR) for _ in range(count)]
+        made = [cgutils.alloca_once(self.builder, _VECTOR) for _ in range(count)]  # type: ignore[no-untyped-call]
         for slot in made:
             self.builder.store(self.constant(0.0), slot)
         return made
@@ -215,8 +217,7 @@ descend_whole, descend_one = _outer_tile(SHORT, _descend), _outer_tile(1, _desce
 roll_whole, roll_one = _outer_tile(SHORT, _roll), _outer_tile(1, _roll)
 
 
-@intrinsic
-def exponentials(_, values, at, top, width):  # type: ignore[no-untyped-def]
+def _exponentials(_, values, at, top, width):  # type: ignore[no-untyped-def]
     """values[at + i] := exp(values[at + i] - top) for i < width, a multiple of 16; top is no less than any value.
 
     By 2^n e^r, |r| <= ln 2 / 2, and the polynomial of Cephes' expf: within 2 units in the last place. Below e^-87
@@ -249,14 +250,13 @@ def exponentials(_, values, at, top, width):  # type: ignore[no-untyped-def]
     return types.void(values, types.int64, types.float32, types.int64), emit
 
 
-@intrinsic
-def prefetch(_, values, row):  # type: ignore[no-untyped-def]
+def _prefetch(_, values, row):  # type: ignore[no-untyped-def]
     """Ask for values[row], a row of a 2-D array whose rows are whole, to be brought into the second-level cache."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        array = make_array(signature.args[0])(context, builder, arguments[0])
+        array = make_array(signature.args[0])(context, builder, arguments[0])  # type: ignore[no-untyped-call]
         byte, small = ir.IntType(8).as_pointer(), ir.IntType(32)
-        length = cgutils.unpack_tuple(builder, array.strides, 2)[0]
+        length = cgutils.unpack_tuple(builder, array.strides, 2)[0]  # type: ignore[no-untyped-call]
         first = builder.gep(builder.bitcast(array.data, byte), [builder.mul(arguments[1], length)])
         asked = builder.module.declare_intrinsic(
             "llvm.prefetch.p0", fnty=ir.FunctionType(ir.VoidType(), [byte, small, small, small])
@@ -268,3 +268,7 @@ def prefetch(_, values, row):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(values, types.int64), emit
+
+
+exponentials: Any = intrinsic(_exponentials)
+prefetch: Any = intrinsic(_prefetch)
