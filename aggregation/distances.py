@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _ELEMENTS = 1 << 19  # floats gathered at a time: 2 MB
-_COLUMNS = 1024  # products in float32 over so many columns, sums of them in float64
+_COLUMNS = 4096  # products in float32 over so many columns, sums of them in float64
 _LINE = 16  # floats of a cache line: rows start on one, or what a BLAS rounds would depend on their place
 _NEAR = 0.02  # of the sum of squares: below it, more than one of seven digits is gone
 
@@ -33,15 +33,19 @@ def pair_distances(values: Tensor, index: Tensor, fresh: Tensor) -> Tensor:
         return out
     kinds = torch.stack([fresh, (index >= 0).sum(dim=1)], dim=1)
     # rounded up, so that there are few kinds; a node's bits depend on its own kind alone
-    top = torch.minimum((kinds + 7) // 8 * 8, torch.tensor(width, device=index.device))
+    top = torch.minimum((kinds + 3) // 4 * 4, torch.tensor(width, device=index.device))
+    size = values.shape[1]
+    padded = -(-size // _LINE) * _LINE
+    most = max(1, _ELEMENTS // (width * padded)) * width
+    room = values.new_zeros(most, padded)
     for new, here in torch.unique(top, dim=0).tolist():
         if new == 0:
             continue
         who = ((top[:, 0] == new) & (top[:, 1] == here)).nonzero().squeeze(1)
-        step = max(1, _ELEMENTS // (here * _COLUMNS))
+        step = most // here
         for start in range(0, len(who), step):
             some = who[start : start + step]
-            _block(values, index[some, :here], new, fresh[some], out, some)
+            _block(values, index[some, :here], new, fresh[some], out, some, room)
     return out
 
 
@@ -62,20 +66,20 @@ def as_first(distances: Tensor, index: Tensor) -> Tensor:
     return rows.gather(2, place.unsqueeze(1).expand_as(distances))
 
 
-def _block(values: Tensor, index: Tensor, new: int, fresh: Tensor, out: Tensor, who: Tensor) -> None:
+def _block(values: Tensor, index: Tensor, new: int, fresh: Tensor, out: Tensor, who: Tensor, room: Tensor) -> None:
     nodes, width = index.shape
     absent = index < 0
     names = torch.where(absent, index[:, :1], index)
-    centre = names[:, 0]
+    rows = room[: nodes * width]
+    torch.index_select(values, 0, names.reshape(-1), out=rows[:, : values.shape[1]])
+    moved = rows.view(nodes, width, -1)
+    moved[:, 1:].sub_(moved[:, :1])
+    moved[:, 0] = 0.0
     products = torch.zeros(nodes, new, width, dtype=torch.float64, device=values.device)
-    squares = torch.zeros(nodes, width, dtype=torch.float64, device=values.device)
-    for start in range(0, values.shape[1], _COLUMNS):
-        part = values[:, start : start + _COLUMNS]
-        moved = part[names].sub_(part[centre].unsqueeze(1))
-        if moved.shape[2] % _LINE:
-            moved = functional.pad(moved, (0, -moved.shape[2] % _LINE))
-        products += torch.bmm(moved[:, :new], moved.transpose(1, 2))
-        squares += torch.linalg.vecdot(moved, moved)
+    for start in range(0, moved.shape[2], _COLUMNS):
+        part = moved[:, :, start : start + _COLUMNS]
+        products += torch.bmm(part[:, :new], part.transpose(1, 2))
+    squares = torch.linalg.vector_norm(moved, dim=2).double().square_()
     sums = squares[:, :new].unsqueeze(-1) + squares.unsqueeze(-2)
     distances = sums - 2 * products
     place = torch.arange(width, device=index.device)

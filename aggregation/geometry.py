@@ -4,6 +4,7 @@ Laws:
 - Everything comes from one Gram matrix in float64. Products of float32 numbers are exact there, so what a pair of rows
   gives is the same to 1e-14 whichever other rows share the table: a node's own small table and the table of a thousand
   nodes agree.
+- A row that equals an earlier one, bit by bit, has that one's products: copies tie exactly, whatever a BLAS rounds.
 - Symmetric to the bit: a tie between two rows is a tie from both sides.
 - A row has no direction when it is absent, not finite, or zero. Its cosine gaps are 1 to every row, also to itself; the
   gap of any other row to itself is 0. So the diagonal tells which rows count.
@@ -46,7 +47,7 @@ class DenseGeometry:
 
     def __init__(self, values: Tensor, finite: Tensor) -> None:
         self.finite = finite
-        self._gram = gram_matrix(values, finite)
+        self._gram = _as_first(gram_matrix(values, finite), values)
 
     def products(self, index: Tensor) -> Tensor:
         """Inner products: (..., k) -> (..., k, k)."""
@@ -91,6 +92,31 @@ def gram_matrix(values: Tensor, finite: Tensor) -> Tensor:
             rows = slice(top, min(top + panel, count))
             gram[rows, : rows.stop].addmm_(block[rows], block[: rows.stop].T)
     return gram.tril() + gram.tril(-1).T
+
+
+def _as_first(gram: Tensor, values: Tensor) -> Tensor:
+    # equal rows have equal squared norms but for rounding: only rows whose norms are that near are compared
+    squares = torch.diagonal(gram)
+    order = squares.argsort()
+    sorted_ = squares[order]
+    near = sorted_[1:] - sorted_[:-1] <= _STILL * sorted_[1:]
+    first = torch.arange(len(gram), device=gram.device)
+    equal: list[list[int]] = []  # rows of one run of near norms, by content
+    last = -1
+    for place in near.nonzero().squeeze(1).tolist():
+        if place != last:
+            equal = [[int(order[place])]]
+        last = place + 1
+        mine = int(order[last])
+        same = next((rows for rows in equal if torch.equal(values[mine], values[rows[0]])), None)
+        if same is None:
+            equal.append([mine])
+        else:
+            same.append(mine)
+            first[same] = min(same)
+    if len(torch.unique(first)) == len(first):
+        return gram
+    return gram[first][:, first]
 
 
 def distances_from_products(products: Tensor) -> Tensor:
