@@ -143,7 +143,8 @@ class Learner:
         before = state or TrainState()
         if len(samples) == 0:
             return params.clone(), before
-        self._flat.copy_(params)
+        own = torch.unique(data.labels[samples]) if self.task.local_update == "cwr" else None
+        self._flat.copy_(params if own is None else self._own_columns_only(params, own))
         self._load_buffers(before.buffers)
         moments = steps(self.task.optimizer, self._flat, self._views, before.moments, before.steps)
         self._module.train()
@@ -154,8 +155,8 @@ class Learner:
         finally:
             self._module.eval()
         trained = self._flat.clone()
-        if self.task.local_update == "cwr":
-            trained = self._keep_own_columns(params, trained, data.labels[samples])
+        if own is not None:
+            trained = self._keep_own_columns(params, trained, own)
         kept = self.task.optimizer.keep_state
         buffers = {name: value.clone() for name, value in self._module.named_buffers()}
         return trained, TrainState(moments.moments if kept else (), moments.count if kept else 0, buffers)
@@ -272,14 +273,21 @@ class Learner:
         with torch.no_grad():
             optimizer.step(gradients)
 
-    def _keep_own_columns(self, before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
-        """CWR*: foreign columns as they were; own columns as trained, less their mean over the features.
+    def _own_columns_only(self, params: Tensor, own: Tensor) -> Tensor:
+        """CWR*, before training: foreign columns 0, so that what others know does not steer own columns."""
+        assert self.head is not None
+        whole = self.head.read(params)
+        some = torch.zeros_like(whole)
+        some[:, own] = whole[:, own]
+        return self.head.write(params, some)
+
+    def _keep_own_columns(self, before: Tensor, after: Tensor, own: Tensor) -> Tensor:
+        """CWR*, after training: foreign columns as they were; own ones as trained, less their mean over the features.
 
         Source: Lomonaco et al., "Rehearsal-free continual learning over small non-i.i.d. batches" (2020), and
         Verbraeken et al., arXiv 2110.11006 (2021).
         """
         assert self.head is not None
-        own = torch.unique(labels)
         merged, trained = self.head.read(before).clone(), self.head.read(after).clone()
         weights = trained[: self.head.features]
         weights -= weights.mean(dim=0, keepdim=True)

@@ -90,7 +90,7 @@ def _columns(job: Job, inner: Trainer) -> Trainer:
 
 
 class OwnColumns:
-    """CWR*: after training, foreign columns of the head as they were, own ones less their mean over the features."""
+    """CWR*: trains with foreign columns of the head at 0; then they are as before, own ones less their feature mean."""
 
     def __init__(self, job: Job, inner: Trainer, head: HeadLayout) -> None:
         self.name, self.why = inner.name, f"{inner.why}, own columns of the head kept"
@@ -102,7 +102,9 @@ class OwnColumns:
 
     def train(self, start: Tensor, out: Tensor, rows: Tensor, round: int) -> None:
         """Train every node for one round; see `Trainer`."""
-        self._inner.train(start, out, rows, round)
+        foreign = ~self._own.unsqueeze(1)
+        alone = self._head.write(start, self._head.read(start).masked_fill(foreign, 0.0))
+        self._inner.train(alone, out, rows, round)
         for first in range(0, len(rows), 64):
             some = rows[first : first + 64]
             before, trained = self._head.read(start[first : first + 64]), self._head.read(out[some]).clone()

@@ -187,14 +187,16 @@ def test_frozen_layers_are_pinned_and_not_exchanged():
     assert Learner(task()).schema.extractor == b""
 
 
-def test_cwr_keeps_foreign_columns_and_centres_own_ones():
+def test_cwr_trains_without_foreign_columns_keeps_them_and_centres_own_ones():
     built = task(softmax, local_update="cwr")
     plain, learner = Learner(task(softmax)), Learner(built)
     start = learner.initial(0)
     own = SAMPLES[DATA.labels[SAMPLES] != 1]
     trained, _ = learner.train(start, DATA, own, 1, 2, 3)
-    usual, _ = plain.train(start, DATA, own, 1, 2, 3)
     head = learner.head
+    alone = head.read(start).clone()
+    alone[:, 1] = 0
+    usual, _ = plain.train(head.write(start, alone), DATA, own, 1, 2, 3)
     before, after, free = head.read(start), head.read(trained), head.read(usual)
     assert torch.equal(before[:, 1], after[:, 1])
     assert torch.allclose(after[:-1, [0, 2]].mean(dim=0), torch.zeros(2), atol=1e-6)
