@@ -123,7 +123,7 @@ class TaskConfig(_Section):
 class RuleConfig(_Section):
     """What to believe."""
 
-    name: str = Field(default="sybilwall", description="aggregation rule (hedgerow rules)")
+    name: str = Field(default="hedgerow", description="aggregation rule (hedgerow rules)")
     parameters: dict[str, Parameter] = Field(default={}, description="parameters that differ from the rule's defaults")
 
     @model_validator(mode="after")

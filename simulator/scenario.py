@@ -212,6 +212,7 @@ class Scenario(_Part):
         Choice(name="sybilwall"),
         Choice(name="bristle"),
         Choice(name="sybilwall-bristle"),
+        Choice(name="hedgerow"),
     )
     seeds: tuple[int, ...] = (1,)
     topology: Named = Choice(name="random-geometric")
