@@ -3,6 +3,8 @@
 Laws:
 - A node passes if it answers, its rounds go on, it is about as accurate as before, and it refused what was broken
   for the reason that it was broken (`REFUSALS`): a node that drops something for another reason has not looked.
+- What was never taken in cannot be replayed: a replay is judged once two updates of ours were decided on, and the row
+  says so if it was not.
 - Many identities of one adversary have one vote between them, once they act alike (`VOTES`): accuracy alone would
   show only attacks that are quick.
 - A node without other neighbours has no evidence but the attacker's: no rule can tell who is right, so the row says
@@ -115,7 +117,8 @@ def score(
     }
     rounds = int(after["round"]) - int(before["round"])
     accuracy = (before["accuracy"], after["accuracy"])
-    fault = trouble or _fault(attack, tried, refused, rounds, accuracy, drop)
+    vague = "replay" in attack.split("+") and len(opinions) < 2
+    fault = trouble or _fault(attack, tried > 0 and not vague, refused, rounds, accuracy, drop)
     if not fault and suite == "sybil" and votes > VOTES:
         fault = f"one adversary had {votes:.1f} votes"
     alone = "" if others else "it has no other neighbour to compare with"
@@ -132,13 +135,15 @@ def score(
         accuracy=accuracy,
         neighbours=others,
         passed=not fault,
-        note="; ".join(filter(None, (fault, alone if suite != "wire" else ""))),
+        note="; ".join(
+            filter(None, (fault, alone if suite != "wire" else "", "too little was taken in to tell" if vague else ""))
+        ),
     )
 
 
 def _fault(
     attack: str,
-    tried: int,
+    acted: bool,
     refused: Mapping[str, int],
     rounds: int,
     accuracy: tuple[float | None, float | None],
@@ -152,6 +157,6 @@ def _fault(
         return "accuracy lost"
     for stage in attack.split("+"):
         for reasons in REFUSALS.get(stage, ()):
-            if tried and not reasons & refused.keys():
+            if acted and not reasons & refused.keys():
                 return f"nothing was refused as {' or '.join(sorted(reasons))}"
     return ""

@@ -22,12 +22,11 @@ from simulator.scorecard import REFUSALS, Row
 WEAK = Path(__file__).with_name("weak_node.py")
 LIVELY: dict[str, dict[str, object]] = {
     "network": {"listen": "127.0.0.1:0", "name": "harness"},
-    "round": {"pace": 0.2, "least": 0.2, "most": 1.0},
+    "round": {"pace": 0.2, "least": 0.6, "most": 2.0},  # it waits for us on a busy machine
     "rule": {"name": "hedgerow"},
     "task": {"parts": 10},
 }
 BOUNDS = Bounds(seconds=20, rounds=3, drop=0.3)
-BRIEF = Bounds(seconds=20, rounds=2, drop=0.3)
 WIRE = [("wire", Trial(name, {}, 1)) for name in ("forge", "not-finite", "replay", "truncate")]
 NOISE = ("model", Trial("gaussian", {"scale": 2.0}, 1))
 CLONES = ("sybil", Trial("label-flip+clones", {}, 5))
@@ -94,7 +93,7 @@ async def test_a_node_that_skips_one_check_fails_the_rows_of_that_check_and_no_o
             stack.enter_context(running(tmp_path / "-".join(weakness), *weakness)) for weakness in weak
         ]  # all at once
         ready = [grown(folder) for folder in nodes]
-        cards = await asyncio.gather(*(assault(folder, trials=[*WIRE[:3], CLONES], bounds=BRIEF) for folder in ready))
+        cards = await asyncio.gather(*(assault(folder, trials=[*WIRE[:3], CLONES], bounds=BOUNDS) for folder in ready))
     for rows, failing in zip(cards, weak.values(), strict=True):
         assert [row.attack for row in rows if not row.passed] == [failing], rows
 
