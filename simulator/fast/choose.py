@@ -17,6 +17,9 @@ from simulator.fast.fused import Fused
 from simulator.fast.plain import Plain
 from simulator.fast.trainer import Job, Trainer, agrees
 
+MUCH = 1 << 31
+"""Samples a round times params of a model from which compiling pays though nothing of it can be kept on disk."""
+
 PATHS = ("compiled", "fused", "grouped", "mapped", "plain")
 
 
@@ -27,7 +30,8 @@ def choose_trainer(job: Job, start: Tensor, *, path: str | None = None, compiled
         job: what to train.
         start: (N, d) params of the first round; two nodes of them are trained as a probe.
         path: a path by name, or None: the first that fits.
-        compiled: False leaves numba out; None uses it when it is there.
+        compiled: False leaves numba out, True uses it when it is there; None does so unless compiling costs more than
+            it saves: nothing can be kept on disk, and there is less than `MUCH` to train.
 
     Raises:
         UnknownName: no path of this name.
@@ -40,7 +44,7 @@ def choose_trainer(job: Job, start: Tensor, *, path: str | None = None, compiled
         if name == "plain":
             why = "; ".join(reasons)
             return Plain(job, f"any model ({why})" if why else "any model")
-        built = _fitting(name, job, compiled)
+        built = _fitting(name, job, True if path is not None and compiled is None else compiled)
         if isinstance(built, str):
             reasons.append(f"{name}: {built}")
             continue
@@ -78,8 +82,17 @@ def _fitting(name: str, job: Job, compiled: bool | None) -> Callable[[Job], Trai
             return "numba is not installed"
         if job.learner.device != "cpu":
             return "numba runs on the processor only"
+        if compiled is None and not kept_on_disk() and int(job.sizes.sum()) * job.learner.dimension < MUCH:
+            return "what numba compiles cannot be kept on disk here, and there is little to train"
         return lambda part: _columns(part, Compiled(part, chain))
     return lambda part: _columns(part, Fused(part, chain))
+
+
+def kept_on_disk() -> bool:
+    """Whether kernels, once compiled, are found again by the next process (numba must be installed)."""
+    from simulator.fast import kernels
+
+    return kernels.CACHED
 
 
 def _columns(job: Job, inner: Trainer) -> Trainer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -171,3 +173,61 @@ def test_a_model_with_running_statistics_is_trained_by_the_plain_loop() -> None:
     with Workers(1) as workers, workers.single_threaded():
         of = job(model, workers, Sgd(0.1), batch_size=20).only(1)
         assert choose_trainer(of, start_of(of)).name == "plain"
+
+
+def test_what_a_model_that_diverged_leaves_behind_does_not_reach_the_next_node() -> None:
+    shape, picks = (1, 11, 13), slice(0, 11)  # 143 features: rows end in padding
+    inputs = DATA[:, :, picks].repeat(2, axis=3)[:, :, :, :13]
+
+    def model() -> nn.Module:
+        return mlp(shape, 10, hidden=21)
+
+    for path in CHAIN:
+        with Workers(1) as workers, workers.single_threaded():
+            of = job(wide, workers, Sgd(0.1))
+            task = Task(model, (inputs, LABELS), (inputs, LABELS), optimizer=Sgd(0.1), batch_size=16)
+            of = Job(Learner(task), task.train, of.samples, of.addresses, of.seed, workers)
+            start = start_of(of)
+            whole = trained(choose_trainer(of, start, path=path), start, rounds=1)
+            fast = choose_trainer(of, start, path=path)
+            start[2] = torch.nan
+            found = trained(fast, start, rounds=1)
+            assert not torch.isfinite(found[2]).any()
+            assert torch.equal(found[[0, 1, 3, 4, 5, 6]], whole[[0, 1, 3, 4, 5, 6]])
+
+
+def test_without_numba_chains_are_fused() -> None:
+    code = """
+import sys
+sys.modules["numba"] = None
+sys.modules["llvmlite"] = None
+import numpy as np, torch
+from node.learning.learner import Learner
+from node.learning.models import softmax
+from node.learning.task import Task
+from simulator.fast.choose import choose_trainer
+from simulator.fast.trainer import Job
+from simulator.fast.workers import Workers
+data = np.zeros((40, 1, 4, 4), np.uint8), np.arange(40) % 3
+task = Task(lambda: softmax((1, 4, 4), 3), data, data)
+with Workers(1) as workers:
+    job = Job(Learner(task), task.train, (torch.arange(40),) * 2, np.arange(2, dtype=np.uint64), 1, workers)
+    start = torch.stack([job.learner.initial(node) for node in range(2)])
+    print(choose_trainer(job, start).name)
+    try:
+        choose_trainer(job, start, path="compiled")
+    except ValueError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split("\n")[:2] == ["fused", "training path compiled: numba is not installed"]
+
+
+def test_a_kernel_that_cannot_be_kept_on_disk_is_compiled_for_much_work_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Workers(1) as workers, workers.single_threaded():
+        of = job(small, workers, Sgd(0.1))
+        usual = choose_trainer(of, start_of(of)).name
+        monkeypatch.setattr("simulator.fast.choose.kept_on_disk", lambda: False)
+        assert choose_trainer(of, start_of(of)).name == "fused"
+        monkeypatch.setattr("simulator.fast.choose.MUCH", 1)
+        assert choose_trainer(of, start_of(of)).name == usual
