@@ -35,13 +35,6 @@ class Daemon:
         self.log = folder.with_suffix(".log")
         init_node(folder, parse_values(settings))
 
-    def call(self, verb: str, *words: str) -> int:
-        """Run to the end; the exit code."""
-        with self.log.open("ab") as log:
-            return subprocess.run(
-                self._command(verb, *words), stderr=log, cwd=ROOT, timeout=PATIENCE, check=False
-            ).returncode
-
     def start(self, *settings: str) -> None:
         """Start in the background."""
         with self.log.open("ab") as log:

@@ -11,6 +11,7 @@ import pytest
 from daemons import Daemon, until
 
 from node.config import NodeConfig, parse_config
+from node.daemon import main
 from node.learning.learner import Learner
 from node.learning.tasks import make_task
 from node.run import own_shard
@@ -112,26 +113,26 @@ def test_three_daemons_learn_survive_a_kill_and_leave_when_asked(trio: list[Daem
         assert all(mine[sequence] == known for sequence, known in remembered.items())
 
 
-def test_a_refusal_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_refusal_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(verb: str, folder: Path, *words: str) -> str:
+        """What the command, in this process, says before it ends with 1."""
+        assert main([verb, str(folder), *words]) == 1
+        return capsys.readouterr().err
+
     node = Daemon(tmp_path / "a", *COMMON)
-    assert node.call("init") == 1
-    assert "holds a node already" in node.said()
+    assert "holds a node already" in refused("init", node.folder)
     node.start()
     address = node.told("join")
     host_port = address.partition("@")[2]
-    assert node.call("run") == 1
-    assert "another process runs the node" in node.said()
+    assert "another process runs the node" in refused("run", node.folder)
 
     stranger = Daemon(tmp_path / "b", *COMMON, "network.name=other")
-    busy = stranger.call("run", f"network.listen={host_port}")
-    assert busy == 1
-    assert "in use" in stranger.said()
+    assert "in use" in refused("run", stranger.folder, f"network.listen={host_port}")
     stranger.start(f'network.join=["{address}"]')
     until(lambda: "a network of another name" in stranger.said() + node.said())
     stranger.kill()
 
     (tmp_path / "b" / "key").chmod(0o644)
-    assert stranger.call("run") == 1
-    assert "chmod 600" in stranger.said()
+    assert "chmod 600" in refused("run", stranger.folder)
     assert node.terminate()[0] == 0
     assert "Traceback" not in node.said() + stranger.said()
