@@ -145,7 +145,9 @@ def run_command(
     """Run a node until it is told to stop (Ctrl-C or SIGTERM)."""
     from node.daemon import run_node
 
-    run_node(directory, _overrides(listen, join, task, rule, part, rounds))
+    outcome = run_node(directory, _overrides(listen, join, task, rule, part, rounds))
+    accuracy = "not measured" if outcome.accuracy is None else f"{outcome.accuracy:.1%}"
+    _log.print(f"stopped before round {outcome.round}, accuracy {accuracy}; the same command goes on from there")
 
 
 def _overrides(
