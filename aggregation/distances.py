@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 _ELEMENTS = 1 << 19  # floats gathered at a time: 2 MB
 _COLUMNS = 4096  # products in float32 over so many columns, sums of them in float64

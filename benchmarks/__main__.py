@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--json] [--only NAME ...]`: every measurement; with --json one object, row -> number."""
+"""`python -m benchmarks [--json | --markdown] [--only NAME ...]`: every measurement; json: an object, row -> number."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import importlib.util
 import json
 import sys
 
-MODULES = ("simulation", "rivals", "roofline", "wire", "daemon", "world")
+MODULES = ("simulation", "rivals", "roofline", "slope", "wire", "daemon", "world")
 
 
 def main() -> None:
     """Run the modules that are there and print their rows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--markdown", action="store_true", help="one table on stdout, to paste into docs")
     parser.add_argument("--only", nargs="*", choices=MODULES, default=list(MODULES), help="modules to run")
     options = parser.parse_args()
     rows: dict[str, float] = {}
@@ -24,9 +25,13 @@ def main() -> None:
         print(f"{name} ...", file=sys.stderr)
         found: dict[str, float] = importlib.import_module(f"benchmarks.{name}").run()
         rows |= found
-        if not options.json:
+        if not options.json and not options.markdown:
             for row, number in found.items():
                 print(f"{row:32} {number:.4g}")
+    if options.markdown:
+        print("| row | number |\n|---|---|")
+        for row, number in rows.items():
+            print(f"| {row} | {number:.3g} |")
     if options.json:
         print(json.dumps(rows, indent=1))
 

@@ -1,11 +1,14 @@
-"""The array engine against loops over nodes: how many times faster, whole rounds and their parts.
+"""The array engine against loops over nodes: how many times faster, whole rounds and their aggregation (training: rivals).
 
 Rows without a suffix are torch alone; `_fast` rows are with numba, when it is installed.
 """
 
 from __future__ import annotations
 
+import gc
+import resource
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -18,9 +21,7 @@ from aggregation.rules import build_rule
 from benchmarks.loop import Loop, sybilwall
 from benchmarks.network import network
 from benchmarks.timing import best, ratio, seconds
-from simulator.fast.choose import choose_trainer
 from simulator.fast.engine import FastEngine, Options
-from simulator.fast.trainer import Job
 from simulator.fast.workers import Workers
 from simulator.setup import Setup
 
@@ -37,9 +38,6 @@ def run() -> dict[str, float]:
     rows: dict[str, float] = {}
     for name in ("softmax", "mlp"):
         rows |= whole_round(f"{name}_round", name)
-    rows |= training("softmax", 1_000, "softmax_training", loader=True)
-    rows |= training("mlp", 200, "mlp_training", loader=False)
-    rows |= training("lenet", 100, "lenet_training", loader=False)
     rows |= median()
     rows |= sybilwall_weights()
     rows |= scale()
@@ -47,12 +45,12 @@ def run() -> dict[str, float]:
 
 
 def whole_round(row: str, model: str, nodes: int = 1_000) -> dict[str, float]:
-    """A round of SybilWall with relays and 32 known histories, evaluated every ten rounds, against the loop."""
+    """A round of SybilWall with relays and 8 + 24 known histories, evaluated every ten rounds, against the loop."""
     setup = network(model, nodes, 64)
     loop_seconds, rows = 0.0, {}
     for suffix, compiled in kinds():
         engine = FastEngine(setup, build_rule("sybilwall"), Options(compiled=compiled))
-        while (engine.known() < 31 and engine.round < 30) or engine.round % ROUNDS:
+        while engine.round < ROUNDS:
             engine.step()
         if not loop_seconds:
             loop_seconds = _loop_round(setup, engine)
@@ -81,36 +79,6 @@ def _loop_round(setup: Setup, engine: FastEngine) -> float:
     spent = perf_counter() - began + seconds(loop.evaluate) / ROUNDS
     torch.set_num_threads(before)
     return spent
-
-
-def training(model: str, nodes: int, row: str, *, loader: bool, samples: int = 64) -> dict[str, float]:
-    """Local training of all nodes, one epoch, against the loop (with `loader`: nn.Module, optimizer, DataLoader)."""
-    setup = network(model, nodes, samples)
-    loop = Loop(setup)
-    rows = {}
-    with Workers() as workers, workers.single_threaded():
-        job = _job(setup, workers)
-        for suffix, compiled in kinds() if model != "lenet" else kinds()[:1]:
-            trainer = choose_trainer(job, setup.initial, compiled=compiled)
-            out, names = torch.empty_like(loop.params), torch.arange(nodes)
-            rows[row + suffix] = ratio(
-                loop.train_with_loader if loader else loop.train,
-                partial(trainer.train, loop.params, out, names, 0),
-                repeats=2,
-            )
-    return rows
-
-
-def _job(setup: Setup, workers: Workers) -> Job:
-    honest = setup.honest
-    return Job(
-        setup.learner,
-        setup.data,
-        tuple(shard.train for shard in setup.shards[:honest]),
-        setup.addresses[:honest],
-        setup.seed,
-        workers,
-    )
 
 
 def median(nodes: int = 1_000, size: int = 9, dimension: int = 61_706) -> dict[str, float]:
@@ -148,7 +116,15 @@ def sybilwall_weights(nodes: int = 1_000, known: int = 100, dimension: int = 61_
         for node in range(nodes // 50):
             sybilwall(values[index[node]], 8)
 
-    return {"sybilwall_weights": 50 * ratio(obvious, lambda: _weigh(rule, values, index), repeats=2)}
+    rows = {}
+    for suffix, compiled in kinds():
+
+        def ours(compiled: bool = compiled) -> None:
+            with kernels.compiled(compiled):
+                _weigh(rule, values, index)
+
+        rows["sybilwall_weights" + suffix] = 50 * ratio(obvious, ours, repeats=2)
+    return rows
 
 
 def _weigh(rule: Rule, values: Tensor, index: Tensor) -> None:
@@ -160,15 +136,39 @@ def _weigh(rule: Rule, values: Tensor, index: Tensor) -> None:
 
 
 def scale() -> dict[str, float]:
-    """Seconds a node and round at 10 000 nodes over those at 1 000 (1 = the same; less is better)."""
-    each = {}
+    """Seconds a node and round at 10 000 nodes over those at 1 000 (less is better), and memory beside the data set.
+
+    `scale_gb` is what the engine and the trainer hold at 10 000 nodes; `memory_softmax_d` and `memory_lenet_d` are
+    bytes a node over the number of parameters (20 = five models), relayed records living three rounds.
+    """
+    each, rows = {}, {}
     for nodes in (1_000, 10_000):
-        setup = network("softmax", nodes, 64)
+        setup = network("softmax", nodes, 64, age=3)
+        before = _resident()
         engine = FastEngine(setup, build_rule("sybilwall"))
-        engine.step()
+        while engine.round < 6:
+            engine.step()
         each[nodes] = best(engine.step, 2) / nodes
+        held = _resident() - before
         engine.close()
-    return {"scale_10000": each[10_000] / each[1_000]}
+    rows["scale_10000"] = each[10_000] / each[1_000]
+    rows["scale_gb"] = held / 1e9
+    rows["memory_softmax_d"] = held / 10_000 / setup.learner.dimension
+    setup = network("lenet", 1_000, 32, age=3)
+    before = _resident()
+    engine = FastEngine(setup, build_rule("sybilwall"))
+    while engine.round < 6:
+        engine.step()
+    rows["memory_lenet_d"] = (_resident() - before) / 1_000 / setup.learner.dimension
+    engine.close()
+    return rows
+
+
+def _resident() -> int:
+    # bytes of this process in memory; Linux only, elsewhere 0
+    gc.collect()
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else 0
 
 
 def _index(nodes: int, size: int, rows: int) -> Tensor:

@@ -115,7 +115,10 @@ class FastEngine:
             else None
         )
         starts = honest if Need.START in rule.needs else 0
-        self._rows = Rows(setup.learner.dimension, honest + setup.sybils + starts + 1, options.device)
+        # rows that were never filled cost nothing: numpy's pages come when touched
+        rounds = setup.scenario.age + 1 if self._histories is not None and options.device == "cpu" else 1
+        capacity = min(rounds, setup.scenario.rounds) * (honest + setup.sybils) + starts + 1
+        self._rows = Rows(setup.learner.dimension, capacity, options.device)
         self._common = self._rows.take(np.array([-1], dtype=np.int32), -1)
         self._rows.values[self._common[0]] = setup.common
         self._rows.settle(self._common, self._workers)
@@ -185,7 +188,8 @@ class FastEngine:
 
     def known(self) -> float:
         """Relayed histories that a node holds, on average."""
-        return 0.0 if self._histories is None else float((self._histories.rows >= 0).sum(axis=1).mean())
+        relayed = None if self._seen is None else self._seen[2]
+        return 0.0 if relayed is None else float((relayed >= 0).sum(axis=1).mean())
 
     def snapshot(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The table of the last round and who knew what in it, for measurements beside the engine.
@@ -244,6 +248,7 @@ class FastEngine:
         if self._histories is not None:
             with self.profile.phase("relay"):
                 self._histories.relay(rows, self._direct(heard), self.round)
+                self._histories.expire(rows, self.round + 1)
                 live = np.union1d(live, self._histories.live())
         rows.keep(live)
         self._seen = taken, heard, relayed

@@ -173,6 +173,14 @@ class Histories:
         lacking = useful & ~(self.rows[receiver] == row[:, None]).any(axis=1)
         self.lacking = np.bincount(node[lacking], minlength=self._honest)
 
+    def expire(self, rows: Rows, round: int) -> None:
+        """Forget what will be too old in this round, so that its rows can be filled again before the round begins."""
+        old = (self.rows >= 0) & (rows.round[self.rows] < round - self._age)
+        self.rows = np.where(old, -1, self.rows)
+        young = rows.round[self._sent[1]] >= round - self._age
+        receiver, row, distance, bit = self._sent
+        self._sent = receiver[young], row[young], distance[young], bit[young]
+
     def live(self) -> Ints:
         """Rows that some node holds or is about to hold: ascending."""
         return np.unique(np.concatenate([self.rows[self.rows >= 0], self._sent[1]]))
