@@ -64,7 +64,7 @@ def weights_from_gaps(gaps: Tensor, direct: int) -> Tensor:
     Returns:
         (..., direct) in [0, 1].
     """
-    if gaps.dim() == 3 and gaps.dtype == torch.float64 and numba_serves(gaps):
+    if gaps.dim() == 3 and direct and gaps.dtype == torch.float64 and numba_serves(gaps):
         from aggregation import compiled_pairs
 
         out = gaps.new_empty(len(gaps), direct)

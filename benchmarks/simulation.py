@@ -1,4 +1,4 @@
-"""The array engine against loops over nodes: how many times faster, whole rounds and their aggregation (training: rivals).
+"""The array engine against loops over nodes: how many times faster, whole rounds and aggregation (training: rivals).
 
 Rows without a suffix are torch alone; `_fast` rows are with numba, when it is installed.
 """

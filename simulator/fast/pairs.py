@@ -82,7 +82,7 @@ class PairGeometry:
     def cosine_gaps(self, index: Tensor, origin: Tensor | None = None) -> Tensor:
         """1 - cosine of rows less the origin: (..., k) -> (..., k, k) float64."""
         distances, usable = self._distances(index)
-        if origin is None and numba_serves(self._rows.values):
+        if origin is None and index.numel() and numba_serves(self._rows.values):
             from aggregation import compiled_pairs
 
             flat = torch.where(usable, index, -1).reshape(-1, index.shape[-1])
