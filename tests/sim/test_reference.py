@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 
 from aggregation.rules import build_rule
-from benchmarks.scenarios import REFERENCE, Found, Row, off, orders
+from benchmarks.scenarios import BRISTLE, BRISTLE_RULES, FOLDER, REFERENCE, Found, Row, bristle_orders, off, orders
 from simulator.fast.engine import Options, run
 from simulator.scenario import Scenario
 from simulator.setup import Setup, prepare
@@ -65,6 +65,22 @@ def test_rules_of_similarity_see_two_identical_sybils(rule: str) -> None:
 def test_the_orders_hold_for_the_reference_itself() -> None:
     found = {name: {row.rule: _found(row) for row in rows} for name, rows in REFERENCE.items()}
     assert all(holds for _, holds in orders(found))
+
+
+def test_the_orders_of_bristle_hold_for_the_reference_itself() -> None:
+    flipped = dict(zip(BRISTLE_RULES, BRISTLE["bristle-ring4-flip"], strict=True))
+    assert all(holds for _, holds in bristle_orders(flipped))
+
+
+@pytest.mark.parametrize("name", [*REFERENCE, *BRISTLE])
+def test_every_cell_is_a_scenario_whose_attackers_are_as_the_reference_has_them(name: str) -> None:
+    scenario = Scenario.load(FOLDER / f"{name}.toml")
+    attack = scenario.attack
+    assert (attack is None) == (name in ("bristle-iid", "bristle-ring4"))
+    if attack is not None and name in BRISTLE:
+        assert attack.parameters["parts"] == scenario.sybils == 5
+        assert attack.parameters["every"] is True
+        assert attack.parameters["follow"] is False
 
 
 def test_bounds_are_wide_in_the_middle_and_tight_at_the_ends() -> None:
