@@ -1,0 +1,47 @@
+"""What commands print with: data on standard output, words and progress for people on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+OUT = Console(highlight=False)
+LOG = Console(stderr=True, highlight=False)
+
+
+def tell(line: str) -> None:
+    """One line for people, as it is."""
+    LOG.print(line, markup=False, soft_wrap=True)
+
+
+def progress(left: ProgressColumn | None = None) -> Progress:
+    """A bar on standard error: what, how far, elapsed and remaining time (`left`, or what rich makes of the pace)."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        left or TimeRemainingColumn(),
+        console=LOG,
+        transient=True,
+    )
+
+
+def listing(rows: Mapping[str, Any]) -> None:
+    """Print what a registry holds, one line each: name, what it is, source."""
+    width = max(map(len, rows))
+    for name, spec in rows.items():
+        typer.echo(f"{name:{width}}  {spec.summary} [{spec.source}]")

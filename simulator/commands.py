@@ -1,0 +1,211 @@
+"""The commands about many nodes and about attackers: simulate, matrix, attack, and the lists of what there is.
+
+Law: a command reads what was typed, calls one function, and shows what it returns. Heavy imports wait until then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import TextColumn
+from rich.table import Table
+
+from node.terminal import LOG, OUT, listing, progress
+
+if TYPE_CHECKING:
+    from simulator.cells import Cell
+    from simulator.matrix import Progress
+    from simulator.scenario import Scenario
+    from simulator.scorecard import Row
+    from simulator.sweep import Found, News
+
+
+def simulate(
+    scenario: Annotated[Path | None, typer.Argument(help="Scenario as TOML; absent = the demo.")] = None,
+    task: Annotated[str | None, typer.Option(help="`hedgerow tasks`, or module:name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model of that task: softmax, mlp, lenet.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder of the data set.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Honest nodes.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds.")] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option(help="`hedgerow rules`; repeatable; NAME or NAME(key=value).")
+    ] = None,
+    topology: Annotated[str | None, typer.Option(help="`hedgerow topologies`; NAME or NAME(key=value).")] = None,
+    partition: Annotated[str | None, typer.Option(help="Split of the data: iid, dirichlet, classes, shards.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Dirichlet concentration: small = skewed.")] = None,
+    attack: Annotated[str | None, typer.Option(help="`hedgerow attacks`; NAME, A+B, or none.")] = None,
+    sybils: Annotated[int | None, typer.Option(help="Identities of the adversary.")] = None,
+    phi: Annotated[float | None, typer.Option(help="Attack edges per honest node.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed; repeatable.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="auto, fast (arrays) or world (real services, virtual time).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for records and report; finished cells found there are kept.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes for independent cells.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Run cells on Ray: its address, or local.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
+    profile: Annotated[bool, typer.Option(help="Show where the time went, phase by phase.")] = False,
+) -> None:
+    """Simulate many nodes on this machine, some of them bad, and compare rules."""
+    from simulator.scenario import Scenario as ScenarioClass
+
+    typed: dict[str, object] = {
+        "task": task, "model": model, "data_dir": data_dir, "nodes": nodes, "rounds": rounds, "rules": rule or None,
+        "topology": topology, "partition": partition, "alpha": alpha, "attack": attack, "sybils": sybils, "phi": phi,
+        "seeds": seed or None, "engine": engine,
+    }  # fmt: skip
+    given = {key: value for key, value in typed.items() if value is not None}
+    if sybils is not None and phi is None and scenario is not None:
+        given["phi"] = None
+    base = ScenarioClass.load(scenario) if scenario is not None else ScenarioClass()
+    _simulate(base.but(**given), out, workers, ray, as_json, profile)
+
+
+def _simulate(
+    scenario: Scenario, out: Path | None, workers: int | None, ray: str | None, as_json: bool, profile: bool
+) -> None:
+    from simulator.cells import cells_of
+    from simulator.pace import Pace
+    from simulator.ray_pool import RayPool
+    from simulator.sweep import sweep
+    from simulator.timesheet import Timesheet
+
+    folder = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    pace, sheet = Pace(cells_of(scenario)), Timesheet()
+    pool = None if ray is None else RayPool(ray, workers)
+    try:
+        with progress(TextColumn("{task.fields[left]}")) as bar:
+            job = bar.add_task(scenario.name, total=pace.total, left="-:--:--")
+
+            def hear(cell: Cell, news: News | Found) -> None:
+                known = len(sheet.engines)
+                pace.hear(cell, news)
+                sheet.hear(cell, news)
+                for line in sheet.engines[known:]:
+                    LOG.print(line, markup=False, soft_wrap=True)
+                seconds = pace.remaining()
+                left = "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
+                bar.update(job, completed=pace.done, description=f"{cell.rule}, seed {cell.seed}", left=left)
+
+            report = sweep(scenario, workers=workers, folder=folder, tell=hear, pool=pool)
+    except KeyboardInterrupt:
+        kept = f"{pace.finished} of {pace.cells} cells are finished and kept"
+        LOG.print(f"Stopped: {kept}; the same command with --out {folder} goes on", markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    page = report.write(folder)
+    sheet.write(folder)
+    if as_json:
+        typer.echo(json.dumps(report.numbers()))
+    else:
+        report.show(OUT)
+    if profile:
+        LOG.print(sheet.table())
+    LOG.print(f"Records and page: {page}", markup=False, soft_wrap=True)
+
+
+def attack(
+    address: Annotated[str, typer.Argument(help="Folder of the node, or status address HOST:PORT.")],
+    suite: Annotated[str, typer.Option(help="wire, model, sybil or all.")] = "all",
+    seconds: Annotated[float, typer.Option(min=1, help="Longest duration of one attack.")] = 30.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the node in which each attack acts.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of keys and draws.")] = 1,
+    key: Annotated[
+        Path | None, typer.Option(help="Key file that a node on another machine has named in [network] attackable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
+) -> None:
+    """Let adversarial peers loose on a live node (loopback only, unless it consents); exit 1 if it fails one."""
+    import asyncio
+    from dataclasses import asdict
+
+    from identity.keys import SigningKey
+    from node.names import choose
+    from simulator.harness import SUITES, Bounds, assault
+
+    chosen = list(SUITES) if suite == "all" else [choose("suite", suite, {name: name for name in SUITES})]
+    count = sum(len(SUITES[name]) for name in chosen)
+    with progress() as bar:
+        job = bar.add_task("attacks", total=count)
+
+        def seen(row: Row) -> None:
+            bar.update(job, advance=1, description=f"{row.suite}: {row.attack}")
+
+        mine = None if key is None else SigningKey.load(key)
+        rows = asyncio.run(assault(address, chosen, bounds=Bounds(seconds, rounds, seed=seed), key=mine, observe=seen))
+    failed = [row for row in rows if not row.passed]
+    if as_json:
+        typer.echo(json.dumps({"passed": not failed, "rows": [asdict(row) for row in rows]}))
+    else:
+        _scorecard(rows)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _scorecard(rows: Sequence[Row]) -> None:
+    heads = ("suite", "attack", "tried", "taken", "ignored", "refused", "votes", "others", "accuracy", "", "")
+    grid = Table(*heads, box=None)
+    for row in rows:
+        votes = "-" if row.votes is None else f"{row.votes:.2f}"
+        accuracy = " to ".join("-" if value is None else f"{value:.2f}" for value in row.accuracy)
+        refused = ", ".join(f"{reason} {count}" for reason, count in row.refused.items()) or "-"
+        mark = "[green]pass[/]" if row.passed else "[red]FAIL[/]"
+        counts = [str(value) for value in (row.tried, row.taken, row.ignored)]
+        grid.add_row(row.suite, row.attack, *counts, refused, votes, str(row.neighbours), accuracy, mark, row.note)
+    OUT.print(grid)
+
+
+def matrix(
+    plan: Annotated[str, typer.Argument(help="smoke, core, full, or a TOML file.")] = "smoke",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for records and page; finished cells found there are kept.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; absent = all cores.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
+) -> None:
+    """Run rules x attacks x data splits x graphs x seeds, and show who withstands what on one page."""
+    from simulator.matrix import run_matrix
+
+    folder = out or Path("runs") / f"matrix-{Path(plan).stem}"
+    try:
+        with progress() as bar:
+            job = bar.add_task("matrix", total=1.0)
+
+            def show(now: Progress) -> None:
+                left = "" if now.remaining is None else f", {now.remaining / 60:.0f} min left"
+                bar.update(job, completed=now.share, description=f"{now.done}/{now.cells} cells{left}: {now.what}")
+
+            report = run_matrix(plan, folder, workers, show)
+    except KeyboardInterrupt:
+        LOG.print(f"Stopped. Finished cells are in {folder}; go on with the same command and --out {folder}")
+        raise typer.Exit(130) from None
+    page = report.write(folder)
+    if as_json:
+        typer.echo(json.dumps(report.numbers()))
+    LOG.print(f"Records and page: {page}", soft_wrap=True)
+
+
+def rules() -> None:
+    """List the aggregation rules, each with its source."""
+    from aggregation.rules import RULES
+
+    listing(RULES)
+
+
+def attacks() -> None:
+    """List the attacks, each with its source."""
+    from simulator.attacks.registry import ATTACKS
+
+    listing(ATTACKS)
+
+
+def topologies() -> None:
+    """List the graphs between honest nodes, each with its source."""
+    from simulator.topology import TOPOLOGIES
+
+    listing(TOPOLOGIES)
