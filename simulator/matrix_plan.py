@@ -7,7 +7,7 @@ Laws:
 - A place that two blocks name is one place, run with the rules and seeds of both.
 - Unknown keys, rules, attacks and parameters are refused by name, with the nearest word that exists.
 
-In TOML (`matrices/` holds the presets):
+In TOML (`simulator/matrices/` holds the presets):
 
     name = "mine"
     rules = ["mean", { name = "hedgerow", views = "", label = "hedgerow, no views" }]
@@ -342,8 +342,8 @@ def _joined(known: Condition, other: Condition) -> Condition:
 
 
 def _folder() -> Path:
-    """Where the presets lie: beside the packages in a checkout."""
-    return Path(__file__).resolve().parent.parent / "matrices"
+    """Where the presets lie."""
+    return Path(__file__).resolve().parent / "matrices"
 
 
 def _flat(values: Mapping[str, Any]) -> str:
