@@ -92,10 +92,14 @@ def waited_for(live: Sequence[Neighbour], policy: RoundPolicy) -> list[Neighbour
 
 
 def deadline(waited: Sequence[Neighbour], policy: RoundPolicy) -> float:
-    """Seconds from own publication to the close of a round; `least` when nobody is waited for."""
+    """Seconds from own publication to the close of a round; `least` when nobody is waited for.
+
+    A neighbour that was never heard does not stretch it, unless nobody was: strangers who join and stay silent cost no
+    more than the others' pace.
+    """
     if not waited:
         return policy.least
-    allowed = sorted(n.allowance(policy) for n in waited)
+    allowed = sorted(n.allowance(policy) for n in waited if n.lag is not None) or [policy.most]
     middle = (allowed[(len(allowed) - 1) // 2] + allowed[len(allowed) // 2]) / 2
     return min(max(min(allowed[-1], policy.stretch * middle), policy.least), policy.most)
 

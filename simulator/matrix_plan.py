@@ -38,6 +38,8 @@ from simulator.scenario import Named as Spelled
 PRESETS: Mapping[str, str] = {
     "smoke": "digits, eight rules, four attacks, one seed: under two minutes on two cores",
     "core": "Fashion-MNIST, the rules and attacks that matter, about two hours on two cores",
+    "defence": "Fashion-MNIST, the cells of docs/defence.md: about an hour on two cores",
+    "withstands": "digits, three seeds, the section of the README: a few minutes",
     "full": "all rules and attacks, splits, networks and numbers of attackers: days",
 }
 ENDS = ("alone", "oracle-mean")

@@ -9,6 +9,7 @@ Laws:
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -128,10 +129,9 @@ def _ray(settings: Mapping[str, str]) -> ModuleType:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     try:
-        import ray
+        return importlib.import_module("ray")
     except ImportError:
         raise PoolError("Ray is not installed: pip install hedgerow[ray]") from None
-    return ray
 
 
 def _work(cell: Cell) -> Iterator[News | Failed]:

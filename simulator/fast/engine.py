@@ -262,10 +262,11 @@ class FastEngine:
         return direct
 
     def _bytes(self) -> NDArray[np.int64]:
-        # every neighbour gets a header and pulls the payload once; a relay is a header, and a payload if lacking
+        # every neighbour gets a header, the honest ones pull the payload; a relay is a header, and a payload if lacking
         payload = 4 * self._setup.learner.dimension
         degrees = np.array([len(beside) for beside in self._beside], dtype=np.int64)
-        sent = degrees * (payload + _HEADER)
+        listening = np.array([int((beside < self._setup.honest).sum()) for beside in self._beside], dtype=np.int64)
+        sent = degrees * _HEADER + listening * payload
         if self._histories is not None:
             sent += self._histories.relays * _HEADER + self._histories.lacking * payload
         return sent
