@@ -126,8 +126,15 @@ def main() -> None:
         code = _exit_code(error)
         if code is None:
             raise
-        LOG.print(f"hedgerow: {error}", style="red", markup=False, soft_wrap=True)
+        LOG.print(f"hedgerow: {_sentence(error)}", style="red", markup=False, soft_wrap=True)
         sys.exit(code)
+
+
+def _sentence(error: Exception) -> str:
+    """What to tell: errors of our own say it themselves, the system's name a file and a reason."""
+    if type(error).__module__ == "builtins" and isinstance(error, OSError) and error.filename is not None:
+        return f"cannot use {error.filename}: {error.strerror}; choose another place"
+    return str(error)
 
 
 def _exit_code(error: Exception) -> int | None:

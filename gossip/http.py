@@ -115,7 +115,7 @@ class HttpTransport:
             await self._runner.cleanup()
             self._runner = None
             where = f"{self._host}:{self._port}"
-            raise LocalFault(f"cannot listen on {where}: {error.strerror or error}; is it in use?") from error
+            raise LocalFault(f"cannot listen on {where}: {error.strerror or error}") from error
         self._port = int(self._server.sockets[0].getsockname()[1])
         trace = aiohttp.TraceConfig()
         trace.on_request_redirect.append(_refuse_redirect)

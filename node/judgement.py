@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aggregation.evidence import Decision, Evidence, Need, Rule, Table
 from gossip.messages import Update
 from identity.keys import PeerId
+from node.draws import Purpose, address, uniforms
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner
 from node.learning.partition import Shard
@@ -60,6 +62,8 @@ class Judge:
         rounds: rounds of the whole run, or None.
         trusted: neighbours on an allow-list, or None.
         honest: honest peers, known in a simulation only, or None.
+        own: own peer id; with the seed, the address of draws.
+        seed: of the draws by which some rules choose whom to look at.
     """
 
     def __init__(
@@ -73,6 +77,8 @@ class Judge:
         rounds: int | None = None,
         trusted: frozenset[PeerId] | None = None,
         honest: frozenset[PeerId] | None = None,
+        own: PeerId,
+        seed: int,
     ) -> None:
         self.rule = rule
         self.mask = class_mask(data.labels[shard.train], learner.classes)
@@ -81,6 +87,8 @@ class Judge:
         self._rounds = rounds
         self._trusted = trusted
         self._honest = honest
+        self._own = address(own)
+        self._seed = seed
         self._probe = LocalProbe(learner, data, shard) if rule.needs & _PROBING else None
 
     def decide(self, round: int, start: Tensor, trained: Tensor, heard: Heard) -> Decision:
@@ -127,8 +135,16 @@ class Judge:
             peer_classes=torch.tensor(masks, dtype=torch.bool).reshape(-1, classes),
             honest=_among(heard.neighbours, self._honest),
             trusted=_among(heard.neighbours, self._trusted),
+            priority=self._priority(round, heard.neighbours),
             probe=None if self._probe is None else self._probe.under(trained),
         )
+
+    def _priority(self, round: int, peers: Sequence[PeerId]) -> Tensor | None:
+        """Whom to look at first, for rules that test models: so nobody gains by the shape of its peer id."""
+        if Need.SCORES not in self.rule.needs:
+            return None
+        words = np.array([address(peer) for peer in peers], dtype=np.uint64)
+        return torch.from_numpy(uniforms(self._seed, Purpose.PRIORITY, self._own, round, words))
 
 
 def _among(peers: Sequence[PeerId], known: frozenset[PeerId] | None) -> Tensor | None:

@@ -8,8 +8,9 @@ Then
     deadline = clamp(min(largest allowance, stretch * median allowance), least, most)
 
 over those neighbours that are waited for and were heard before; `most` as long as nobody was. So one slow peer cannot
-stretch a round beyond `stretch` times what its median neighbour needs, and a silent stranger not at all. A neighbour's trust is a running share of the rounds in
-which its update came before the deadline (also when the round had closed earlier without it), from 1:
+stretch a round beyond `stretch` times what its median neighbour needs, and a silent stranger not at all. A neighbour's
+trust is a running share of the rounds in which its update came before the deadline (also when the round had closed
+earlier without it), from 1:
 `t += (in time - t) / 8`. Once it is as low as after `patience` misses in a row it is no longer waited for, until it has
 risen again or the neighbour connects anew (but of those that were ever heard at least the better half is waited for).
 What it sends still counts when it is there. Trust rises slowly on purpose: nodes wait for nodes that wait, so a slow

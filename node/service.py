@@ -126,7 +126,16 @@ class NodeService:
         self._data = data
         self._shard = shard
         self._judge = Judge(
-            rule, learner, data, shard, common=common, rounds=policy.rounds, trusted=trusted, honest=honest
+            rule,
+            learner,
+            data,
+            shard,
+            common=common,
+            rounds=policy.rounds,
+            trusted=trusted,
+            honest=honest,
+            own=identity,
+            seed=seed,
         )
         self._make_gossip = gossip
         self._seed = seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-OUT = Console(highlight=False)
+WIDE = 160  # columns of a table that goes into a file or a pipe
+OUT = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 LOG = Console(stderr=True, highlight=False)
 
 

@@ -36,10 +36,10 @@ def simulate(
         list[str] | None, typer.Option(help="`hedgerow rules`; repeatable; NAME or NAME(key=value).")
     ] = None,
     topology: Annotated[str | None, typer.Option(help="`hedgerow topologies`; NAME or NAME(key=value).")] = None,
-    partition: Annotated[str | None, typer.Option(help="Split of the data: iid, dirichlet, classes, shards.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Split: iid, dirichlet, classes, ring, shards.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Dirichlet concentration: small = skewed.")] = None,
     attack: Annotated[str | None, typer.Option(help="`hedgerow attacks`; NAME, A+B, or none.")] = None,
-    sybils: Annotated[int | None, typer.Option(help="Identities of the adversary.")] = None,
+    sybils: Annotated[int | None, typer.Option(help="Identities of the adversary; wins over --phi.")] = None,
     phi: Annotated[float | None, typer.Option(help="Attack edges per honest node.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed; repeatable.")] = None,
     engine: Annotated[
@@ -65,6 +65,8 @@ def simulate(
     if sybils is not None and phi is None and scenario is not None:
         given["phi"] = None
     base = ScenarioClass.load(scenario) if scenario is not None else ScenarioClass()
+    if given and scenario is None:
+        given["name"] = "simulation"
     _simulate(base.but(**given), out, workers, ray, as_json, profile)
 
 
@@ -129,13 +131,14 @@ def attack(
     from node.names import choose
     from simulator.harness import SUITES, Bounds, assault
 
-    chosen = list(SUITES) if suite == "all" else [choose("suite", suite, {name: name for name in SUITES})]
+    chosen = choose("suite", suite, {"all": list(SUITES)} | {name: [name] for name in SUITES})
     count = sum(len(SUITES[name]) for name in chosen)
     with progress() as bar:
         job = bar.add_task("attacks", total=count)
 
         def seen(row: Row) -> None:
             bar.update(job, advance=1, description=f"{row.suite}: {row.attack}")
+            LOG.print(f"{row.suite}: {row.attack}: {'pass' if row.passed else 'FAIL'}", markup=False)
 
         mine = None if key is None else SigningKey.load(key)
         rows = asyncio.run(assault(address, chosen, bounds=Bounds(seconds, rounds, seed=seed), key=mine, observe=seen))
@@ -148,7 +151,7 @@ def attack(
 
 
 def _scorecard(rows: Sequence[Row]) -> None:
-    heads = ("suite", "attack", "tried", "taken", "ignored", "refused", "votes", "others", "accuracy", "", "")
+    heads = ("suite", "attack", "frames", "updates taken", "ignored", "refused", "votes", "others", "accuracy", "", "")
     grid = Table(*heads, box=None)
     for row in rows:
         votes = "-" if row.votes is None else f"{row.votes:.2f}"

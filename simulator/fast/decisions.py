@@ -18,6 +18,7 @@ from torch import Tensor
 from aggregation import kernels
 from aggregation.evidence import Evidence, Need, Probe, Rule, Table
 from aggregation.integration import weighted_mean
+from node.draws import Purpose, uniforms
 from node.learning.learner import Learner
 from node.learning.probe import LocalProbe
 from simulator.fast.pairs import Kept, PairGeometry
@@ -126,6 +127,7 @@ class Decisions:
                         own_classes=self._classes[where],
                         peer_classes=self._classes[torch.from_numpy(beside)],
                         honest=torch.from_numpy(beside < self._setup.honest),
+                        priority=self._priority(nodes, beside, round),
                         probe=self._under(probe, where, own, rows),
                     )
                     with self._profile.within("weights"):
@@ -147,6 +149,13 @@ class Decisions:
         if self._kept is not None:
             self._kept.turn()
         return Edges(self._receivers, self._senders, weights, verdicts)
+
+    def _priority(self, nodes: Ints, beside: Ints, round: int) -> Tensor | None:
+        """As node.judgement draws it."""
+        if Need.SCORES not in self._rule.needs:
+            return None
+        own, others = self._setup.addresses[nodes], self._setup.addresses[beside]
+        return torch.from_numpy(uniforms(self._setup.seed, Purpose.PRIORITY, own[:, None], round, others))
 
     def _borrow(self) -> LocalProbe | None:
         if self._probes is None:
