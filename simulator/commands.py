@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,12 +79,12 @@ def _simulate(
     from simulator.sweep import sweep
     from simulator.timesheet import Timesheet
 
-    folder = out or Path("runs") / f"{scenario.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = out or _unused(Path("runs"), scenario.name)
     pace, sheet = Pace(cells_of(scenario)), Timesheet()
     pool = None if ray is None else RayPool(ray, workers)
     try:
         with progress(TextColumn("{task.fields[left]}")) as bar:
-            job = bar.add_task(scenario.name, total=pace.total, left="-:--:--")
+            job = bar.add_task(scenario.name, total=pace.total, left="-:--")
 
             def hear(cell: Cell, news: News | Found) -> None:
                 known = len(sheet.engines)
@@ -93,7 +93,7 @@ def _simulate(
                 for line in sheet.engines[known:]:
                     LOG.print(line, markup=False, soft_wrap=True)
                 seconds = pace.remaining()
-                left = "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
+                left = "-:--" if seconds is None else f"{round(seconds) // 60}:{round(seconds) % 60:02}"
                 bar.update(job, completed=pace.done, description=f"{cell.rule}, seed {cell.seed}", left=left)
 
             report = sweep(scenario, workers=workers, folder=folder, tell=hear, pool=pool)
@@ -110,6 +110,11 @@ def _simulate(
     if profile:
         LOG.print(sheet.table())
     LOG.print(f"Records and page: {page}", markup=False, soft_wrap=True)
+
+
+def _unused(folder: Path, name: str) -> Path:
+    """The first of name-1, name-2, ... that does not exist in the folder."""
+    return next(folder / f"{name}-{number}" for number in count(1) if not (folder / f"{name}-{number}").exists())
 
 
 def attack(
