@@ -36,7 +36,7 @@ from node.events import (
     Want,
     Woken,
 )
-from node.neighbour import Neighbour
+from node.neighbour import Neighbour, deadline
 from node.policy import RoundPolicy
 
 ME = peer(50)
@@ -540,3 +540,12 @@ def test_a_round_missed_by_a_moment_is_pardoned_once_and_a_slow_one_is_not() -> 
     near.pardon(4, lag=0.0, deadline=1.0)
     near.pardon(4, lag=0.0, deadline=1.0)
     assert near.trust == 1.0
+
+
+def test_a_silent_stranger_stretches_no_deadline_unless_nobody_was_ever_heard() -> None:
+    policy = RoundPolicy(least=0.1, most=60.0)
+    known, stranger = Neighbour(A, 0), Neighbour(B, 0)
+    assert deadline([known, stranger], policy) == 60.0
+    known.late(0.5)
+    alone = deadline([known], policy)
+    assert deadline([known, stranger], policy) == alone < 60.0
