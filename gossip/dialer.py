@@ -46,7 +46,7 @@ class Dialer:
         generator: np.random.Generator,
         limits: Limits,
         allowed: Callable[[PeerId], bool],
-        failed: Callable[[RemoteFault], None],
+        failed: Callable[[RemoteFault, str], None],
     ) -> None:
         """Nothing is dialled before `run`.
 
@@ -57,7 +57,7 @@ class Dialer:
             generator: draws the waits.
             limits: `degree` and `retry_*` are used.
             allowed: whom we may dial.
-            failed: is told every failed attempt.
+            failed: is told every failed attempt, and at which address.
 
         Raises:
             BadPeerId: a bootstrap address is wrong.
@@ -120,5 +120,5 @@ class Dialer:
         try:
             return await self._transport.dial(address, expect)
         except RemoteFault as fault:
-            self._failed(fault)
+            self._failed(fault, address)
             return None

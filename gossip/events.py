@@ -53,10 +53,11 @@ class UpdateHeard:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Something was dropped and counted; `peer` is who sent it, if known."""
+    """Something was dropped and counted; `peer` is who sent it, if known, `address` where we dialled in vain."""
 
     reason: Drop
     peer: PeerId | None
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

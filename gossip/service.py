@@ -145,7 +145,7 @@ class GossipService:
             generator,
             limits,
             lambda peer: allow is None or peer in allow,
-            lambda fault: self._drop(fault.reason, None),
+            lambda fault, address: self._drop(fault.reason, None, address),
         )
         self._dialling: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -354,9 +354,9 @@ class GossipService:
     def _send(self, peer: PeerId, frame: Announce | Relay | Peers | HeaderRequest) -> None:
         self._transport.send(peer, encode_frame(frame))
 
-    def _drop(self, reason: Drop, peer: PeerId | None) -> None:
+    def _drop(self, reason: Drop, peer: PeerId | None, address: str = "") -> None:
         self.counters[reason] += 1
-        self._on_event(Dropped(reason, peer))
+        self._on_event(Dropped(reason, peer, address))
 
     def _records(self, to: PeerId, head: Entry | None) -> tuple[bytes, ...]:
         mine = PeerRecord(self._network, self._key.peer, self._transport.address, head.sequence if head else 0)

@@ -29,6 +29,7 @@ from gossip.limits import Limits
 from gossip.service import GossipService
 from identity.keys import SigningKey, format_peer, short
 from node import draws
+from node.conduct import GUILT
 from node.config import NodeConfig
 from node.journal import Journal
 from node.learning.learner import Learner, TrainState
@@ -79,7 +80,7 @@ class Run:
         self.say = say
         self.worker = worker
         self._folder = folder
-        self._told: set[tuple[Drop, bytes | None]] = set()
+        self._told: set[tuple[Drop, bytes | str]] = set()
         self._signals = 0
         self._task = task
         self.learner = Learner(task)
@@ -233,9 +234,19 @@ class Run:
         service.stop()
 
     def _refused(self, event: Dropped) -> None:
-        if event.reason in _REFUSALS and (event.reason, event.peer) not in self._told and len(self._told) < 256:
-            self._told.add((event.reason, event.peer))
-            who = "a node we dialled" if event.peer is None else f"peer {short(event.peer)}"
+        """Say once what a person can do something about: a handshake that failed, a neighbour that misbehaves."""
+        key = (event.reason, event.peer or event.address)
+        if key in self._told or len(self._told) >= 256:
+            return
+        if event.peer is not None and event.reason in GUILT:
+            self._told.add(key)
+            self.say(f"peer {short(event.peer)} misbehaves; dropped: {GUILT[event.reason]}")
+        elif event.peer is None and event.reason in _REFUSALS:
+            joining = any(text.endswith(event.address) for text in self.config.network.join)
+            if event.reason is Drop.UNREACHABLE and not joining:
+                return  # an address that others told us: nobody waits for it
+            self._told.add(key)
+            who = f"the node at {event.address}" if event.address else "a node that dialled us"
             self.say(f"{who} {_REFUSALS[event.reason]}")
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import ParamSpec, TypeVar, assert_never
@@ -28,6 +29,7 @@ from gossip.messages import NO_DIGEST, UpdateHeader
 from gossip.service import GossipService
 from identity.keys import PeerId
 from node import events as ev
+from node.conduct import Conduct
 from node.core import NodeCore
 from node.draws import address
 from node.judgement import Heard, Judge
@@ -35,7 +37,7 @@ from node.keeper import Checkpoints, Keeper
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner, TrainState
 from node.learning.partition import Shard
-from node.opinions import Opinions
+from node.opinions import ROUNDS, Opinions
 from node.policy import RoundPolicy
 from node.record import NeighbourRecord, NodeRecord, RoundView
 
@@ -55,6 +57,8 @@ class NodeService:
         core: the behaviour; read it, do not drive it.
         gossip: the wire; there once `run` has begun.
         opinions: what was thought of each peer.
+        conduct: what was dropped of what each peer sent.
+        course: (round, accuracy or None, seconds) of the latest rounds.
         record: the latest round's record, or None.
         params: (d,) the model that the present round started from.
         ready: set once the node listens.
@@ -115,6 +119,8 @@ class NodeService:
     ) -> None:
         self.core = NodeCore(identity, policy.without_relays() if Need.RELAYS not in rule.needs else policy, seed)
         self.opinions = Opinions()
+        self.conduct = Conduct()
+        self.course: deque[tuple[int, float | None, float]] = deque(maxlen=ROUNDS)
         self.record: NodeRecord | None = None
         self.params = initial
         self.ready = asyncio.Event()
@@ -228,6 +234,8 @@ class NodeService:
             case wire.Equivocated():
                 self._happen(ev.Convicted(event.author))
             case wire.Dropped():
+                if event.peer is not None:
+                    self.conduct.note(event.peer, event.reason)
                 if self._dropped is not None:
                     self._dropped(event)
             case _:
@@ -334,6 +342,7 @@ class NodeService:
             closed_by=report.closed_by,
         )
         self.opinions.note(report.round, neighbours)
+        self.course.append((report.round, accuracy, report.duration))
         self.played += 1
         self.accuracy = self.accuracy if accuracy is None else accuracy
         if self._keeper is not None:

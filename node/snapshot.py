@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from identity.keys import PeerId, format_peer
+from node.conduct import remarks
 from node.journal import record_object
 from node.neighbour import Neighbour
 from node.service import NodeService
@@ -34,7 +35,7 @@ def snapshot(service: NodeService, facts: Facts, uptime: float) -> dict[str, Any
         uptime: seconds since the start.
     """
     live = {neighbour.peer: neighbour for neighbour in service.core.neighbours()}
-    peers = sorted({*live, *service.opinions})
+    peers = sorted({*live, *service.opinions, *service.conduct.guilty()})
     record = service.record
     return {
         "version": facts.version,
@@ -50,6 +51,9 @@ def snapshot(service: NodeService, facts: Facts, uptime: float) -> dict[str, Any
         "accuracy": service.accuracy,
         "uptime_seconds": round(uptime, 3),
         "diverged": service.diverged,
+        "course": [
+            {"round": number, "accuracy": measured, "seconds": took} for number, measured, took in service.course
+        ],
         "last_round": None if record is None else record_object(record),
         "neighbours": [_peer(service, peer, live.get(peer)) for peer in peers],
         "dropped": {reason.value: count for reason, count in sorted(service.gossip.counters.items())},
@@ -60,6 +64,7 @@ def _peer(service: NodeService, peer: PeerId, neighbour: Neighbour | None) -> di
     opinions = service.opinions.of(peer)[-SHOWN:]
     history = [{"round": o.round, "weight": round(o.weight, 6), "verdict": o.verdict.name.lower()} for o in opinions]
     latest = history[-1] if history else {"weight": None, "verdict": None}
+    dropped = service.conduct.of(peer)
     return {
         "peer": format_peer(peer),
         "connected": neighbour is not None,
@@ -69,4 +74,6 @@ def _peer(service: NodeService, peer: PeerId, neighbour: Neighbour | None) -> di
         "weight": latest["weight"],
         "verdict": latest["verdict"],
         "history": history,
+        "dropped": {reason.value: count for reason, count in sorted(dropped.items())},
+        "remarks": remarks(dropped),
     }

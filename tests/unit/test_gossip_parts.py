@@ -175,7 +175,7 @@ async def dialled(desk: Desk, book: AddressBook, bootstrap: list[str], limits: L
         np.random.default_rng(0),
         limits,
         lambda peer: peer != author(9).peer,
-        lambda fault: failures.append(fault.reason),
+        lambda fault, address: failures.append(fault.reason),
     )
     task = asyncio.ensure_future(dialer.run())
     for _ in range(20):
