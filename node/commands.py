@@ -87,7 +87,9 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="The JSON of /v1/status instead.")] = False,
 ) -> None:
     """Show a node's round and accuracy, and its opinion of each neighbour, with the reason."""
+    from node.opinions import WHY
     from node.status import fetch_status
+    from node.status_page import ranked, remarks_on
 
     found = fetch_status(address)
     if as_json:
@@ -96,13 +98,22 @@ def status(
     accuracy = "not measured yet" if found["accuracy"] is None else f"{found['accuracy']:.1%}"
     OUT.print(f"round {found['round']}, accuracy {accuracy}, {found['task']} with {found['rule']}, {found['phase']}")
     grid = Table("neighbour", "round", "weight", "why", "link", "weights", "verdicts", box=None)
-    for peer in found["neighbours"]:
+    shown, hidden = ranked(found["neighbours"])
+    for peer in shown:
         round = "-" if peer["round"] is None else str(peer["round"])
         weight = "-" if peer["weight"] is None else f"{peer['weight']:.2f}"
         link = "connected" if peer["connected"] else "gone"
         line, counts = _history(peer["history"])
         grid.add_row(peer["peer"][:12], round, weight, peer["verdict"] or "-", link, line, counts)
     OUT.print(grid)
+    if hidden:
+        OUT.print(f"and {hidden} more that have left")
+    for peer in shown:
+        for remark in remarks_on(peer):
+            OUT.print(f"{peer['peer'][:12]}: {remark}", style="red", markup=False, soft_wrap=True)
+    for verdict, words in WHY.items():
+        if verdict != "taken" and any(peer["verdict"] == verdict for peer in shown):
+            OUT.print(f"{verdict}: {words}", style="dim", soft_wrap=True)
 
 
 def _history(rounds: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

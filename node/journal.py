@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from identity.keys import format_peer
 from node.errors import StoreError
 from node.record import NodeRecord
+
+TAIL = 1 << 20  # bytes at the end of a journal that are searched for a whole record
 
 
 def record_object(record: NodeRecord) -> dict[str, Any]:
@@ -30,6 +34,18 @@ def record_object(record: NodeRecord) -> dict[str, Any]:
         "rule_seconds": record.rule_seconds,
         "closed_by": record.closed_by,
     }
+
+
+def latest_record(path: Path) -> dict[str, Any] | None:
+    """The newest record of a file that a `Journal` wrote; None when there is none that is whole."""
+    with suppress(OSError, ValueError), path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+        for line in reversed(file.read().splitlines()):
+            with suppress(ValueError):
+                found = json.loads(line)
+                if isinstance(found, dict) and {"round", "accuracy"} <= found.keys():
+                    return found
+    return None
 
 
 class Journal:

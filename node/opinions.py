@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from aggregation.evidence import Verdict
@@ -12,6 +12,22 @@ from node.record import NeighbourRecord
 
 ROUNDS = 64  # opinions kept of one peer
 PEERS = 256  # peers of whom opinions are kept; whoever was judged least recently goes first
+
+WHY: Mapping[str, str] = {
+    "taken": "counts in full",
+    "absent": "no update of the round was here in time",
+    "not_finite": "its model holds, or computes, what is no number",
+    "similar": "much like others: they share their weight",
+    "far": "farther away than others",
+    "harmful": "does worse on this node's own samples",
+    "clipped": "counts, shortened: it is far away",
+    "duplicate": "acts like a nearer neighbour: the two have one vote, and that one keeps it",
+    "trimmed": "counts, bounded coordinate by coordinate",
+    "unproven": "nothing to judge it by yet",
+    "unheard": "this rule listens to nobody",
+    "stranger": "too new here: strangers have few votes between them",
+}
+"""What a verdict means, by its name in lower case, in words for people."""
 
 
 @dataclass(frozen=True, slots=True)

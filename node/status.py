@@ -23,6 +23,8 @@ from prometheus_client.registry import Collector
 
 from node.config import FILE, StoreConfig, load_config
 from node.errors import ConfigError, NodeError
+from node.journal import latest_record
+from node.status_page import render
 
 Status = dict[str, Any]
 FOUND_IN = "status"  # file in the state folder that holds the page's address
@@ -30,11 +32,6 @@ ANSWER_BYTES = 8 << 20  # of a status that we read: 256 peers with 64 opinions e
 ANSWER_SECONDS = 5.0
 LAG_EVERY = 0.25
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-
-_PAGE = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>hedgerow</title>
-<style>body{font:15px system-ui;margin:2em;max-width:60em}td,th{padding:.2em
-.8em;text-align:left}code{font-size:.9em}</style>
-"""
 
 
 class LoopLag:
@@ -115,22 +112,6 @@ class StatusServer:
         return web.Response(text=render(self._read()), content_type="text/html")
 
 
-def render(status: Status) -> str:
-    """The page for people."""
-    accuracy = "not measured yet" if status["accuracy"] is None else f"{status['accuracy']:.1%}"
-    rows = "".join(
-        f"<tr><td><code>{peer['peer'][:8]}</code><td>{peer['round']}<td>{_number(peer['weight'])}"
-        f"<td>{peer['verdict'] or ''}<td>{'connected' if peer['connected'] else 'gone'}</tr>"
-        for peer in status["neighbours"]
-    )
-    return (
-        f"{_PAGE}<h1>round {status['round']}, accuracy {accuracy}</h1>"
-        f"<p>{status['task']} with {status['rule']}, {status['phase']}; "
-        f"peer <code>{status['peer']}</code> at {status['address']}"
-        f"<table><tr><th>neighbour<th>round<th>weight<th>why<th></tr>{rows}</table>"
-    )
-
-
 def status_address(folder_or_address: str | Path) -> str:
     """Where the page of a node is: of the one that runs in a folder, or the address as it was given.
 
@@ -144,11 +125,11 @@ def status_address(folder_or_address: str | Path) -> str:
     folder = Path(folder_or_address)
     if not folder.is_dir():
         return str(folder_or_address)
-    state = load_config(folder / FILE).store.folder if (folder / FILE).exists() else StoreConfig().folder
+    state = _state(folder)
     try:
-        return (folder / state / FOUND_IN).read_text(encoding="utf-8").strip()
+        return (state / FOUND_IN).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        raise NodeError(f"no node with a status page runs in {folder}: start it with `hedgerow run {folder}`") from None
+        raise NodeError(_stopped(folder)) from None
     except OSError as error:
         raise NodeError(f"cannot read the status address in {folder}: {error.strerror}") from None
 
@@ -158,7 +139,7 @@ def fetch_status(folder_or_address: str | Path) -> Status:
 
     Raises:
         ConfigError: that is no address.
-        NodeError: nobody answers there, or it is not a node.
+        NodeError: nobody answers there (of a folder: with what its records say last), or it is not a node.
     """
     address = status_address(folder_or_address)
     host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
@@ -171,14 +152,39 @@ def fetch_status(folder_or_address: str | Path) -> Status:
         content = answer.read(ANSWER_BYTES + 1)
         status = json.loads(content) if answer.status == 200 and len(content) <= ANSWER_BYTES else None
     except OSError as error:
-        raise NodeError(f"nobody answers at {address}: {error.strerror or error}") from None
+        folder = Path(folder_or_address)
+        if folder.is_dir() and isinstance(error, ConnectionRefusedError):
+            raise NodeError(f"{_stopped(folder)} (it was killed: its page was at {address})") from None
+        hint = "" if folder.is_dir() else ": is that the status address that `hedgerow run` printed, and does it run?"
+        raise NodeError(f"nobody answers at {address} ({error.strerror or error}){hint}") from None
     except (http.client.HTTPException, ValueError):
         status = None
     finally:
         connection.close()
     if not isinstance(status, dict) or "neighbours" not in status:
-        raise NodeError(f"what answers at {address} is not a hedgerow status page")
+        raise NodeError(
+            f"what answers at {address} is not a hedgerow status page: take the address that `hedgerow run` printed "
+            "after `status:`, not the one after `join:`"
+        )
     return status
+
+
+def _state(folder: Path) -> Path:
+    store = load_config(folder / FILE).store if (folder / FILE).exists() else StoreConfig()
+    return folder / store.folder
+
+
+def _stopped(folder: Path) -> str:
+    """What there is to say of a node that does not run, or shows no page."""
+    if not (folder / FILE).exists() and not _state(folder).exists():
+        return f"{folder} holds no node: make one with `hedgerow init {folder}`"
+    name = load_config(folder / FILE).store.records if (folder / FILE).exists() else StoreConfig().records
+    record = latest_record(_state(folder) / name) if name else None
+    start = f"no node with a status page runs in {folder}: start it with `hedgerow run {folder}`"
+    if record is None:
+        return start
+    accuracy = "" if record["accuracy"] is None else f", accuracy {record['accuracy']:.1%}"
+    return f"{start}; its last round was {record['round']}{accuracy}"
 
 
 class _Metrics(Collector):
@@ -239,7 +245,3 @@ _DURATIONS = {
     "deadline": "Latest round: longest it would have waited",
     "train": "Latest round: local training",
 }
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"

@@ -14,9 +14,10 @@ from peers import peer
 from aggregation.evidence import Verdict
 from node.daemon import init_node, parse_values
 from node.errors import ConfigError, NodeError
-from node.opinions import Opinions
+from node.opinions import WHY, Opinions
 from node.record import NeighbourRecord
-from node.status import FOUND_IN, StatusServer, fetch_status, render, status_address
+from node.status import FOUND_IN, StatusServer, fetch_status, status_address
+from node.status_page import COLOURS, GONE, ranked, render
 from node.worker import Worker
 
 
@@ -111,17 +112,70 @@ async def test_something_else_at_the_address_is_no_node() -> None:
 
 def test_a_folder_tells_where_the_page_of_its_node_is(tmp_path: Path) -> None:
     assert status_address("host:80") == "host:80"
-    with pytest.raises(NodeError, match="no node with a status page runs in"):
+    with pytest.raises(NodeError, match="holds no node: make one with `hedgerow init"):
         status_address(tmp_path)
     init_node(tmp_path / "a", {"store": {"folder": "elsewhere"}})
+    with pytest.raises(NodeError, match=r"start it with `hedgerow run .*/a`$"):
+        status_address(tmp_path / "a")
     (tmp_path / "a" / "elsewhere").mkdir()
     (tmp_path / "a" / "elsewhere" / FOUND_IN).write_text("host:81\n")
     assert status_address(tmp_path / "a") == "host:81"
     assert status_address(str(tmp_path / "a")) == "host:81"
 
 
+def test_a_folder_whose_node_was_killed_says_how_far_it_came(tmp_path: Path) -> None:
+    init_node(tmp_path)
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / FOUND_IN).write_text("127.0.0.1:1\n")
+    with pytest.raises(
+        NodeError, match=r"start it with `hedgerow run .*` \(it was killed: its page was at 127.0.0.1:1"
+    ):
+        fetch_status(tmp_path)
+    (state / "rounds.jsonl").write_text(
+        '{"round": 6, "accuracy": null}\n{"round": 7, "accuracy": 0.5}\n{"round": 8, "ac'
+    )
+    with pytest.raises(NodeError, match=r"its last round was 7, accuracy 50\.0%"):
+        fetch_status(tmp_path)
+    (state / "rounds.jsonl").write_text('{"round": 6, "accuracy": null}\n')
+    with pytest.raises(NodeError, match="its last round was 6 "):
+        fetch_status(tmp_path)
+
+
 def test_the_page_before_the_first_round() -> None:
     assert "not measured yet" in render(status(accuracy=None))
+    assert "nobody yet" in render(status(neighbours=[]))
+
+
+def test_the_page_says_who_misbehaved_how_and_since_when() -> None:
+    history = [{"round": r, "weight": r / 2, "verdict": v} for r, v in enumerate(("absent", "duplicate", "taken"))]
+    bad = {"peer": "b" * 52, "connected": True, "round": 3, "trust": 0.25, "lag_seconds": 1.25}
+    bad |= {"weight": 1.0, "verdict": "taken", "history": history, "remarks": ["3 x <forged> signature"]}
+    course = [{"round": r, "accuracy": r / 4, "seconds": 1.0} for r in range(3)]
+    page = render(status(neighbours=[bad], course=course, task="<b>"))
+    assert "3 x &lt;forged&gt; signature" in page
+    assert "slow: its update is in time in 25% of rounds, 1.2 s after us" in page
+    assert "round 1: duplicate, weight 0.50" in page
+    assert page.count("<rect") == 3
+    assert "polyline" in page
+    assert "acts like a nearer neighbour" in page
+    assert "<b>" not in page
+
+
+def test_of_those_that_left_the_guilty_and_the_latest_are_shown() -> None:
+    def left(name: str, round: int, *remarks: str) -> dict[str, Any]:
+        return {"peer": name, "connected": False, "history": [{"round": round}], "remarks": list(remarks)}
+
+    gone = [left(str(number), number) for number in range(GONE + 3)]
+    here = {"peer": "z", "connected": True, "history": []}
+    shown, hidden = ranked([left("bad", 0, "lied"), *gone, here])
+    assert [peer["peer"] for peer in shown[:3]] == ["z", "bad", str(GONE + 2)]
+    assert len(shown) == GONE + 1
+    assert hidden == 4
+
+
+def test_every_verdict_has_its_words_and_its_colour() -> None:
+    assert set(WHY) == set(COLOURS) >= {verdict.name.lower() for verdict in Verdict}
 
 
 def test_opinions_are_bounded_in_both_directions() -> None:
