@@ -86,7 +86,7 @@ def measure(
     integration: Integration | None = None,
     needs: Sequence[Need] = (),
     seeds: Sequence[int] = (0,),
-    task: Task | None = None,
+    task: Task | str | None = None,
     **scenario: object,
 ) -> Finding:
     """Run a rule against an attack.
@@ -100,7 +100,7 @@ def measure(
         integration: how to combine; absent = the weighted mean.
         needs: what such a rule asks for beyond direct neighbours' models.
         seeds: of the runs.
-        task: a task of one's own, in place of the scenario's.
+        task: a task of one's own, or the name of a shipped one, in place of the scenario's.
         scenario: fields of a scenario in place of `SMALL`'s.
 
     Raises:
@@ -110,6 +110,8 @@ def measure(
     if (rule is None) == (weighting is None and integration is None):
         raise ValueError("give either a rule, or a weighting or an integration (or both of these)")
     named = rule if isinstance(rule, str) else "mean"
+    if isinstance(task, str):
+        scenario, task = scenario | {"task": task}, None
     where = Scenario.of({**SMALL, **scenario, "attack": attack or "none", "seeds": tuple(seeds), "rules": [named]})
     if isinstance(rule, str):
         choice = where.rules[0]
@@ -129,7 +131,7 @@ def resists(
     integration: Integration | None = None,
     needs: Sequence[Need] = (),
     seeds: Sequence[int] = (0,),
-    task: Task | None = None,
+    task: Task | str | None = None,
     **scenario: object,
 ) -> Finding:
     """Assert that a rule holds against an attack, at every seed.
@@ -155,16 +157,17 @@ def resists(
         task=task,
         **scenario,
     )
+    own = None if isinstance(task, str) else task
     faults = []
     if not max(found.success) <= bound:
         faults.append(f"attack success {max(found.success):.3f} is above the bound {bound:g}")
     if accuracy_loss is not None:
-        best = _measured(build_rule("oracle-mean"), found.scenario, task)
+        best = _measured(build_rule("oracle-mean"), found.scenario, own)
         loss = max(ideal - got for ideal, got in zip(best.accuracy, found.accuracy, strict=True))
         if not loss <= accuracy_loss:
             faults.append(f"accuracy is {loss:.3f} below the oracle mean's; {accuracy_loss:g} was allowed")
     if faults:
-        raise AssertionError(_explain(found, faults, task))
+        raise AssertionError(_explain(found, faults, own))
     return found
 
 

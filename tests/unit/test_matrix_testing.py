@@ -6,6 +6,7 @@ import pytest
 
 from aggregation.baselines import coordinate_median, everyone
 from aggregation.rules import build_rule
+from node.learning.tasks import make_task
 from simulator.scenario import ScenarioError
 from simulator.testing import measure, resists
 
@@ -69,3 +70,11 @@ def test_unknown_words_are_named() -> None:
         measure("mean", "labelflip")
     with pytest.raises(ScenarioError, match="did you mean 'rounds'"):
         measure("mean", round=3)
+
+
+def test_task_may_be_a_name_or_ones_own() -> None:
+    named = measure("mean", task="digits", **QUICK)
+    assert named == measure("mean", **QUICK)
+    assert measure("mean", task=make_task("digits"), **QUICK).accuracy == named.accuracy
+    with pytest.raises(AssertionError, match="is above the bound"):
+        resists("mean", bound=-1.0, task="digits", **QUICK)
