@@ -24,6 +24,7 @@ from gossip.codec import (
     payload_bytes,
     schema_digest,
 )
+from gossip.errors import RemoteFault
 from gossip.limits import Limits
 from gossip.messages import NO_DIGEST, Announce, Schema, UpdateHeader
 from identity.envelope import digest_of, seal, split
@@ -76,12 +77,20 @@ class FaultView:
     def chained(self, payload: bytes) -> UpdateHeader:
         """A header that continues the Sybil's chain: for faults that are sent instead of a good update."""
         header = self.header(payload)
-        if not self.sent:
+        last = announced(self.sent[-1], self.limits) if self.sent else None
+        if last is None:
             return header
-        last = decode_frame(self.sent[-1], self.limits)
-        assert isinstance(last, Announce)
         previous = digest_of(UPDATE, split(last.envelope).body)
         return replace(header, sequence=len(self.sent) + 1, previous=previous)
+
+
+def announced(frame: bytes, limits: Limits) -> Announce | None:
+    """What a frame announces; None when it announces nothing (a relay is what honest nodes forward)."""
+    try:
+        message = decode_frame(frame, limits)
+    except RemoteFault:
+        return None
+    return message if isinstance(message, Announce) else None
 
 
 @dataclass(frozen=True, slots=True)

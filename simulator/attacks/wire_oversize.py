@@ -1,8 +1,8 @@
-"""Frames longer than any may be, and headers that name payloads too large to allocate."""
+"""Frames longer than any may be, and short ones that claim to hold a gigabyte."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from simulator.attacks.attack import AttackSpec, Stage
 from simulator.attacks.frame_fault import Broken, FaultView
@@ -15,10 +15,9 @@ class Oversize:
     instead: bool = True
 
     def act(self, view: FaultView) -> Broken:
-        """One frame of twice the limit, one that claims a gigabyte inside, one header that names 2**40 bytes."""
-        header = replace(view.chained(b""), payload_length=2**40)
+        """One that claims a gigabyte inside, and one of twice the limit: whoever gets that hangs up."""
         bomb = b"\x92\x01\xc6" + (2**30).to_bytes(4, "big") + bytes(64)
-        return Broken(frames=[bytes(2 * view.limits.frame), bomb, view.announce(header)])
+        return Broken(frames=[bomb, bytes(2 * view.limits.frame)])
 
 
 SPECS = (
@@ -26,7 +25,7 @@ SPECS = (
         name="oversize",
         stage=Stage.WIRE,
         source="threat: oversize",
-        summary="frames and announced payloads beyond every limit",
+        summary="frames beyond the limit, and frames that claim to be",
         knowledge=frozenset(),
         build=Oversize,
     ),

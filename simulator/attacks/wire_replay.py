@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossip.codec import decode_frame
-from gossip.errors import RemoteFault
-from gossip.limits import Limits
-from gossip.messages import Announce
 from simulator.attacks.attack import AttackSpec, Stage
-from simulator.attacks.frame_fault import Broken, FaultView
+from simulator.attacks.frame_fault import Broken, FaultView, announced
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +21,8 @@ class Replay:
 
     def act(self, view: FaultView) -> Broken:
         """The newest announces heard from honest neighbours, and the oldest own ones."""
-        others = [frame for frame in view.heard if _announces(frame, view.limits)]
+        others = [frame for frame in view.heard if announced(frame, view.limits)]
         return Broken(frames=[*others[-self.count :], *view.sent[: self.count]])
-
-
-def _announces(frame: bytes, limits: Limits) -> bool:
-    """Relays are left out: to forward one again is what honest nodes do."""
-    try:
-        return isinstance(decode_frame(frame, limits), Announce)
-    except RemoteFault:
-        return False
 
 
 SPECS = (

@@ -1,4 +1,4 @@
-"""Signed updates of another schema: other names, shapes or lengths than the network's."""
+"""Signed updates of another schema: another model than the network's, of as many numbers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ class WrongSchema:
     instead: bool = True
 
     def act(self, view: FaultView) -> Broken:
-        """In even rounds another schema's digest, in odd rounds the right digest with half of the numbers."""
-        numbers = view.vector[: len(view.vector) // 8 * 4]
-        other = Schema((TensorSpec("other", (len(numbers) // 4,)),))
-        named = schema_digest(other) if view.round % 2 == 0 else schema_digest(view.schema)
-        payload = payload_prefix(named, len(numbers)) + numbers
+        """As many numbers as there should be, under the digest of another schema."""
+        named = schema_digest(Schema((TensorSpec("other", (len(view.vector) // 4,)),)))
+        payload = payload_prefix(named, len(view.vector)) + view.vector
         header = replace(view.chained(payload), schema=named)
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
 

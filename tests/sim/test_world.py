@@ -16,6 +16,8 @@ from aggregation.evidence import Verdict
 from aggregation.rules import build_rule
 from simulator import world
 from simulator.adversary import Adversary
+from simulator.attacks.attack import Stage
+from simulator.attacks.registry import ATTACKS
 from simulator.records import RoundRecord, Trace
 from simulator.scenario import Scenario
 from simulator.setup import Setup, prepare
@@ -139,9 +141,7 @@ def across(setup: Setup, trace: Trace) -> float:
 
 
 def test_a_cut_separates_and_heals() -> None:
-    setup, _, traces = play(
-        cuts=[{"start": 2, "stop": 6}], rounds=16, topology="complete", attack="none", deadline=2.0
-    )
+    setup, _, traces = play(cuts=[{"start": 2, "stop": 6}], rounds=16, topology="complete", attack="none", deadline=2.0)
     assert [across(setup, traces[round]) for round in (0, 1)] == [1.0, 1.0]
     assert [across(setup, traces[round]) for round in (3, 4, 5)] == [0.0, 0.0, 0.0]
     assert across(setup, traces[9]) > 0.8  # some are out of step, and trust rises slowly
@@ -189,7 +189,7 @@ def test_a_late_joiner_takes_part() -> None:
     assert (traces[9].edges.receivers == 5).any()
 
 
-FAULTS = ["forge", "replay", "truncate", "oversize", "wrong-schema", "not-finite", "other-bytes"]
+FAULTS = sorted(name for name, spec in ATTACKS.items() if spec.stage is Stage.WIRE and name != "silent")
 
 
 @cache

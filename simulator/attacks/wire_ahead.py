@@ -1,0 +1,40 @@
+"""Updates of rounds that nobody has come to: to be taken early, or to lead others there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gossip.codec import payload_prefix, schema_digest
+from simulator.attacks.attack import AttackSpec, Stage
+from simulator.attacks.frame_fault import Broken, FaultView
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Signs its model for a round far ahead.
+
+    Attributes:
+        rounds: how far.
+    """
+
+    rounds: int = 1000
+    instead: bool = True
+
+    def act(self, view: FaultView) -> Broken:
+        """One update, in everything but its round as it should be."""
+        payload = payload_prefix(schema_digest(view.schema), view.schema.nbytes) + view.vector
+        header = replace(view.chained(payload), round=view.round + self.rounds)
+        return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
+
+
+SPECS = (
+    AttackSpec(
+        name="ahead",
+        stage=Stage.WIRE,
+        source="threat: liars about the round",
+        summary="signed updates of a round far ahead",
+        knowledge=frozenset(),
+        build=lambda rounds: Ahead(rounds),
+        parameters={"rounds": 1000},
+    ),
+)

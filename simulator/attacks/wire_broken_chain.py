@@ -1,0 +1,34 @@
+"""Signed updates that claim a predecessor which nobody has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gossip.codec import payload_prefix, schema_digest
+from simulator.attacks.attack import AttackSpec, Stage
+from simulator.attacks.frame_fault import Broken, FaultView
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenChain:
+    """Begins its chain anew every round, each time behind another header that never was."""
+
+    instead: bool = True
+
+    def act(self, view: FaultView) -> Broken:
+        """The first header of a chain, with a predecessor."""
+        payload = payload_prefix(schema_digest(view.schema), view.schema.nbytes) + view.vector
+        header = replace(view.header(payload), previous=view.generator.bytes(32))
+        return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
+
+
+SPECS = (
+    AttackSpec(
+        name="broken-chain",
+        stage=Stage.WIRE,
+        source="threat: wrong field in a signed header",
+        summary="signed updates behind a predecessor that never was",
+        knowledge=frozenset(),
+        build=BrokenChain,
+    ),
+)

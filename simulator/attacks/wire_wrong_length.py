@@ -1,0 +1,37 @@
+"""Signed updates that name too few bytes, or far too many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gossip.codec import payload_prefix, schema_digest
+from simulator.attacks.attack import AttackSpec, Stage
+from simulator.attacks.frame_fault import Broken, FaultView
+
+
+@dataclass(frozen=True, slots=True)
+class WrongLength:
+    """Announces, properly signed, a payload of the right schema and another length."""
+
+    instead: bool = True
+
+    def act(self, view: FaultView) -> Broken:
+        """In turn half of the numbers, which it serves, and 2**40 bytes, which would have to be allocated."""
+        numbers = view.vector[: len(view.vector) // 8 * 4]
+        payload = payload_prefix(schema_digest(view.schema), len(numbers)) + numbers
+        header = view.chained(payload)
+        if view.round % 2:
+            header = replace(header, payload_length=2**40)
+        return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
+
+
+SPECS = (
+    AttackSpec(
+        name="wrong-length",
+        stage=Stage.WIRE,
+        source="threat: wrong shape, oversize",
+        summary="signed updates of another length than the schema's",
+        knowledge=frozenset(),
+        build=WrongLength,
+    ),
+)
