@@ -6,6 +6,7 @@ Every reader returns (train, test). Pickles are never read.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import tempfile
 import urllib.error
@@ -106,13 +107,28 @@ def fashion_mnist(
 def digits() -> Split:
     """1 797 handwritten digits 8x8 that come with scikit-learn, values 0 to 1, split 80 : 20 in a fixed way.
 
-    Source: Alpaydin, Kaynak, "Optical recognition of handwritten digits" (UCI, 1998), by sklearn.datasets.load_digits.
+    Source: Alpaydin, Kaynak, "Optical recognition of handwritten digits" (UCI, 1998), the file that
+    sklearn.datasets.load_digits reads: one line a sample, 64 values 0 to 16, then the label.
+
+    Raises:
+        DataMissing: scikit-learn is not installed.
     """
+    lines = _digits_lines()
+    return _split(lines[:, :-1].reshape(-1, 1, 8, 8) / np.float32(16), lines[:, -1].astype(np.int64))
+
+
+def _digits_lines() -> NDArray[np.float32]:
+    """(1797, 65) float32. Importing scikit-learn takes a second, so its file is read without it where it is found."""
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise DataMissing("the digits come with scikit-learn: pip install scikit-learn")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if path.is_file():
+        return np.loadtxt(path, delimiter=",", dtype=np.float32)
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    inputs = np.asarray(bunch.images, dtype=np.float32)[:, None] / 16
-    return _split(inputs, np.asarray(bunch.target))
+    return np.column_stack([bunch.data, bunch.target]).astype(np.float32)
 
 
 def npz(path: Path) -> Split:

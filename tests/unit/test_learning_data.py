@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import struct
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -149,6 +150,18 @@ def test_a_download_that_is_not_the_real_thing_is_thrown_away(tmp_path, content)
         fashion_mnist(None, (cache,), (mirror(source),))
     assert str(cache) in str(caught.value)
     assert not cache.exists()
+
+
+def test_digits_are_those_of_scikit_learn():
+    from sklearn.datasets import load_digits
+
+    theirs = load_digits()
+    mine = sorted((*image.flatten().mul(16).tolist(), int(label)) for part in digits() for image, label in rows(part))
+    assert mine == sorted(map(tuple, np.column_stack([theirs.data, theirs.target]).tolist()))
+
+
+def rows(part: Dataset) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+    return zip(part.inputs, part.labels, strict=True)
 
 
 def test_digits_split_is_fixed_and_holds_every_class():
