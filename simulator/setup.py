@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -155,7 +156,14 @@ def links(scenario: Scenario, seed: int) -> tuple[tuple[tuple[int, ...], ...], t
 
 def _task(scenario: Scenario) -> Task:
     scenario.check_task()
-    return make_task(scenario.task, scenario.model, scenario.data_dir, scenario.extractor)
+    named = scenario.task, scenario.model, scenario.data_dir, scenario.extractor
+    return make_task(*named) if ":" in scenario.task else _shipped(*named)
+
+
+@lru_cache(maxsize=1)
+def _shipped(name: str, model: str | None, data_dir: str | None, extractor: str | None) -> Task:
+    """The cells of a sweep share one reading of the data; nobody writes to it."""
+    return make_task(name, model, data_dir, extractor)
 
 
 def _adjusted(task: Task, scenario: Scenario) -> Task:
