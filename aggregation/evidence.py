@@ -35,6 +35,7 @@ class Verdict(IntEnum):
     TRIMMED = 8  # bounded coordinate by coordinate
     UNPROVEN = 9  # no evidence either way
     UNHEARD = 10  # the rule takes nobody's model
+    STRANGER = 11  # a stranger beyond the limit: no say in this round
 
 
 class Need(StrEnum):

@@ -47,6 +47,7 @@ class Dialer:
         limits: Limits,
         allowed: Callable[[PeerId], bool],
         failed: Callable[[RemoteFault, str], None],
+        answered: Callable[[PeerId, str], None],
     ) -> None:
         """Nothing is dialled before `run`.
 
@@ -58,6 +59,7 @@ class Dialer:
             limits: `degree` and `retry_*` are used.
             allowed: whom we may dial.
             failed: is told every failed attempt, and at which address.
+            answered: is told who answers at a bootstrap address.
 
         Raises:
             BadPeerId: a bootstrap address is wrong.
@@ -69,6 +71,7 @@ class Dialer:
         self._limits = limits
         self._allowed = allowed
         self._failed = failed
+        self._answered = answered
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -94,6 +97,8 @@ class Dialer:
                 await changed.wait()
                 continue
             found = await self._try(expect, address)
+            if found is not None:
+                self._answered(found, address)
             failures = 0 if found is not None else failures + 1
             if failures:
                 await asyncio.sleep(backoff(self._generator, failures, self._limits))

@@ -12,11 +12,23 @@ from identity.keys import PeerId
 
 @dataclass(frozen=True, slots=True)
 class PeerJoined:
-    """A handshake succeeded. `round` and `sequence` are the peer's own claims; `address` may be empty."""
+    """A handshake succeeded. `round` and `sequence` are the peer's own claims; `address` may be empty.
+
+    `group` is the public network that we see it in (`gossip.slots.group_of`), "" if it has none.
+    """
 
     peer: PeerId
     round: int
     sequence: int
+    address: str
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerNamed:
+    """This peer answers at an address that the operator named."""
+
+    peer: PeerId
     address: str
 
 
@@ -90,5 +102,5 @@ class Equivocated:
 
 
 GossipEvent: TypeAlias = (
-    PeerJoined | PeerLeft | UpdateVerified | UpdateHeard | Dropped | HeadAhead | PeerAhead | Equivocated
+    PeerJoined | PeerNamed | PeerLeft | UpdateVerified | UpdateHeard | Dropped | HeadAhead | PeerAhead | Equivocated
 )

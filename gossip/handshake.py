@@ -44,11 +44,15 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """The other side of a complete handshake; `session` (32 bytes, equal on both sides) names the link."""
+    """The other side of a complete handshake; `session` (32 bytes, equal on both sides) names the link.
+
+    `seen` is the IP address that the transport sees it at, "" if it has none; nobody's claim.
+    """
 
     peer: PeerId
     hello: Hello
     session: bytes
+    seen: str = ""
 
 
 class Handshake:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import NoReturn, TypeAlias
 
 import aiohttp
@@ -155,6 +156,8 @@ class HttpTransport:
             raise RemoteFault(Drop.UNREACHABLE, f"{address}: {error}") from None
         channel = Channel(joined)
         party = await shake(self._told().handshake(True, expect), channel, self._limits)
+        name = joined.get_extra_info("peername")
+        party = replace(party, seen=str(name[0]) if name else "")
         link = self._keep(party, channel, dialled=True, location=address)
         if link is not None:
             self._spawn(self._read(link, channel))
@@ -310,6 +313,7 @@ class HttpTransport:
             except RemoteFault as fault:
                 self._told().dropped(fault.reason, None)
                 return upgraded
+            party = replace(party, seen=seen)
             link = self._keep(party, channel, dialled=False, location=locate(party.hello.address, seen))
             if link is not None:
                 await self._read(link, channel)

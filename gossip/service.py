@@ -32,7 +32,7 @@ from gossip.codec import (
 )
 from gossip.dialer import Dialer
 from gossip.errors import Drop, LocalFault, RemoteFault
-from gossip.events import Dropped, GossipEvent, PeerJoined, PeerLeft
+from gossip.events import Dropped, GossipEvent, PeerJoined, PeerLeft, PeerNamed
 from gossip.fetcher import Fetcher, Wanted
 from gossip.handshake import Greeting, Handshake, Party
 from gossip.intake import Home, Intake, Wants
@@ -53,6 +53,7 @@ from gossip.messages import (
 )
 from gossip.own_chain import OwnChain
 from gossip.rates import Bucket
+from gossip.slots import group_of
 from gossip.transport import Transport
 from identity.envelope import seal
 from identity.keys import PeerId, SigningKey
@@ -146,6 +147,7 @@ class GossipService:
             limits,
             lambda peer: allow is None or peer in allow,
             lambda fault, address: self._drop(fault.reason, None, address),
+            lambda peer, address: on_event(PeerNamed(peer, address)),
         )
         self._dialling: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -251,7 +253,8 @@ class GossipService:
         """See `Receiver.joined`: tell the node; show our head, addresses, and the peer its own head if it lost it."""
         hello = party.hello
         self._peer_buckets[party.peer] = self._bucket(self._limits.peer_rate, self._limits.peer_burst)
-        self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address))
+        group = group_of(party.seen)
+        self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address, group))
         head = self._ledger.head()
         if head is not None and self._ledger.payload(head.sequence) is not None:
             self._send(party.peer, Announce(head.envelope))

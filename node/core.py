@@ -5,6 +5,8 @@ One round: train; publish; wait for the neighbours' updates of this round, until
 relay one known record to each neighbour; next round. Everything that changes this course lives in this file:
 
 - A neighbour is whoever is connected. One that leaves during a round counts to its end if its update is here.
+- Of strangers only a few have a say in a round (`node.strangers`): the others' models are not fetched, nobody waits for
+  them, and what round they claim to be in moves nobody.
 - The deadline adapts to the neighbours' lags (`node.policy`); late, slow and dead peers cost their weight, never the
   round.
 - Without neighbours a node trains on alone, at its pace.
@@ -26,6 +28,7 @@ from node.events import Effect, Event, Phase, Timer
 from node.history import PER_SENDER, History, Known
 from node.neighbour import Neighbour, deadline, overtaken, waited_for
 from node.policy import RoundPolicy
+from node.standing import Standing
 
 AHEAD = 2  # rounds that a neighbour's update may lead (as gossip admits)
 MEMORY = 4  # own publication times kept, to tell how late an update was
@@ -37,16 +40,19 @@ class NodeCore:
     Attributes:
         phase: where in its life it is.
         round: the round it is in.
+        standing: who is known; read it, do not change it.
 
     Args:
         own: own peer id.
         policy: rounds, pace, deadlines, bounds.
         seed: of relay draws.
+        standing: who is known, and how far strangers are heard; None: everybody has a say.
     """
 
-    def __init__(self, own: PeerId, policy: RoundPolicy, seed: int) -> None:
+    def __init__(self, own: PeerId, policy: RoundPolicy, seed: int, standing: Standing | None = None) -> None:
         self.phase = Phase.NEW
         self.round = 0
+        self.standing = standing or Standing(own)
         self._own = own
         self._policy = policy
         self._history = History(own, seed, policy.authors, policy.age)
@@ -58,6 +64,7 @@ class NodeCore:
         self._sent: dict[int, float] = {}  # round -> when the own update was out
         self._closed_at = 0.0
         self._closed_by = ""
+        self._weighed: frozenset[PeerId] = frozenset()  # neighbours whose update the rule was shown
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """What this event makes the node want done.
@@ -71,8 +78,11 @@ class NodeCore:
         match event:
             case ev.Begin(round, published):
                 return self._begin(round, published, now)
-            case ev.Joined(peer, round):
-                return self._joined(peer, round, now)
+            case ev.Joined(peer, round, group):
+                return self._joined(peer, round, group, now)
+            case ev.Named(peer, address):
+                self.standing.named(peer, address)
+                return self._perhaps_close(now)
             case ev.Left(peer):
                 return self._left(peer, now)
             case ev.Ahead(peer, round):
@@ -89,8 +99,8 @@ class NodeCore:
                 return self._trained(round, now)
             case ev.Published(round):
                 return self._published(round, now)
-            case ev.Integrated(round):
-                return self._integrated(round, now)
+            case ev.Integrated(round, kept):
+                return self._integrated(round, kept, now)
             case ev.Overtaken(round):
                 return self._overtaken(round, now)
             case ev.Woken(timer, round):
@@ -130,6 +140,7 @@ class NodeCore:
         assert len(self._sent) <= MEMORY
         assert all(round <= self.round for round in self._sent)
         self._history.validate()
+        self.standing.validate()
 
     def _begin(self, round: int, published: bool, now: float) -> list[Effect]:
         self.round, self._resumed, self._opened = round, published, now
@@ -148,9 +159,10 @@ class NodeCore:
 
     # Neighbours
 
-    def _joined(self, peer: PeerId, round: int, now: float) -> list[Effect]:
+    def _joined(self, peer: PeerId, round: int, group: str, now: float) -> list[Effect]:
         if peer == self._own:
             return []
+        self.standing.joined(peer, group)
         neighbour = self._neighbours.get(peer)
         if neighbour is None:
             self._neighbours[peer] = Neighbour(peer, round)
@@ -180,17 +192,20 @@ class NodeCore:
 
     def _convicted(self, author: PeerId, now: float) -> list[Effect]:
         self._history.forget(author)
+        self.standing.convicted(author)
         neighbour = self._neighbours.get(author)
         if neighbour is not None:
             neighbour.updates.clear()
             neighbour.lag, neighbour.trust = None, 0.0  # as never heard: not waited for
             if not neighbour.live:
                 del self._neighbours[author]
+                self.standing.left(author)
         return self._perhaps_close(now)
 
     def _drop(self, neighbour: Neighbour) -> None:
         """Forget a neighbour that left; its newest update becomes history at distance 1."""
         del self._neighbours[neighbour.peer]
+        self.standing.left(neighbour.peer)
         if neighbour.updates and self._policy.relays:
             newest = neighbour.updates[max(neighbour.updates)]
             self._history.keep(Known.own(newest))
@@ -214,7 +229,9 @@ class NodeCore:
         first = self.round if self._open_to_updates() else self.round + 1
         if round < first:
             self._note_lag(sender, round, now)
-        wanted = first <= round <= self.round + AHEAD and round not in sender.updates
+        wanted = (
+            first <= round <= self.round + AHEAD and round not in sender.updates and sender.peer in self._voices(round)
+        )
         return [*([ev.Want()] if wanted else []), *self._perhaps_close(now)]
 
     def _arrived(self, update: Update, via: PeerId, distance: int, now: float) -> list[Effect]:
@@ -255,7 +272,7 @@ class NodeCore:
     def _open(self, round: int, now: float) -> list[Effect]:
         """Start a round, or the one to jump to."""
         round = max(round, self._floor)
-        round = max(round, overtaken(round, self._live()) or 0)
+        round = max(round, overtaken(round, self._heeded()) or 0)
         if self._over(round):
             return self._linger(round, now)
         self._enter(round)
@@ -264,7 +281,7 @@ class NodeCore:
 
     def _trained(self, round: int, now: float) -> list[Effect]:
         self._expect(Phase.TRAINING, round)
-        target = max(round, overtaken(round, self._live()) or 0)
+        target = max(round, overtaken(round, self._heeded()) or 0)
         if self._policy.rounds is not None:
             target = min(target, self._policy.rounds - 1)
         return self._publish(max(target, self._floor), now)
@@ -302,29 +319,33 @@ class NodeCore:
         live = self._live()
         if not live:
             return "alone" if not any(self.round in n.updates for n in self._neighbours.values()) else "all"
-        if overtaken(self.round, live) is not None:
+        heeded = self._heeded()
+        if overtaken(self.round, heeded) is not None:
             return "behind"
-        waited = waited_for(live, self._policy)
+        waited = waited_for(heeded, self._policy)
         return "all" if all(self.round in neighbour.updates for neighbour in waited) else None
 
     def _close(self, reason: str, now: float) -> list[Effect]:
         self.phase = Phase.INTEGRATING
         self._closed_at, self._closed_by = now, reason
-        for neighbour in self._live():
+        for neighbour in self._heeded():
             if reason != "behind" or self.round in neighbour.updates:
                 neighbour.judge(self.round, self.round in neighbour.updates)
         self._history.settle(self.round, self._neighbours)
         peers = tuple(sorted(self._neighbours))
-        updates = tuple(self._neighbours[peer].updates.get(self.round) for peer in peers)
+        voices = self._voices(self.round)
+        updates = tuple(self._neighbours[peer].updates.get(self.round) if peer in voices else None for peer in peers)
         relayed = self._history.relayed(self._neighbours) if self._policy.relays else ()
-        return [ev.Integrate(self.round, peers, updates, relayed)]
+        self._weighed = frozenset(peer for peer, update in zip(peers, updates, strict=True) if update is not None)
+        return [ev.Integrate(self.round, peers, updates, relayed, frozenset(peers) - voices)]
 
-    def _integrated(self, round: int, now: float) -> list[Effect]:
+    def _integrated(self, round: int, kept: frozenset[PeerId], now: float) -> list[Effect]:
         self._expect(Phase.INTEGRATING, round)
         effects: list[Effect] = list(self._relays())
         heard = tuple(sorted(p for p, n in self._neighbours.items() if round in n.updates))
         missing = tuple(sorted(p for p in self._neighbours if p not in heard))
-        following = max(round + 1, overtaken(round, self._live()) or 0, self._floor)
+        following = max(round + 1, overtaken(round, self._heeded()) or 0, self._floor)
+        self.standing.note(round, self._weighed, kept)
         waited = self._closed_at - self._sent[round]
         effects.append(
             ev.Report(round, now - self._opened, waited, self._deadline, heard, missing, self._closed_by, following)
@@ -382,11 +403,19 @@ class NodeCore:
     def _live(self) -> list[Neighbour]:
         return [self._neighbours[peer] for peer in sorted(self._neighbours) if self._neighbours[peer].live]
 
+    def _voices(self, round: int) -> frozenset[PeerId]:
+        return self.standing.voices(self._neighbours, round)
+
+    def _heeded(self) -> list[Neighbour]:
+        """Live neighbours that have a say in this round."""
+        voices = self._voices(self.round)
+        return [neighbour for neighbour in self._live() if neighbour.peer in voices]
+
     def _allowed(self) -> float:
-        return deadline(waited_for(self._live(), self._policy), self._policy)
+        return deadline(waited_for(self._heeded(), self._policy), self._policy)
 
     def _open_to_updates(self) -> bool:
-        return self.phase in (Phase.NEW, Phase.GATHERING, Phase.TRAINING, Phase.PUBLISHING, Phase.WAITING)
+        return self.phase not in (Phase.INTEGRATING, Phase.LINGERING, Phase.STOPPED)
 
     def _enter(self, round: int) -> None:
         self.round = round

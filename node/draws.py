@@ -40,6 +40,8 @@ class Purpose(IntEnum):
     PLACEMENT = 13
     PRETRAINING = 14
     PRIORITY = 15
+    STRANGERS = 16
+    ACQUAINTANCE = 17
 
 
 def address(peer: bytes) -> int:

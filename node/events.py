@@ -61,10 +61,19 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A neighbour is connected and has said in which round it is."""
+    """A neighbour is connected and has said in which round it is; `group`: its public network, "" if it has none."""
 
     peer: PeerId
     round: int
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """This peer answers at an address that the operator named: it is no stranger."""
+
+    peer: PeerId
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +149,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Integrated:
-    """The rule has decided this round."""
+    """The rule has decided this round; `kept`: neighbours whose vote counted for something."""
 
     round: int
+    kept: frozenset[PeerId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +178,7 @@ class StopAsked:
 Event = (
     Begin
     | Joined
+    | Named
     | Left
     | Ahead
     | Announced
@@ -222,12 +233,14 @@ class Integrate:
         neighbours: direct neighbours in order of peer id.
         updates: their updates of this round, None where absent.
         relayed: records of other authors, in order of peer id, newest round of each.
+        strangers: neighbours beyond the limit on strangers: they have no say, and no update here.
     """
 
     round: int
     neighbours: tuple[PeerId, ...]
     updates: tuple[Update | None, ...]
     relayed: tuple[Known, ...]
+    strangers: frozenset[PeerId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

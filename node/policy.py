@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from node.strangers import Strangers
+
 
 @dataclass(frozen=True, slots=True)
 class RoundPolicy:
@@ -41,6 +43,7 @@ class RoundPolicy:
         relays: whether histories are relayed (only rules that need them).
         authors: stored records of others, at most.
         age: rounds after its own for which a stored record of another counts (docs/adr/0003).
+        strangers: how far strangers are heard; None: everybody has a say.
     """
 
     rounds: int | None = None
@@ -55,6 +58,7 @@ class RoundPolicy:
     relays: bool = True
     authors: int = 100
     age: int = 16
+    strangers: Strangers | None = None
 
     def without_relays(self) -> RoundPolicy:
         """The same, for a rule that asks for no relays."""

@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import ParamSpec, TypeVar, assert_never
 
@@ -40,6 +40,7 @@ from node.learning.partition import Shard
 from node.opinions import ROUNDS, Opinions
 from node.policy import RoundPolicy
 from node.record import NeighbourRecord, NodeRecord, RoundView
+from node.standing import Standing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,6 +79,9 @@ class NodeService:
         seed: of batch order and relay draws; the same on all nodes of a network.
         common: (d,) float32 the network's common initial model, or None (histories `update` need it).
         trusted: neighbours on an allow-list, or None.
+        named: peers that the operator named, who are no strangers.
+        served: rounds that strangers served before a restart.
+        secret: seed of the draws by which strangers get their turn; None: `seed`.
         honest: honest peers, known in a simulation only, or None.
         first_round: the round to start with.
         published: the own update of `first_round` is in the ledger already (a restart); it is sent again.
@@ -105,6 +109,9 @@ class NodeService:
         seed: int,
         common: Tensor | None = None,
         trusted: frozenset[PeerId] | None = None,
+        named: frozenset[PeerId] = frozenset(),
+        served: Mapping[PeerId, int] | None = None,
+        secret: int | None = None,
         honest: frozenset[PeerId] | None = None,
         first_round: int = 0,
         published: bool = False,
@@ -117,7 +124,9 @@ class NodeService:
         checkpoints: Checkpoints | None = None,
         dropped: Callable[[wire.Dropped], None] | None = None,
     ) -> None:
-        self.core = NodeCore(identity, policy.without_relays() if Need.RELAYS not in rule.needs else policy, seed)
+        standing = Standing(identity, policy.strangers, seed if secret is None else secret, named, served)
+        pace = policy.without_relays() if Need.RELAYS not in rule.needs else policy
+        self.core = NodeCore(identity, pace, seed, standing)
         self.opinions = Opinions()
         self.conduct = Conduct()
         self.course: deque[tuple[int, float | None, float]] = deque(maxlen=ROUNDS)
@@ -220,7 +229,9 @@ class NodeService:
     def _on_event(self, event: wire.GossipEvent) -> None:
         match event:
             case wire.PeerJoined():
-                self._happen(ev.Joined(event.peer, event.round))
+                self._happen(ev.Joined(event.peer, event.round, event.group))
+            case wire.PeerNamed():
+                self._happen(ev.Named(event.peer, event.address))
             case wire.PeerLeft():
                 self._happen(ev.Left(event.peer))
             case wire.UpdateVerified():
@@ -314,7 +325,8 @@ class NodeService:
         self._closed = closed
         self.params = self._decision.params.detach()
         self._seconds["rule"] = self._now() - began
-        self._happen(ev.Integrated(closed.round))
+        weights = zip(closed.neighbours, self._decision.weights.tolist(), strict=True)
+        self._happen(ev.Integrated(closed.round, frozenset(peer for peer, weight in weights if weight > 0)))
 
     async def _report(self, report: ev.Report) -> None:
         assert self._decision is not None
@@ -324,7 +336,7 @@ class NodeService:
             accuracy = await self._off(self._evaluate, report.round, self.params, self._state)
         weights, verdicts = self._decision.weights.tolist(), self._decision.verdicts.tolist()
         neighbours = tuple(
-            NeighbourRecord(peer, weight, Verdict(verdict))
+            NeighbourRecord(peer, weight, Verdict.STRANGER if peer in self._closed.strangers else Verdict(verdict))
             for peer, weight, verdict in zip(self._closed.neighbours, weights, verdicts, strict=True)
         )
         self.record = NodeRecord(

@@ -22,7 +22,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gossip.errors import Drop, LocalFault, RemoteFault
 from gossip.handshake import Handshake, Party
@@ -125,8 +125,7 @@ class MemoryNetwork:
 class _Wire:
     """One connection: two ends."""
 
-    def __init__(self, network: MemoryNetwork, caller: MemoryTransport, listener: MemoryTransport, number:
-    int) -> None:
+    def __init__(self, network: MemoryNetwork, caller: MemoryTransport, listener: MemoryTransport, number: int) -> None:
         self.network = network
         self.limits = caller.limits
         self.dialler = caller.peer
@@ -439,7 +438,7 @@ class MemoryTransport:
             del self._ends[party.peer]
             rival.end("replaced")
         self._ends[party.peer] = end
-        self.receiver.joined(party)
+        self.receiver.joined(replace(party, seen=end.other.transport.address))
         self._answer(end, party)
 
     def _answer(self, end: _End, party: Party) -> None:

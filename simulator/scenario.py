@@ -26,6 +26,7 @@ from node.learning.models import MODELS
 from node.learning.partition import PARTITIONS
 from node.learning.tasks import TASKS
 from node.names import UnknownName, choose
+from node.strangers import Strangers
 from simulator.attacks.registry import build_attack
 from simulator.topology import TOPOLOGIES
 
@@ -190,6 +191,13 @@ class Scenario(_Part):
         authors: relayed authors that a node remembers.
         age: rounds after its own for which a relayed record counts: SybilWall sees further with more, memory grows by
             one model a node and round.
+        strangers: strangers that have a say at a node in a round (node.strangers); absent = everybody has.
+        enough: known neighbours from which on that limit holds.
+        company: neighbours with a say, known or not, at a node that knows fewer.
+        probation: rounds with a kept vote after which a stranger is known; 0 = never.
+        known: share of the links between honest nodes on which both have named each other; attack edges are never
+            among them.
+        origins: public networks that Sybils connect from; absent = as many as Sybils.
         pace: least virtual seconds a round takes (world).
         deadline: virtual seconds after which a round closes without those who are late (world).
         latency: virtual seconds a frame travels.
@@ -234,6 +242,12 @@ class Scenario(_Part):
     held_out: float | None = Field(default=None, ge=0, lt=1)
     authors: int = Field(default=100, ge=0)
     age: int = Field(default=16, ge=1, le=16)
+    strangers: int | None = Field(default=None, ge=0)
+    enough: int = Field(default=Strangers().enough, ge=0)
+    company: int = Field(default=Strangers().company, ge=0)
+    probation: int = Field(default=Strangers().probation, ge=0)
+    known: float = Field(default=0.0, ge=0, le=1)
+    origins: int | None = Field(default=None, ge=1)
     pace: float = Field(default=1.0, gt=0)
     deadline: float = Field(default=10.0, gt=0)
     latency: float = Field(default=0.02, ge=0)
@@ -298,6 +312,10 @@ class Scenario(_Part):
         if self.attack is not None and build_attack(self.attack.name, self.attack.parameters).faults:
             return "attack"
         return None
+
+    def limit(self) -> Strangers | None:
+        """How far strangers are heard; None: everybody has a say."""
+        return None if self.strangers is None else Strangers(self.strangers, self.enough, self.company, self.probation)
 
     def check_task(self) -> None:
         """Refuse a task or model that does not exist (who brings a task of their own names it as they like).

@@ -19,13 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gossip.slots import group_of
 from identity.keys import PeerId, SigningKey
-from node.draws import Purpose, address, bits, generator
+from node.draws import Purpose, address, bits, generator, uniforms
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner
 from node.learning.partition import Shard, hold_out, partition
 from node.learning.task import Task
 from node.learning.tasks import make_task
+from node.standing import origin_of
 from simulator.attacks.attack import Attack
 from simulator.attacks.registry import build_attack
 from simulator.placement import place
@@ -52,6 +54,9 @@ class Setup:
         peers: peer id of every vertex.
         addresses: (H + S,) uint64 addresses of vertices in draws (first bytes of peer ids).
         order: (H + S,) vertices in order of peer id.
+        named: for every honest vertex the neighbours that it knows from the start.
+        places: address of every vertex on the in-memory network: an IP address for Sybils of a few public networks.
+        origins: (H + S,) uint64 where each comes from, see `node.strangers`.
         shards: row numbers of every honest node, then the adversary's if there is one.
         attack: what the adversary does, or None.
         initial: (H + 1, d) float32 starting models of honest nodes and (last) of the adversary.
@@ -73,6 +78,9 @@ class Setup:
     peers: tuple[PeerId, ...]
     addresses: NDArray[np.uint64]
     order: NDArray[np.int64]
+    named: tuple[frozenset[int], ...]
+    places: tuple[str, ...]
+    origins: NDArray[np.uint64]
     shards: tuple[Shard, ...]
     attack: Attack | None
     initial: Tensor
@@ -99,6 +107,9 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
     learner = Learner(task)
     neighbours, keys = links(scenario, seed)
     peers = tuple(key.peer for key in keys)
+    addresses = np.array([address(peer) for peer in peers], dtype=np.uint64)
+    places = tuple(_place(scenario, vertex) for vertex in range(len(peers)))
+    origins = [origin_of(group_of(where), peer) for where, peer in zip(places, peers, strict=True)]
 
     attack = None if scenario.attack is None else build_attack(scenario.attack.name, scenario.attack.parameters)
     shares = _shares(scenario, task, honest + (attack is not None), seed)
@@ -133,8 +144,11 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
         neighbours=neighbours,
         keys=keys,
         peers=peers,
-        addresses=np.array([address(peer) for peer in peers], dtype=np.uint64),
+        addresses=addresses,
         order=np.array(sorted(range(len(peers)), key=lambda vertex: peers[vertex]), dtype=np.int64),
+        named=tuple(_named(scenario, seed, vertex, neighbours[vertex]) for vertex in range(honest)),
+        places=places,
+        origins=np.array(origins, dtype=np.uint64),
         shards=tuple(shards),
         attack=attack,
         initial=initial,
@@ -152,6 +166,19 @@ def links(scenario: Scenario, seed: int) -> tuple[tuple[tuple[int, ...], ...], t
     beside = _graph(scenario, seed)
     keys = tuple(_key(seed, vertex) for vertex in range(len(beside)))
     return tuple(tuple(sorted(each, key=lambda vertex: keys[vertex].peer)) for each in beside), keys
+
+
+def _place(scenario: Scenario, vertex: int) -> str:
+    sybil = vertex - scenario.nodes
+    return (
+        f"node-{vertex}" if scenario.origins is None or sybil < 0 else f"2600:{sybil % scenario.origins:x}::{sybil:x}"
+    )
+
+
+def _named(scenario: Scenario, seed: int, vertex: int, beside: tuple[int, ...]) -> frozenset[int]:
+    others = np.array([other for other in beside if other < scenario.nodes], dtype=np.uint64)
+    ends = np.minimum(others, vertex), np.maximum(others, vertex)
+    return frozenset(others[uniforms(seed, Purpose.ACQUAINTANCE, *ends) < scenario.known].tolist())
 
 
 def _task(scenario: Scenario) -> Task:

@@ -11,7 +11,7 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -24,14 +24,14 @@ from torch import Tensor
 
 from aggregation.evidence import Need, Rule
 from gossip.codec import payload_bytes
-from gossip.events import GossipEvent
+from gossip.events import GossipEvent, PeerNamed
 from gossip.executors import InlineExecutor
 from gossip.intake import Wants
 from gossip.ledger import Entry, MemoryLedger
 from gossip.limits import MIB, Limits
 from gossip.messages import Buffer
 from gossip.service import GossipService
-from identity.keys import format_peer
+from identity.keys import PeerId, format_peer
 from node.draws import Purpose, generator
 from node.learning.learner import TrainState
 from node.policy import RoundPolicy
@@ -121,6 +121,7 @@ class _Disk:
     params: Tensor
     round: int = 0
     state: TrainState | None = None
+    served: Mapping[PeerId, int] = field(default_factory=dict)
 
     def save(self, round: int, params: Tensor, state: TrainState | None) -> None:
         """See `Checkpoints.save`."""
@@ -222,7 +223,7 @@ class World:
     def _launch(self, vertex: int) -> None:
         """Start a node, or start it again from what its disk holds."""
         setup, scenario, resident = self._setup, self._setup.scenario, self._residents[vertex]
-        transport = self._network.transport(setup.peers[vertex], _address(vertex), self._limits)
+        transport = self._network.transport(setup.peers[vertex], setup.places[vertex], self._limits)
         head = resident.ledger.head()
         restart = head is not None
         first = resident.disk.round
@@ -231,6 +232,10 @@ class World:
             first = head.round
 
         def gossip(wants: Wants, on_event: Callable[[GossipEvent], None]) -> GossipService:
+            def tell(event: GossipEvent) -> None:
+                if not isinstance(event, PeerNamed):  # the scenario says whom operators named, not who dials whom
+                    on_event(event)
+
             return GossipService(
                 setup.keys[vertex],
                 setup.network,
@@ -238,7 +243,7 @@ class World:
                 transport,
                 resident.ledger,
                 wants=wants,
-                on_event=on_event,
+                on_event=tell,
                 generator=self._draws[vertex],
                 executor=InlineExecutor(),
                 limits=self._limits,
@@ -262,6 +267,7 @@ class World:
                 relays=Need.RELAYS in self._rule.needs,
                 authors=scenario.authors,
                 age=scenario.age,
+                strangers=scenario.limit(),
             ),
             learner=setup.learner,
             data=setup.data,
@@ -271,6 +277,8 @@ class World:
             common=setup.common,
             gossip=gossip,
             seed=setup.seed,
+            named=frozenset(setup.peers[other] for other in setup.named[vertex]),
+            served=resident.disk.served,
             honest=frozenset(setup.peers[: setup.honest]),
             first_round=first,
             published=published,
@@ -278,14 +286,14 @@ class World:
             observe=lambda view: self._closed(vertex, view),
             checkpoints=resident.disk,
         )
-        resident.running = asyncio.get_running_loop().create_task(resident.service.run(), name=_address(vertex))
+        resident.running = asyncio.get_running_loop().create_task(resident.service.run(), name=setup.places[vertex])
         resident.running.add_done_callback(lambda task: self._ended(vertex, task))
 
     def _bootstrap(self, vertex: int, everybody: bool) -> list[str]:
         """Whom a vertex dials: of each pair the later one dials; who comes back dials everybody."""
         setup = self._setup
         return [
-            f"{format_peer(setup.peers[beside])}@{_address(beside)}"
+            f"{format_peer(setup.peers[beside])}@{setup.places[beside]}"
             for beside in setup.neighbours[vertex]
             if everybody or beside < vertex
         ]
@@ -371,6 +379,8 @@ class World:
         """A node has closed a round."""
         resident = self._residents[vertex]
         start, resident.params, resident.next_round = resident.params, view.params, view.record.next_round
+        if resident.service is not None:
+            resident.disk.served = dict(resident.service.core.standing.served())
         now = self._round(view.record.round)
         now.start[vertex], now.trained[vertex], now.integrated[vertex] = start, view.trained, view.params
         now.edges[vertex] = [
@@ -466,7 +476,7 @@ class World:
             setup.keys[vertex],
             setup.network,
             setup.learner.schema,
-            self._network.transport(setup.peers[vertex], _address(vertex), self._limits),
+            self._network.transport(setup.peers[vertex], setup.places[vertex], self._limits),
             generator=draws,
             nonce=lambda: draws.bytes(32),
             bootstrap=self._bootstrap(vertex, everybody=False),
@@ -488,10 +498,6 @@ class _WatchedLedger(MemoryLedger):
         """See `Ledger.append`."""
         super().append(entry, payload)
         self._signed(self._vertex, entry, payload)
-
-
-def _address(vertex: int) -> str:
-    return f"node-{vertex}"
 
 
 def _limits(setup: Setup) -> Limits:

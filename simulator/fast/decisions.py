@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregation import kernels
-from aggregation.evidence import Evidence, Need, Probe, Rule, Table
+from aggregation.evidence import Evidence, Need, Probe, Rule, Table, Verdict
 from aggregation.integration import weighted_mean
 from node.draws import Purpose, uniforms
 from node.learning.learner import Learner
@@ -24,6 +24,7 @@ from node.learning.probe import LocalProbe
 from simulator.fast.pairs import Kept, PairGeometry
 from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows
+from simulator.fast.standing import Standing
 from simulator.fast.workers import Workers
 from simulator.records import Edges
 from simulator.setup import Setup
@@ -63,6 +64,8 @@ class Decisions:
         self._senders = np.concatenate(
             [np.zeros(0, np.int32), *(np.array(beside, dtype=np.int32) for beside in setup.neighbours[:honest])]
         )
+        limit = setup.scenario.limit()
+        self._standing = None if limit is None else Standing(setup, limit)
         trained = torch.zeros(honest + setup.sybils, classes, dtype=torch.bool)
         for node in range(honest):
             trained[node, torch.unique(setup.data.labels[setup.shards[node].train])] = True
@@ -99,6 +102,7 @@ class Decisions:
         weights = np.zeros(len(self._receivers), dtype=np.float32)
         verdicts = np.zeros(len(self._receivers), dtype=np.int8)
         finite = rows.finite
+        voices = None if self._standing is None else self._standing.voices(round)
         width = 0 if relayed is None else relayed.shape[1]
         if self._kept is not None:
             self._kept.begin(width)
@@ -108,6 +112,9 @@ class Decisions:
             def work(lo: int, hi: int, group: _Group = group, degree: int = degree) -> None:
                 nodes = group.nodes[lo:hi]
                 beside = group.beside[lo:hi]
+                place = group.edges[lo:hi, None] + np.arange(degree)
+                here = heard[beside]
+                said_to = here if voices is None else np.where(voices[place], here, -1)
                 held = np.full((len(nodes), 0), -1, dtype=np.int64) if relayed is None else relayed[nodes]
                 where = torch.from_numpy(nodes)
                 geometry = PairGeometry(rows, finite, where, torch.from_numpy(held), self._kept, self._profile)
@@ -117,7 +124,7 @@ class Decisions:
                     evidence = Evidence(
                         table=Table(rows.values, geometry),
                         own=own,
-                        neighbours=torch.from_numpy(heard[beside]),
+                        neighbours=torch.from_numpy(said_to),
                         relayed=torch.from_numpy(held),
                         start=None if starts is None else torch.from_numpy(starts[nodes]),
                         initial=torch.tensor(common),
@@ -135,9 +142,10 @@ class Decisions:
                     with self._profile.within("mix"):
                         decision = self._rule.integration(evidence, said)
                         out[where] = decision.params
-                place = group.edges[lo:hi, None] + np.arange(degree)
                 weights[place] = decision.weights.float().numpy()
                 verdicts[place] = decision.verdicts.numpy()
+                if voices is not None:
+                    verdicts[place[~voices[place]]] = int(Verdict.STRANGER)
                 if probe is not None and self._probes is not None:
                     self._probes.append(probe)
 
@@ -148,6 +156,8 @@ class Decisions:
             self._workers.over(len(group.nodes), work, most=most)
         if self._kept is not None:
             self._kept.turn()
+        if self._standing is not None and voices is not None:
+            self._standing.note(voices & (heard[self._senders] >= 0), weights > 0)
         return Edges(self._receivers, self._senders, weights, verdicts)
 
     def _priority(self, nodes: Ints, beside: Ints, round: int) -> Tensor | None:

@@ -119,3 +119,18 @@ def test_every_partition_too(partition: str) -> None:
 
 def test_a_small_memory_of_authors_is_trimmed_alike() -> None:
     check("sybilwall", attack="label-flip", nodes=12, authors=3, rounds=4)
+
+
+@pytest.mark.parametrize("rule", DECIDING)
+def test_strangers_get_their_turns_alike(rule: str) -> None:
+    check(rule, attack="label-flip", strangers=1, enough=1, known=0.7, probation=2, rounds=6)
+
+
+@pytest.mark.parametrize("origins", [None, 1])
+def test_strangers_of_one_network_share_their_turns_alike(origins: int | None) -> None:
+    crowd = {"sybils": 4, "placement": "all", "known": 0.5, "strangers": 1, "enough": 0, "origins": origins}
+    check("hedgerow", attack="label-flip+structured-noise", rounds=5, **crowd)
+
+
+def test_nodes_that_know_nobody_form_a_network_alike() -> None:
+    check("hedgerow", attack=None, strangers=1, company=2, probation=2, rounds=6)

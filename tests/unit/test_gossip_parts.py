@@ -176,6 +176,7 @@ async def dialled(desk: Desk, book: AddressBook, bootstrap: list[str], limits: L
         limits,
         lambda peer: peer != author(9).peer,
         lambda fault, address: failures.append(fault.reason),
+        lambda peer, address: None,
     )
     task = asyncio.ensure_future(dialer.run())
     for _ in range(20):
