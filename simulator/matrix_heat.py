@@ -1,4 +1,4 @@
-"""Heat maps and small curves as SVG text, written by hand: crisp in print, text that can be found, nothing to load.
+"""Heat maps and small curves as SVG text.
 
 Law: the same numbers give the same bytes.
 """
@@ -9,14 +9,7 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-Colour = tuple[float, float, float]
-Ramp = Sequence[Colour]
-
-GOOD: Ramp = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
-"""Viridis: accuracy, dark = low."""
-BAD: Ramp = ((255, 255, 255), (254, 224, 210), (252, 146, 114), (222, 45, 38), (103, 0, 13))
-"""Reds: attack success, dark = high."""
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#6a51a3", "#b2182b", "#1b7837")
+from simulator.svg import Ramp, bar, rgb, shade, svg
 
 _CELL, _LINE = 58, 25
 
@@ -69,8 +62,8 @@ def heat(
         weight = ' class="strong"' if name in strong else ""
         out.append(f'<text x="{left - 8:.0f}" y="{y + 16.5:.1f}" text-anchor="end"{weight}>{html.escape(name)}</text>')
         out += [_spot(spots(line, at), left + _CELL * at, y, ramp, low, high) for at in range(len(columns))]
-    out.append(_bar(left, top + _LINE * len(rows) + 12, ramp, low, high))
-    return _svg(wide, deep, out)
+    out.append(bar(left, top + _LINE * len(rows) + 12, ramp, decimal(low), decimal(high)))
+    return svg(wide, deep, out)
 
 
 def curves(
@@ -106,7 +99,7 @@ def curves(
             f'<polyline points="{path}" fill="none" stroke="{stroke}" stroke-width="{width}"{dashes}>'
             f"<title>{html.escape(rule)}</title></polyline>"
         )
-    return _svg(wide, deep, out)
+    return svg(wide, deep, out)
 
 
 def _spot(spot: Spot, x: float, y: float, ramp: Ramp, low: float, high: float) -> str:
@@ -122,43 +115,10 @@ def _spot(spot: Spot, x: float, y: float, ramp: Ramp, low: float, high: float) -
         text += f'<text x="{middle:.1f}" y="{y + 21:.1f}" text-anchor="middle" class="tiny" style="fill:{ink}">'
         text += f"{html.escape(spot.small)}</text>"
     hint = f"<title>{html.escape(spot.hint)}</title>" if spot.hint else ""
-    colour = f"rgb({fill[0]:.0f},{fill[1]:.0f},{fill[2]:.0f})"
-    return f'<g>{hint}<rect {size} fill="{colour}"/>{text}</g>'
-
-
-def shade(ramp: Ramp, share: float) -> Colour:
-    """Colour at a share of the ramp, clamped to [0, 1]."""
-    place = min(max(share, 0.0), 1.0) * (len(ramp) - 1)
-    at = min(int(place), len(ramp) - 2)
-    part = place - at
-    one, two = ramp[at], ramp[at + 1]
-    return (
-        one[0] + part * (two[0] - one[0]),
-        one[1] + part * (two[1] - one[1]),
-        one[2] + part * (two[2] - one[2]),
-    )
+    return f'<g>{hint}<rect {size} fill="{rgb(fill)}"/>{text}</g>'
 
 
 def decimal(value: float) -> str:
     """Three decimals without the leading zero: .713, 1.000, -.012."""
     text = f"{value:.3f}"
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
-
-
-def _bar(x: float, y: float, ramp: Ramp, low: float, high: float) -> str:
-    steps = 40
-    out = []
-    for step in range(steps):
-        red, green, blue = shade(ramp, step / (steps - 1))
-        out.append(
-            f'<rect x="{x + 4 * step:.0f}" y="{y:.0f}" width="4.4" height="8" '
-            f'fill="rgb({red:.0f},{green:.0f},{blue:.0f})"/>'
-        )
-    out.append(f'<text x="{x - 6:.0f}" y="{y + 8:.0f}" class="tiny" text-anchor="end">{decimal(low)}</text>')
-    out.append(f'<text x="{x + 4 * steps + 6:.0f}" y="{y + 8:.0f}" class="tiny">{decimal(high)}</text>')
-    return "".join(out)
-
-
-def _svg(wide: float, deep: float, parts: Sequence[str]) -> str:
-    size = f'width="{wide:.0f}" height="{deep:.0f}" viewBox="0 0 {wide:.0f} {deep:.0f}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(parts)}</svg>'

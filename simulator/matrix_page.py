@@ -5,17 +5,16 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping, Sequence
 
-from simulator.matrix_heat import BAD, COLOURS, GOOD, Spot, curves, decimal, heat
+from simulator.matrix_heat import Spot, curves, decimal, heat
 from simulator.matrix_plan import NOBODY, PRESETS, Condition, Matrix
 from simulator.matrix_report import ALONE, ORACLE, Estimate, Figures
 from simulator.page import STYLE
+from simulator.svg import BAD, COLOURS, GOOD
 
 _STYLE = (
     STYLE
     + """
 main { max-width:1480px }
-svg text { font:11.5px system-ui,sans-serif; fill:#1d2733 }
-svg text.tiny { font-size:8.5px } svg text.cap { font-size:13px; font-weight:600 } svg text.strong { font-weight:700 }
 .maps { display:flex; flex-wrap:wrap; gap:18px } .maps svg { flex:none }
 .small { display:flex; flex-wrap:wrap; gap:6px 14px } .small svg { flex:none }
 .keys { display:flex; flex-wrap:wrap; gap:4px 16px; font-size:12.5px; margin:4px 0 12px }

@@ -36,6 +36,9 @@ b { color:var(--good) }
 dl { display:grid; grid-template-columns:max-content 1fr; gap:2px 18px; margin:0 }
 dt { color:var(--soft) }
 dd { margin:0 }
+svg text { font:11.5px system-ui,sans-serif; fill:var(--ink) }
+svg text.tick { font-size:10.5px; fill:var(--soft) } svg text.tiny { font-size:8.5px }
+svg text.cap { font-size:13px; font-weight:600 } svg text.strong { font-weight:700 }
 .spark { vertical-align:middle }
 .bad { color:var(--bad) }
 code { background:#eef1f4; padding:1px 5px; border-radius:4px }

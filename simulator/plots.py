@@ -1,32 +1,29 @@
-"""Pictures of a simulation as SVG text: curves by round, the graph with its weights, weights by sender.
+"""Pictures of a simulation as SVG text: curves by round, and the graph with its weights.
 
-Laws:
-- The same records give the same bytes (fixed hash salt, no dates).
-- Nothing is shown to a screen: the Agg and SVG canvases only.
+Law: the same records give the same bytes.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+import html
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-import networkx as nx
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from simulator.drawing import places_of
 from simulator.records import Edges, RoundRecord
+from simulator.svg import COLOURS, GOOD, Chart, bar, keys, rgb, shade, svg
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f", "#000000", "#b2182b")
 SYBIL, HONEST = "#d62728", "#1f77b4"
 LARGEST_GRAPH = 250
 """Vertices above which a drawn graph is a smear: the page says so instead."""
+_WIDE = 1060
+_DEEP = 230  # pixels of a chart
+_PANEL = 430  # pixels of a drawn graph
+_WIDEST, _WIDTHS = 2.4, 24  # pixels of a link of weight 1; widths that are told apart
+
+Values = NDArray[np.float64]
 
 
 def curves(records: Mapping[str, Sequence[RoundRecord]], attacked: bool) -> str:
@@ -35,22 +32,23 @@ def curves(records: Mapping[str, Sequence[RoundRecord]], attacked: bool) -> str:
     Accuracy and success: mean as a line, worst decile to best decile as a band. Weights: mean weight given to honest
     neighbours (solid) and to Sybils (dashed).
     """
-    count = 3 if attacked else 2
-    figure, spots = plt.subplots(1, count, figsize=(4.6 * count, 3.5), squeeze=False)
-    axes = list(spots.flat)
+    legend, top = keys(list(records), 40, 18, _WIDE - 60)
+    top += 42
+    rounds = [row.round + 1 for rows in records.values() for row in rows]
     titles = ("accuracy", "attack success", "weight") if attacked else ("accuracy", "weight")
+    each = _WIDE / len(titles)
+    charts = {
+        title: Chart(each * at + 40, top, each - 60, _DEEP, min(rounds, default=1), max(rounds, default=1))
+        for at, title in enumerate(titles)
+    }
+    out = [legend, *(chart.axes(title) for title, chart in charts.items())]
     for position, (rule, rows) in enumerate(records.items()):
         colour = COLOURS[position % len(COLOURS)]
-        _curve(axes[0], rows, "accuracy", rule, colour)
+        out.append(_curve(charts["accuracy"], rows, lambda row: row.accuracy, rule, colour))
         if attacked:
-            _curve(axes[1], rows, "success", rule, colour)
-        rounds, honest, sybil = _weights_by_round(rows)
-        axes[-1].plot(rounds, honest, color=colour)
-        axes[-1].plot(rounds, sybil, color=colour, linestyle="--")
-    for spot, title in zip(axes, titles, strict=True):
-        _dress(spot, title)
-    axes[0].legend(fontsize=8, loc="lower right", framealpha=0.85)
-    return _svg(figure)
+            out.append(_curve(charts["attack success"], rows, lambda row: row.success, rule, colour))
+        out.append(_weights(charts["weight"], rows, rule, colour))
+    return svg(_WIDE, top + _DEEP + 38, out)
 
 
 def graph(neighbours: Sequence[Sequence[int]], honest: int, records: Mapping[str, Sequence[RoundRecord]]) -> str | None:
@@ -59,127 +57,99 @@ def graph(neighbours: Sequence[Sequence[int]], honest: int, records: Mapping[str
     Returns:
         SVG text; None when there are too many vertices to see anything, or no decisions were recorded.
     """
-    vertices = len(neighbours)
     last = {
         rule: next((row for row in reversed(rows) if row.edges is not None), None) for rule, rows in records.items()
     }
-    drawn = {rule: row for rule, row in last.items() if row is not None}
-    if vertices > LARGEST_GRAPH or not drawn:
+    drawn = {rule: (row.edges, row) for rule, row in last.items() if row is not None and row.edges is not None}
+    if len(neighbours) > LARGEST_GRAPH or not drawn:
         return None
-    places = _layout(neighbours, honest)
+    places = _fitted(places_of(neighbours, honest))
     columns = min(len(drawn), 2)
-    lines = -(-len(drawn) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(5.3 * columns, 4.7 * lines), squeeze=False)
-    for spot in axes.flat:
-        spot.set_axis_off()
-    for spot, (rule, row) in zip(axes.flat, drawn.items(), strict=False):
-        if row.edges is not None:
-            _graph(spot, places, honest, row.edges, row.accuracy)
-        spot.set_title(rule, fontsize=10)
-    return _svg(figure)
+    out = [bar(80, 6, GOOD, "accuracy 0", "1")]
+    for position, (rule, (edges, row)) in enumerate(drawn.items()):
+        line, column = divmod(position, columns)
+        across, down = (_WIDE / columns) * (column + 0.5) - _PANEL / 2, 30 + (_PANEL + 40) * line
+        inner = f'<text x="{_PANEL / 2:.0f}" y="14" class="cap" text-anchor="middle">{html.escape(rule)}</text>'
+        inner += _links(neighbours, places, honest, edges) + _vertices(places, honest, row)
+        out.append(f'<g transform="translate({across:.0f} {down:.0f})">{inner}</g>')
+    return svg(_WIDE, 30 + (_PANEL + 40) * -(-len(drawn) // columns), out)
 
 
-def _curve(axes: Axes, rows: Sequence[RoundRecord], field: str, rule: str, colour: str) -> None:
+def _curve(
+    chart: Chart,
+    rows: Sequence[RoundRecord],
+    read: Callable[[RoundRecord], Values | None],
+    rule: str,
+    colour: str,
+) -> str:
     seeds = {row.seed for row in rows}
-    by_round: dict[int, list[NDArray[np.float64]]] = {}
+    by_round: dict[int, list[Values]] = {}
     for row in rows:
-        values = row.accuracy if field == "accuracy" else row.success
+        values = read(row)
         if values is not None:
             by_round.setdefault(row.round, []).append(values)
     rounds = sorted(number for number, parts in by_round.items() if len(parts) == len(seeds))
-    joined = [np.concatenate(by_round[number]) for number in rounds]
-    if not joined:
-        return
+    if not rounds:
+        return ""
+    joined = np.stack([np.concatenate(by_round[number]) for number in rounds])
     x = [number + 1 for number in rounds]
-    marker = "o" if len(x) == 1 else None
-    axes.plot(x, [part.mean() for part in joined], color=colour, label=rule, linewidth=1.7, marker=marker)
-    low, high = ([float(np.quantile(part, q)) for part in joined] for q in (0.1, 0.9))
-    axes.fill_between(x, low, high, color=colour, alpha=0.10, linewidth=0)
+    low, high = np.quantile(joined, (0.1, 0.9), axis=1).tolist()
+    means = joined.mean(axis=1).tolist()
+    line = chart.line(list(zip(x, means, strict=True)), colour, f"{rule}: {means[-1]:.3f} at the end")
+    return chart.band(x, low, high, colour) + line
 
 
-def _weights_by_round(rows: Sequence[RoundRecord]) -> tuple[list[int], list[float], list[float]]:
+def _weights(chart: Chart, rows: Sequence[RoundRecord], rule: str, colour: str) -> str:
     by_round: dict[int, list[RoundRecord]] = {}
     for row in rows:
         by_round.setdefault(row.round, []).append(row)
-    rounds = sorted(by_round)
-    honest = [float(np.mean([row.influence.honest for row in by_round[number]])) for number in rounds]
-    sybil = [float(np.mean([row.influence.sybil for row in by_round[number]])) for number in rounds]
-    return [number + 1 for number in rounds], honest, sybil
-
-
-def _layout(neighbours: Sequence[Sequence[int]], honest: int) -> NDArray[np.float64]:
-    known: nx.Graph[int] = nx.Graph()
-    known.add_nodes_from(range(len(neighbours)))
-    known.add_edges_from((i, j) for i, row in enumerate(neighbours) for j in row if max(i, j) < honest)
-    core = known.subgraph(range(honest))
-    start = nx.kamada_kawai_layout(core) if honest <= 120 else nx.spring_layout(core, seed=1)
-    fixed = {vertex: np.asarray(place) for vertex, place in start.items()}
-    spread = np.array([fixed[i] for i in range(honest)])
-    centre = spread.mean(axis=0)
-    places = np.zeros((len(neighbours), 2))
-    places[:honest] = spread
-    scale = float(np.abs(spread - centre).max()) or 1.0
-    for vertex in range(honest, len(neighbours)):
-        near = [fixed[j] for j in neighbours[vertex] if j < honest]
-        middle = np.mean(near, axis=0) if near else centre
-        turn = 2.4 * (vertex - honest)
-        places[vertex] = middle + 0.12 * scale * np.array([np.cos(turn), np.sin(turn)])
-    return places
-
-
-def _graph(
-    axes: Axes, places: NDArray[np.float64], honest: int, edges: Edges, accuracy: NDArray[np.float64] | None
-) -> None:
-    for bad, colour in ((False, HONEST), (True, SYBIL)):
-        mine = (edges.senders >= honest) == bad
-        ends = np.stack([places[edges.receivers[mine]], places[edges.senders[mine]]], axis=1)
-        weight = np.clip(edges.weights[mine], 0, 1)
-        axes.add_collection(LineCollection(list(ends), colors="#bbbbbb", linewidths=0.3, zorder=0))
-        axes.add_collection(LineCollection(list(ends), colors=colour, linewidths=2.4 * weight, alpha=0.55, zorder=1))
-    shade = accuracy if accuracy is not None else np.zeros(honest)
-    spots = axes.scatter(
-        places[:honest, 0],
-        places[:honest, 1],
-        c=shade,
-        cmap="viridis",
-        vmin=0,
-        vmax=1,
-        s=42,
-        edgecolors="white",
-        linewidths=0.6,
-        zorder=3,
+    found = sorted(by_round.items())
+    honest = [(number + 1, float(np.mean([row.influence.honest for row in each]))) for number, each in found]
+    sybil = [(number + 1, float(np.mean([row.influence.sybil for row in each]))) for number, each in found]
+    return chart.line(honest, colour, f"{rule}: to honest neighbours") + chart.line(
+        sybil, colour, f"{rule}: to Sybils", "5 4"
     )
-    if len(places) > honest:
-        axes.scatter(
-            places[honest:, 0],
-            places[honest:, 1],
-            color=SYBIL,
-            marker="s",
-            s=34,
-            edgecolors="black",
-            linewidths=0.5,
-            zorder=2,
-        )
-    axes.autoscale_view()
-    bar = axes.figure.colorbar(spots, ax=axes, shrink=0.6, pad=0.01)
-    bar.set_label("accuracy", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
 
 
-def _dress(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel("round", fontsize=9)
-    axes.set_ylim(-0.02, 1.02)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
+def _fitted(places: Values) -> Values:
+    """Places in the pixels of a panel, its title and a margin left free."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    spread = np.maximum(high - low, 1e-9)
+    room = np.array([_PANEL - 24.0, _PANEL - 44.0])
+    return np.array([12.0, 32.0]) + (places - low) / spread * room if len(places) > 1 else places + _PANEL / 2
 
 
-def _svg(figure: Figure) -> str:
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "hedgerow", "svg.fonttype": "path"}):
-        figure.tight_layout()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=False)
-    plt.close(figure)
-    text = out.getvalue()
-    return text[text.index("<svg") :]
+def _links(neighbours: Sequence[Sequence[int]], places: Values, honest: int, edges: Edges) -> str:
+    pairs = {(min(i, j), max(i, j)) for i, row in enumerate(neighbours) for j in row}
+    out = [f'<path d="{_strokes(places, sorted(pairs))}" stroke="#bbb" stroke-width=".4"/>']
+    steps = np.rint(np.clip(edges.weights, 0, 1) * _WIDTHS).astype(int)
+    for bad, colour in ((False, HONEST), (True, SYBIL)):
+        for step in range(1, _WIDTHS + 1):
+            mine = ((edges.senders >= honest) == bad) & (steps == step)
+            if mine.any():
+                ends = zip(edges.receivers[mine].tolist(), edges.senders[mine].tolist(), strict=True)
+                width = _WIDEST * step / _WIDTHS
+                out.append(
+                    f'<path d="{_strokes(places, ends)}" stroke="{colour}" stroke-width="{width:.1f}" opacity=".55"/>'
+                )
+    return "".join(out)
+
+
+def _strokes(places: Values, ends: Iterable[tuple[int, int]]) -> str:
+    return "".join(f"M{places[i, 0]:.0f} {places[i, 1]:.0f}L{places[j, 0]:.0f} {places[j, 1]:.0f}" for i, j in ends)
+
+
+def _vertices(places: Values, honest: int, row: RoundRecord) -> str:
+    out = []
+    for sybil in range(honest, len(places)):
+        x, y = places[sybil]
+        square = f'<rect x="{x - 3.5:.1f}" y="{y - 3.5:.1f}" width="7" height="7" fill="{SYBIL}" stroke="#000"'
+        out.append(f'{square} stroke-width=".5"><title>Sybil {sybil}</title></rect>')
+    for node in range(honest):
+        x, y = places[node]
+        accuracy = 0.0 if row.accuracy is None else float(row.accuracy[node])
+        hint = f"node {node}: accuracy {accuracy:.3f}"
+        hint += "" if row.success is None else f", attack success {float(row.success[node]):.3f}"
+        circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{rgb(shade(GOOD, accuracy))}" stroke="#fff"'
+        out.append(f'{circle} stroke-width=".8"><title>{hint}</title></circle>')
+    return "".join(out)

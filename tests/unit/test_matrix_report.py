@@ -11,10 +11,11 @@ import pytest
 
 from aggregation.evidence import Verdict
 from simulator import matrix_page
-from simulator.matrix_heat import BAD, GOOD, Spot, decimal, heat, shade
+from simulator.matrix_heat import Spot, decimal, heat
 from simulator.matrix_plan import Matrix
 from simulator.matrix_report import Key, MatrixReport, Outcome, ends_outside, estimate, outcome
 from simulator.records import Edges, Influence, RoundRecord
+from simulator.svg import BAD, GOOD, shade
 
 MATRIX = Matrix.of(
     {
