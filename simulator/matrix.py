@@ -4,6 +4,7 @@ Laws:
 - A finished cell is never run again: the same call after Ctrl-C goes on with what is missing, and a matrix that grew
   runs only what is new.
 - Seeds are the outer loop: when a long run is stopped, whole seeds are there.
+- What hears no attacker is run once for all attacks that poison and measure alike: `alone` and `oracle-mean`.
 - What comes out does not depend on the number of workers, but for the seconds.
 """
 
@@ -77,7 +78,7 @@ def run_matrix(
     for scenario in {each.scenario.task: each.scenario for each in conditions}.values():
         scenario.check_task()
     places = [
-        (Key(condition, str(rule), seed), Cell(condition.scenario, rule, seed))
+        (Key(condition, str(rule), seed), Cell(condition.heard_by(rule), rule, seed))
         for seed in dict.fromkeys(seed for condition in conditions for seed in condition.scenario.seeds)
         for condition in conditions
         if seed in condition.scenario.seeds
@@ -98,18 +99,25 @@ def _run(
     progress: Callable[[Progress], None] | None,
 ) -> dict[Key, Outcome]:
     found: dict[Key, Outcome] = {}
-    todo: list[tuple[Key, Cell, Path]] = []
+    shared: dict[str, list[Key]] = {}
+    todo: list[tuple[Cell, Path]] = []
     for key, cell in places:
-        path = kept / f"{cell.digest()}.npz"
+        name = cell.digest()
+        if name in shared:
+            shared[name].append(key)
+            continue
+        shared[name] = [key]
+        path = kept / f"{name}.npz"
         records = load(path, cell)
         if records:
             found[key] = outcome(records, cell.scenario.nodes)
         else:
-            todo.append((key, cell, path))
-    pace = _Pace(len(places), len(found), [cell.scenario.nodes * cell.scenario.rounds for _, cell, _ in todo])
+            todo.append((cell, path))
+    pace = _Pace(len(shared), len(found), [cell.scenario.nodes * cell.scenario.rounds for cell, _ in todo])
     heard: list[list[RoundRecord]] = [[] for _ in todo]
-    for position, news in _said(pool, workers, [cell for _, cell, _ in todo]):
-        key, cell, path = todo[position]
+    for position, news in _said(pool, workers, [cell for cell, _ in todo]):
+        cell, path = todo[position]
+        key = shared[path.stem][0]
         match news:
             case RoundRecord():
                 heard[position].append(news)
@@ -128,7 +136,8 @@ def _run(
             progress(pace.now(str(key)))
     if progress is not None:
         progress(pace.now("done"))
-    return {key: found[key] for key, _ in places}
+    first = {key: keys[0] for keys in shared.values() for key in keys}
+    return {key: found[first[key]] for key, _ in places}
 
 
 def _said(pool: Pool | None, workers: int, cells: Sequence[Cell]) -> Iterator[tuple[int, News]]:

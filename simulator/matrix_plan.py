@@ -32,6 +32,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from node.names import UnknownName, choose
+from simulator.attacks.attack import Stage
+from simulator.attacks.registry import ATTACKS
 from simulator.scenario import Choice, Scenario, ScenarioError
 from simulator.scenario import Named as Spelled
 
@@ -205,6 +207,13 @@ class Condition:
         """Whether nobody attacks."""
         return self.scenario.attack is None
 
+    def heard_by(self, rule: Choice) -> Scenario:
+        """The scenario as far as a rule can tell: for the ends, who hear no attacker, only what data are poisoned."""
+        attack = self.scenario.attack
+        if attack is None or rule.name not in ENDS:
+            return self.scenario
+        return self.scenario.but(attack=_poison(attack).model_dump())
+
 
 class Matrix(_Part):
     """Every input of a matrix. Attributes as in the module's example; `about` is shown on the page."""
@@ -341,6 +350,20 @@ def _joined(known: Condition, other: Condition) -> Condition:
     seeds = tuple(dict.fromkeys((*known.scenario.seeds, *other.scenario.seeds)))
     scenario = known.scenario.but(rules=list(rules.values()), seeds=seeds)
     return Condition(known.attack, known.split, known.network, known.attackers, scenario)
+
+
+def _poison(attack: Choice) -> Choice:
+    """The attack's data stage alone; as it is when it breaks frames (honest nodes' rounds may feel that)."""
+    stages = [ATTACKS[part.strip()] for part in attack.name.split("+")]
+    if any(each.stage is Stage.WIRE for each in stages):
+        return attack
+    data = next((each for each in stages if each.stage is Stage.DATA), ATTACKS["none"])
+    own = {
+        plain: value
+        for name, value in attack.parameters.items()
+        if (plain := name.removeprefix(f"{data.name}.")) in data.parameters
+    }
+    return Choice(name=data.name, parameters=own)
 
 
 def _folder() -> Path:

@@ -10,6 +10,9 @@ import pytest
 
 from simulator.cells import Cell
 from simulator.matrix import Matrix, Progress, run_matrix
+from simulator.matrix_report import outcome
+from simulator.records import RoundRecord
+from simulator.scenario import Choice
 from simulator.sweep import Here, News, Restarted
 
 TINY: dict[str, object] = {
@@ -97,3 +100,26 @@ def test_records_hold_every_node(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     assert len(rows) == 6 * 3
     assert all(len(row["accuracy"]) == len(row["attack_success"]) == 5 for row in rows)
+
+
+def test_ends_are_run_once_for_attacks_that_poison_alike_and_come_out_as_if_run_for_each(tmp_path: Path) -> None:
+    attacks = [
+        "label-flip",
+        {"name": "label-flip+boosted", "label-flip.second": 1, "factor": 9.0},
+        "label-flip+scaled-clones",
+        "backdoor",
+    ]
+    matrix = Matrix.of(TINY | {"rules": ["mean"], "attacks": attacks})
+    told, counting = list[Progress](), Counting()
+    report = run_matrix(matrix, tmp_path, None, told.append, pool=counting)
+    assert len(report.outcomes) == 5 * 3
+    assert counting.cells == told[-1].cells == 5 * 3 - 2 * 1  # boosted spells a parameter out, so it runs by itself
+    for key, found in report.outcomes.items():
+        if key.rule == "mean":
+            continue
+        cell = Cell(key.condition.scenario, Choice(name=key.rule), key.seed)
+        records = [news for news in cell.run() if isinstance(news, RoundRecord)]
+        wanted = outcome(records, key.condition.scenario.nodes)
+        assert (found.accuracy == wanted.accuracy).all()
+        assert (found.success == wanted.success).all()
+        assert (found.edges, found.sybil_share, found.bytes) == (wanted.edges, wanted.sybil_share, wanted.bytes)
