@@ -8,9 +8,9 @@ from time import perf_counter
 import torch
 
 from aggregation.rules import build_rule
-from simulator import world
 from simulator.scenario import Scenario
 from simulator.setup import Setup, prepare
+from simulator.world import engine as world
 
 ROUNDS = 3
 NODES = 24

@@ -11,11 +11,11 @@ from time import perf_counter
 from typing import Literal, Protocol
 
 from aggregation.evidence import Rule
-from simulator import world
 from simulator.fast.engine import FastEngine
 from simulator.records import RoundRecord
 from simulator.scenario import Scenario
 from simulator.setup import Setup
+from simulator.world import engine as world
 
 
 @dataclass(frozen=True, slots=True)

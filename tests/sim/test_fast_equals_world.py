@@ -15,12 +15,12 @@ from aggregation.rules import RULES, build_rule
 from node.learning.models import lenet, mlp
 from node.learning.optimizers import Sgd
 from node.learning.task import Task
-from simulator import world
 from simulator.attacks.registry import ATTACKS
 from simulator.fast.engine import FastEngine, Options
 from simulator.records import Trace
 from simulator.scenario import Scenario
 from simulator.setup import Setup, prepare
+from simulator.world import engine as world
 
 SMALL: Mapping[str, object] = {
     "nodes": 6,

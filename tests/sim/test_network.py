@@ -12,8 +12,9 @@ from gossip.handshake import Greeting, Handshake, Party
 from gossip.limits import Limits
 from gossip.messages import Buffer
 from identity.keys import PeerId, SigningKey
-from simulator.clock import run
-from simulator.network import MemoryNetwork, MemoryTransport, Weather
+from simulator.world.clock import run
+from simulator.world.network import MemoryNetwork, Weather
+from simulator.world.transport import MemoryTransport
 
 DIGEST = hashlib.sha256(b"\0" * 1000).digest()
 
@@ -21,9 +22,9 @@ DIGEST = hashlib.sha256(b"\0" * 1000).digest()
 class Ear:
     """A receiver that notes when what came in."""
 
-    def __init__(self, network: MemoryNetwork, number: int) -> None:
+    def __init__(self, network: MemoryNetwork, number: int, limits: Limits = Limits(queue=1000)) -> None:
         self.key = SigningKey(bytes([number]) * 32)
-        self.transport: MemoryTransport = network.transport(self.key.peer, f"ear-{number}", Limits(queue=1000))
+        self.transport: MemoryTransport = network.transport(self.key.peer, f"ear-{number}", limits)
         self.frames: list[tuple[float, bytes]] = []
         self.lefts: list[tuple[float, str]] = []
         self.drops: list[Drop] = []
@@ -48,9 +49,9 @@ class Ear:
         self.drops.append(reason)
 
 
-async def two(weather: Weather) -> tuple[MemoryNetwork, Ear, Ear]:
+async def two(weather: Weather, limits: Limits = Limits(queue=1000)) -> tuple[MemoryNetwork, Ear, Ear]:
     network = MemoryNetwork(1, weather)
-    one, other = Ear(network, 1), Ear(network, 2)
+    one, other = Ear(network, 1, limits), Ear(network, 2)
     await one.transport.start(one)
     await other.transport.start(other)
     await one.transport.dial("ear-2")
@@ -148,9 +149,9 @@ def test_bytes_are_counted_at_the_sender() -> None:
 
 def test_a_frame_that_breaks_the_limit_is_dropped_by_who_gets_it() -> None:
     async def main() -> None:
-        _, one, other = await two(Weather())
-        one.transport.inject(other.key.peer, bytes(Limits().frame + 1))
-        one.transport.inject(other.key.peer, b"fine")
+        _, one, other = await two(Weather(), Limits(frame=2 * Limits().frame))
+        one.transport.send(other.key.peer, bytes(Limits().frame + 1))
+        one.transport.send(other.key.peer, b"fine")
         await asyncio.sleep(1)
         assert [data for _, data in other.frames] == [b"fine"]
         assert other.drops == [Drop.OVERSIZE]

@@ -34,8 +34,9 @@ from node.learning.task import Task
 from node.policy import RoundPolicy
 from node.record import NodeRecord, RoundView
 from node.service import NodeService, OnEvent
-from simulator.clock import run
-from simulator.network import MemoryNetwork, MemoryTransport, Weather
+from simulator.world.clock import run
+from simulator.world.network import MemoryNetwork, Weather
+from simulator.world.transport import MemoryTransport
 
 torch.set_num_threads(1)  # two threads that share a busy core wait for each other at every step
 NETWORK = hashlib.sha256(b"test").digest()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from simulator.clock import Deadlock, run
+from simulator.world.clock import Deadlock, run
 
 
 def test_time_jumps_to_the_next_timer_exactly() -> None:

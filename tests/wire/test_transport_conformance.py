@@ -18,7 +18,7 @@ from gossip.http import HttpTransport
 from gossip.limits import KIB, MIB, Limits
 from gossip.transport import Transport
 from identity.keys import SigningKey, format_peer
-from simulator.network import MemoryNetwork, Weather
+from simulator.world.network import MemoryNetwork, Weather
 
 MakeTransport = Callable[[SigningKey, Limits], Transport]
 """One transport of a network of its own; keys of a pair are made by the test."""

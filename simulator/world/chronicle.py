@@ -1,0 +1,65 @@
+"""What honest nodes have said of each round: models and edges, until the round is told as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from node.record import RoundView
+from simulator.records import Edges, Trace
+from simulator.setup import Setup
+
+
+@dataclass(slots=True)
+class _Round:
+    start: Tensor
+    trained: Tensor
+    integrated: Tensor
+    edges: dict[int, list[tuple[int, float, int]]] = field(default_factory=dict)
+
+
+class Chronicle:
+    """Law: nodes that say nothing of a round have the model that they had when somebody first did."""
+
+    def __init__(self, setup: Setup, models: Callable[[], list[Tensor]]) -> None:
+        """Empty; `models`: H models (d,) as nodes last told them."""
+        self._models = models
+        self._vertex = {peer: vertex for vertex, peer in enumerate(setup.peers)}
+        self._rounds: dict[int, _Round] = {}
+
+    def write(self, vertex: int, start: Tensor, view: RoundView) -> None:
+        """A node that began with `start` (d,) has closed a round."""
+        now = self._round(view.record.round)
+        now.start[vertex], now.trained[vertex], now.integrated[vertex] = start, view.trained, view.params
+        now.edges[vertex] = [
+            (self._vertex[each.peer], each.weight, int(each.verdict)) for each in view.record.neighbours
+        ]
+
+    def read(self, round: int, sent: Tensor) -> Trace:
+        """A whole round, with what Sybils sent in it; it and all before it are forgotten."""
+        now = self._round(round)
+        self._rounds = {later: said for later, said in self._rounds.items() if later > round}
+        rows = [(node, *edge) for node in sorted(now.edges) for edge in now.edges[node]]
+        return Trace(
+            round=round,
+            start=now.start,
+            trained=now.trained,
+            sent=sent,
+            integrated=now.integrated,
+            edges=Edges(
+                receivers=np.array([row[0] for row in rows], dtype=np.int32),
+                senders=np.array([row[1] for row in rows], dtype=np.int32),
+                weights=np.array([row[2] for row in rows], dtype=np.float32),
+                verdicts=np.array([row[3] for row in rows], dtype=np.int8),
+            ),
+        )
+
+    def _round(self, round: int) -> _Round:
+        if round not in self._rounds:
+            models = torch.stack(self._models())
+            self._rounds[round] = _Round(models.clone(), models.clone(), models)
+        return self._rounds[round]
