@@ -102,7 +102,7 @@ def status(
     for peer in shown:
         round = "-" if peer["round"] is None else str(peer["round"])
         weight = "-" if peer["weight"] is None else f"{peer['weight']:.2f}"
-        link = "connected" if peer["connected"] else "gone"
+        link = peer["standing"] if peer["connected"] else "gone"
         line, counts = _history(peer["history"])
         grid.add_row(peer["peer"][:12], round, weight, peer["verdict"] or "-", link, line, counts)
     OUT.print(grid)

@@ -25,6 +25,7 @@ from identity.keys import PeerId, parse_peer
 from node.errors import ConfigError
 from node.names import UnknownName
 from node.policy import RoundPolicy
+from node.strangers import Strangers
 
 FILE = "node.toml"
 Parameter = bool | int | float | str
@@ -46,6 +47,30 @@ class NetworkConfig(_Section):
     advertise: str = Field(default="", description="address that others are told, if it is not the one we listen on")
     join: tuple[str, ...] = Field(default=(), description='nodes to join by: "HOST:PORT" or "PEER@HOST:PORT"')
     allow: tuple[str, ...] = Field(default=(), description="peer ids that may connect; empty: anybody")
+    known: tuple[str, ...] = Field(
+        default=(), description="peer ids that are no strangers, beside those in `allow` and those that `join` leads to"
+    )
+    strangers: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="strangers that have a say in a round, drawn anew each round: as many liars as the rule can hold "
+        "among 2 to 8 neighbours; 64: all",
+    )
+    enough: int = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="known neighbours from which on that limit holds: with two, a stranger is one of four votes; "
+        "a node "
+        "that knows fewer hears strangers up to `degree`",
+    )
+    probation: int = Field(
+        default=256,
+        ge=0,
+        description="rounds in which a stranger had a say and its vote was kept, after which it is known: what "
+        "a patient liar has to wait; 0: never",
+    )
     attackable: tuple[str, ...] = Field(
         default=(), description="public keys of `hedgerow attack --key` that may attack from other machines"
     )
@@ -72,12 +97,32 @@ class NetworkConfig(_Section):
             _port(_parsed(split_address, text)[1])
         return value
 
-    @field_validator("allow", "attackable")
+    @field_validator("allow", "known", "attackable")
     @classmethod
     def _allow(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             _parsed(parse_peer, text)
         return value
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.enough > self.degree and self.strangers < 64:
+            raise ValueError(
+                f"enough = {self.enough} is above degree = {self.degree}: the limit on strangers would hardly "
+                "ever hold; "
+                "to hear all strangers, set strangers = 64"
+            )
+        return self
+
+    def named(self) -> frozenset[PeerId]:
+        """Peers that are no strangers, by their ids: `known`, `allow`, and those of `join` that say one."""
+        joined = (split_address(text)[0] for text in self.join)
+        listed = (parse_peer(text) for text in (*self.known, *self.allow))
+        return frozenset({*listed, *(peer for peer in joined if peer is not None)})
+
+    def limit(self) -> Strangers:
+        """How far strangers are heard."""
+        return Strangers(self.strangers, self.enough, self.degree, self.probation)
 
     def allowed(self) -> frozenset[PeerId] | None:
         """Peers that may connect; None: anybody."""
@@ -222,6 +267,7 @@ class NodeConfig(_Section):
             gather=self.network.gather,
             authors=self.store.history,
             age=self.store.age,
+            strangers=self.network.limit(),
         )
 
 

@@ -29,6 +29,7 @@ from gossip.limits import Limits
 from gossip.service import GossipService
 from identity.keys import SigningKey, format_peer, short
 from node import draws
+from node.acquaintances import Acquaintances
 from node.conduct import GUILT
 from node.config import NodeConfig
 from node.journal import Journal
@@ -42,6 +43,7 @@ from node.status import FOUND_IN, StatusServer
 from node.store import Store
 from node.worker import Worker
 
+ACQUAINTANCES = "acquaintances.json"
 Say = Callable[[str], None]
 
 _REFUSALS = {
@@ -169,11 +171,14 @@ class Run:
                 reopen=first,
             )
 
+        acquaintances = Acquaintances(self._folder / ACQUAINTANCES)
+
         def observe(view: RoundView) -> None:
+            acquaintances.save(service.core.standing.served())
             if journal is not None:
                 journal.write(view.record)
 
-        return NodeService(
+        service = NodeService(
             identity=self.key.peer,
             policy=config.policy(),
             learner=learner,
@@ -185,6 +190,9 @@ class Run:
             seed=seed,
             common=common,
             trusted=config.network.allowed(),
+            named=config.network.named(),
+            served=acquaintances.load(),
+            secret=int.from_bytes(os.urandom(8), "big"),
             first_round=first,
             published=published,
             state=state,
@@ -196,6 +204,7 @@ class Run:
             checkpoints=store.checkpoints,
             dropped=self._refused,
         )
+        return service
 
     def _resume(self, store: Store, common: Tensor) -> tuple[int, bool, Tensor, TrainState | None]:
         """The first round, whether its own update is in the ledger already, and the model to start from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,12 +56,13 @@ def snapshot(service: NodeService, facts: Facts, uptime: float) -> dict[str, Any
             {"round": number, "accuracy": measured, "seconds": took} for number, measured, took in service.course
         ],
         "last_round": None if record is None else record_object(record),
-        "neighbours": [_peer(service, peer, live.get(peer)) for peer in peers],
+        "neighbours": [_peer(service, peer, live.get(peer), tuple(live)) for peer in peers],
         "dropped": {reason.value: count for reason, count in sorted(service.gossip.counters.items())},
     }
 
 
-def _peer(service: NodeService, peer: PeerId, neighbour: Neighbour | None) -> dict[str, Any]:
+def _peer(service: NodeService, peer: PeerId, neighbour: Neighbour | None, live: Sequence[PeerId]) -> dict[str, Any]:
+    around = live if neighbour is not None else (*live, peer)
     opinions = service.opinions.of(peer)[-SHOWN:]
     history = [{"round": o.round, "weight": round(o.weight, 6), "verdict": o.verdict.name.lower()} for o in opinions]
     latest = history[-1] if history else {"weight": None, "verdict": None}
@@ -68,6 +70,7 @@ def _peer(service: NodeService, peer: PeerId, neighbour: Neighbour | None) -> di
     return {
         "peer": format_peer(peer),
         "connected": neighbour is not None,
+        "standing": service.core.standing.describe(peer, around, service.core.round),
         "round": None if neighbour is None else neighbour.claimed,
         "trust": None if neighbour is None else round(neighbour.trust, 4),
         "lag_seconds": None if neighbour is None else neighbour.lag,

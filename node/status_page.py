@@ -95,7 +95,7 @@ def remarks_on(peer: Mapping[str, Any]) -> list[str]:
 def _row(peer: Mapping[str, Any], newest: int) -> str:
     weight = "" if peer["weight"] is None else f"{peer['weight']:.2f}"
     round = "" if peer["round"] is None else peer["round"]
-    link = "connected" if peer["connected"] else "gone"
+    link = escape(peer["standing"]) if peer["connected"] else "gone"
     said = "<br>".join(escape(remark) for remark in remarks_on(peer))
     return (
         f'<tr class="{"" if peer["connected"] else "gone"}"><td><code title="{escape(peer["peer"])}">'

@@ -51,9 +51,9 @@ class Strangers:
     """
 
     seats: int = 1
-    enough: int = 3
+    enough: int = 2
     company: int = 8
-    probation: int = 64
+    probation: int = 256
 
     def known(self, named: Bools, served: Ints, origins: Words) -> Bools:
         """Which neighbours are no strangers: (n,).

@@ -12,6 +12,7 @@ from peers import peer
 from identity.keys import format_peer
 from node.config import NodeConfig, load_config, parse_config, write_template
 from node.errors import ConfigError
+from node.strangers import Strangers
 
 
 def test_the_template_says_the_defaults() -> None:
@@ -54,6 +55,10 @@ def test_chosen_values_come_back() -> None:
         ({"network": {"listen": "h:70000"}}, "'h:70000' is not HOST:PORT"),
         ({"network": {"join": ["short@h:1"]}}, "a peer id has 52 letters"),
         ({"network": {"allow": ["x"]}}, "a peer id has 52 letters"),
+        ({"network": {"known": ["x"]}}, "a peer id has 52 letters"),
+        ({"network": {"strangers": -1}}, "[network] strangers: input should be greater than or equal to 0"),
+        ({"network": {"probation": "never"}}, "[network] probation: input should be a valid integer"),
+        ({"network": {"enough": 9}}, "[network] enough = 9 is above degree = 8"),
         ({"status": {"listen": "x"}}, "[status] listen: 'x' is not HOST:PORT"),
     ],
 )
@@ -91,3 +96,15 @@ def test_a_first_node_waits_for_nobody() -> None:
     assert parse_config({}).network.expect() == 0
     assert parse_config({"network": {"join": ["h:1"]}}).network.expect() == 1
     assert parse_config({"network": {"wait_for": 2}}).network.expect() == 2
+
+
+def test_the_operators_peers_are_no_strangers() -> None:
+    lists = {
+        "known": [format_peer(peer(1))],
+        "allow": [format_peer(peer(2))],
+        "join": [f"{format_peer(peer(3))}@h:1", "h:2"],
+    }
+    assert parse_config({"network": lists}).network.named() == {peer(1), peer(2), peer(3)}
+    assert parse_config({}).network.named() == frozenset()
+    limit = parse_config({"network": {"strangers": 2, "enough": 4, "degree": 5, "probation": 0}}).policy().strangers
+    assert limit == Strangers(seats=2, enough=4, company=5, probation=0)

@@ -22,7 +22,7 @@ from node.worker import Worker
 
 
 def status(**changes: Any) -> dict[str, Any]:
-    known = {"peer": "a" * 52, "connected": True, "round": 3, "trust": 1.0, "lag_seconds": 0.25}
+    known = {"peer": "a" * 52, "connected": True, "standing": "named", "round": 3, "trust": 1.0, "lag_seconds": 0.25}
     gone = {"peer": "b" * 52, "connected": False, "round": None, "trust": None, "lag_seconds": None}
     return {
         "version": "1",
@@ -149,7 +149,7 @@ def test_the_page_before_the_first_round() -> None:
 
 def test_the_page_says_who_misbehaved_how_and_since_when() -> None:
     history = [{"round": r, "weight": r / 2, "verdict": v} for r, v in enumerate(("absent", "duplicate", "taken"))]
-    bad = {"peer": "b" * 52, "connected": True, "round": 3, "trust": 0.25, "lag_seconds": 1.25}
+    bad = {"peer": "b" * 52, "connected": True, "standing": "named", "round": 3, "trust": 0.25, "lag_seconds": 1.25}
     bad |= {"weight": 1.0, "verdict": "taken", "history": history, "remarks": ["3 x <forged> signature"]}
     course = [{"round": r, "accuracy": r / 4, "seconds": 1.0} for r in range(3)]
     page = render(status(neighbours=[bad], course=course, task="<b>"))
@@ -167,7 +167,7 @@ def test_of_those_that_left_the_guilty_and_the_latest_are_shown() -> None:
         return {"peer": name, "connected": False, "history": [{"round": round}], "remarks": list(remarks)}
 
     gone = [left(str(number), number) for number in range(GONE + 3)]
-    here = {"peer": "z", "connected": True, "history": []}
+    here = {"peer": "z", "connected": True, "standing": "named", "history": []}
     shown, hidden = ranked([left("bad", 0, "lied"), *gone, here])
     assert [peer["peer"] for peer in shown[:3]] == ["z", "bad", str(GONE + 2)]
     assert len(shown) == GONE + 1
