@@ -43,7 +43,7 @@ def sign_flip(factor: float = 1.0, of: str = "params") -> Craft:
 NUMBERS = {"nan": (float("nan"),), "inf": (float("inf"),), "mixed": (float("nan"), float("inf"), float("-inf"))}
 
 
-def non_finite(kind: str = "mixed", share: float = 1.0) -> Craft:
+def nan_model(kind: str = "mixed", share: float = 1.0) -> Craft:
     """NaN or infinity in a share of the coordinates (the first ones, at least one).
 
     Raises:
@@ -96,12 +96,12 @@ SPECS = (
         strength=Strength("factor", 0.05, 20.0),
     ),
     AttackSpec(
-        name="non-finite",
+        name="nan-model",
         stage=Stage.MODEL,
         source="folklore",
-        summary="NaN and infinities",
+        summary="a model of NaN and infinities (on the wire: not-finite)",
         knowledge=frozenset(),
-        build=non_finite,
+        build=nan_model,
         parameters={"kind": "mixed", "share": 1.0},
     ),
     AttackSpec(

@@ -46,7 +46,7 @@ def test_bristle_takes_foreign_columns_unchecked_and_hedgerow_does_not() -> None
 
 @pytest.mark.parametrize("rule", ["mean", "sybilwall", "bristle", "hedgerow"])
 def test_models_that_are_not_finite_reach_nobody(rule: str) -> None:
-    assert resists(rule, "label-flip+non-finite", bound=0.02).sybil_share == 0
+    assert resists(rule, "label-flip+nan-model", bound=0.02).sybil_share == 0
 
 
 @pytest.mark.parametrize("seed", [1, 2])

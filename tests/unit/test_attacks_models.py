@@ -11,7 +11,7 @@ from views import clones_of, small_view
 
 from simulator.attacks.alie import alie, ipm, quantile
 from simulator.attacks.clones import boosted, clones, scaled
-from simulator.attacks.crude import free_rider, gaussian, non_finite, sign_flip
+from simulator.attacks.crude import free_rider, gaussian, nan_model, sign_flip
 from simulator.attacks.dissensus import dissensus
 from simulator.attacks.envelope import largest_step, min_max, min_sum
 from simulator.attacks.fang import fang_krum, fang_trimmed_mean, krum_winner
@@ -70,16 +70,16 @@ def test_sign_flip_turns_params_or_the_step() -> None:
 
 
 @pytest.mark.parametrize(("kind", "nans"), [("nan", 68), ("inf", 0), ("mixed", 23)])
-def test_non_finite_models_hold_no_number(kind: str, nans: int) -> None:
+def test_nan_models_hold_no_number(kind: str, nans: int) -> None:
     view = small_view()
-    sent = non_finite(kind)(view, clones_of(view))
+    sent = nan_model(kind)(view, clones_of(view))
     assert not bool(torch.isfinite(sent).any())
     assert int(sent[0].isnan().sum()) == nans
 
 
 def test_one_bad_number_is_enough() -> None:
     view = small_view()
-    sent = non_finite("nan", share=0.0)(view, clones_of(view))
+    sent = nan_model("nan", share=0.0)(view, clones_of(view))
     assert (~torch.isfinite(sent)).sum(dim=1).tolist() == [1, 1, 1, 1]
 
 
@@ -211,12 +211,12 @@ def test_a_sybil_with_one_target_hides_among_all() -> None:
         lambda: boosted(2, of="gradient"),
         lambda: gaussian(1, around="nothing"),
         lambda: sign_flip(1, of="nothing"),
-        lambda: non_finite("many"),
+        lambda: nan_model("many"),
         lambda: neurotoxin(1.0),
         lambda: min_max("sideways"),
         lambda: small_view().crowd(0, "nobody"),
     ],
-    ids=["boosted", "gaussian", "sign-flip", "non-finite", "neurotoxin", "min-max", "crowd"],
+    ids=["boosted", "gaussian", "sign-flip", "nan-model", "neurotoxin", "min-max", "crowd"],
 )
 def test_parameters_out_of_range_are_refused(wrong: object) -> None:
     assert callable(wrong)
