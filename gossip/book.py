@@ -1,20 +1,39 @@
 """Addresses that peers state of themselves, signed: whom else could we dial?
 
-Laws: one record a peer, the higher sequence wins; at most `Limits.records`, the oldest-stated goes; our own,
-unsigned or foreign-network records never enter. Nothing here dials anybody.
+Laws:
+- One record a peer, the higher sequence wins; our own, unsigned or foreign-network records never enter.
+- At most `Limits.records`; of those one introducer told `Limits.introduced`, of those in one public network
+  `Limits.neighbourhood`: whoever tells more pushes out what it told before, not what others told. Else the oldest goes.
+- Whom to dial is drawn introducer first, then network, then peer: a book that one peer has filled gives it one draw.
+- Nothing here dials anybody.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
 
 from gossip.codec import RECORD, decode_record
 from gossip.errors import Drop, RemoteFault
 from gossip.limits import Limits
 from gossip.messages import PeerRecord
+from gossip.slots import group_of
 from identity.envelope import open_envelope
 from identity.errors import ForgedEnvelope
 from identity.keys import PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A record, its bytes, who told it, and the public network that its address is in."""
+
+    record: PeerRecord
+    envelope: bytes
+    via: PeerId
+    group: str
 
 
 class AddressBook:
@@ -25,13 +44,13 @@ class AddressBook:
         self._me = me
         self._network = network
         self._limits = limits
-        self._records: OrderedDict[PeerId, tuple[PeerRecord, bytes]] = OrderedDict()
+        self._records: OrderedDict[PeerId, _Told] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def learn(self, envelope: bytes) -> PeerRecord | None:
-        """Take in a sealed record; returns it if it is news.
+    def learn(self, envelope: bytes, via: PeerId) -> PeerRecord | None:
+        """Take in a sealed record that `via` told; returns it if it is news.
 
         Raises:
             RemoteFault: BAD_SIGNATURE, MALFORMED, OVERSIZE, WRONG_VERSION, WRONG_AUTHOR or WRONG_NETWORK.
@@ -46,19 +65,38 @@ class AddressBook:
         if record.network != self._network:
             raise RemoteFault(Drop.WRONG_NETWORK, "a record of another network")
         known = self._records.get(record.peer)
-        if record.peer == self._me or (known is not None and known[0].sequence >= record.sequence):
+        if record.peer == self._me or (known is not None and known.record.sequence >= record.sequence):
             return None
-        self._records[record.peer] = (record, envelope)
+        first = via if known is None else known.via  # who tells of a known peer anew has not introduced it
+        told = _Told(record, envelope, first, group_of(record.address.rpartition(":")[0].strip("[]")))
+        self._records[record.peer] = told
         self._records.move_to_end(record.peer)
-        if len(self._records) > self._limits.records:
-            self._records.popitem(last=False)
+        self._trim(self._limits.introduced, lambda one: one.via == told.via)
+        if told.group:
+            self._trim(self._limits.neighbourhood, lambda one: one.group == told.group)
+        self._trim(self._limits.records, lambda one: True)
         return record
 
     def envelopes(self, without: PeerId, count: int) -> tuple[bytes, ...]:
         """The newest `count` sealed records, to be told to the peer `without`, which needs not hear of itself."""
-        newest = [envelope for peer, (_, envelope) in reversed(self._records.items()) if peer != without]
+        newest = [told.envelope for peer, told in reversed(self._records.items()) if peer != without]
         return tuple(newest[:count])
 
     def candidates(self) -> tuple[tuple[PeerId, str], ...]:
         """Peers with an address that could be dialled, ordered by id."""
-        return tuple(sorted((peer, record.address) for peer, (record, _) in self._records.items() if record.address))
+        return tuple(sorted((peer, told.record.address) for peer, told in self._records.items() if told.record.address))
+
+    def draw(self, generator: np.random.Generator, choices: Collection[PeerId]) -> PeerId:
+        """One of these peers (of `candidates`, at least one): an introducer's turn, a network's, a peer's."""
+        left = [(self._records[peer].via, self._records[peer].group or peer, peer) for peer in sorted(choices)]
+        for key in range(2):
+            turns = sorted({one[key] for one in left}, key=str)
+            turn = turns[int(generator.integers(len(turns)))]
+            left = [one for one in left if one[key] == turn]
+        return left[int(generator.integers(len(left)))][2]
+
+    def _trim(self, most: int, among: Callable[[_Told], bool]) -> None:
+        """Forget the oldest beyond so many among some."""
+        mine = [peer for peer, told in self._records.items() if among(told)]
+        for peer in mine[: max(0, len(mine) - most)]:
+            del self._records[peer]

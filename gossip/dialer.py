@@ -109,16 +109,16 @@ class Dialer:
         while True:
             changed = self._wake
             connected = set(self._transport.connected())
-            choices = [
-                (peer, address)
+            choices = {
+                peer: address
                 for peer, address in self._book.candidates()
                 if peer not in connected and self._allowed(peer)
-            ]
+            }
             if len(connected) >= self._limits.degree or not choices:
                 await changed.wait()
                 continue
-            peer, address = choices[int(self._generator.integers(len(choices)))]
-            failures = 0 if await self._try(peer, address) is not None else failures + 1
+            peer = self._book.draw(self._generator, choices)
+            failures = 0 if await self._try(peer, choices[peer]) is not None else failures + 1
             await asyncio.sleep(backoff(self._generator, failures, self._limits))
 
     async def _try(self, expect: PeerId | None, address: str) -> PeerId | None:

@@ -36,6 +36,8 @@ class Limits:
     authors: int = 4096  # authors whose chains we remember in memory
     chain: int = 16  # newest headers remembered per author: the gap buffer and the window of late arrivals
     records: int = 256  # address records of others
+    introduced: int = 32  # of these, told by one peer: eight must agree to fill the book
+    neighbourhood: int = 16  # of these, with an address in one public network, like `group`
     early: int = 64  # headers from beyond the round window, one an author
     heard: int = 16384  # digests remembered for duplicates
     # rounds

@@ -307,7 +307,7 @@ class GossipService:
                 self._take_header(envelope, peer, min(claimed + 1, MAX_DISTANCE))
             case Peers(envelopes):
                 for envelope in envelopes:
-                    self._guard(peer, partial(self._book.learn, envelope))
+                    self._guard(peer, partial(self._book.learn, envelope, peer))
                 self._tell(peer)
                 self._dialer.wake()
             case HeaderRequest(author, first, last):

@@ -119,16 +119,45 @@ def record(who: Author, address: str = "host:1", sequence: int = 1, **changes: o
 def test_a_book_keeps_the_newest_record_of_each_peer() -> None:
     me, one, two = author(1), author(2), author(3)
     book = AddressBook(me.peer, NETWORK, Limits(records=2))
-    assert book.learn(record(one, "old:1", 1)) is not None
-    assert book.learn(record(one, "new:1", 2)) is not None
-    assert book.learn(record(one, "older:1", 1)) is None
-    assert book.learn(record(me)) is None
-    assert book.learn(record(two, "", 1)) is not None
+    assert book.learn(record(one, "old:1", 1), one.peer) is not None
+    assert book.learn(record(one, "new:1", 2), two.peer) is not None
+    assert book.learn(record(one, "older:1", 1), one.peer) is None
+    assert book.learn(record(me), one.peer) is None
+    assert book.learn(record(two, "", 1), two.peer) is not None
     assert book.candidates() == ((one.peer, "new:1"),)
     assert book.envelopes(one.peer, 8) == (record(two, "", 1),)
     assert book.envelopes(me.peer, 1) == (record(two, "", 1),)
-    book.learn(record(author(4)))
+    book.learn(record(author(4)), two.peer)
     assert len(book) == 2
+
+
+def test_one_introducer_or_network_fills_a_share_of_the_book_and_pushes_out_its_own() -> None:
+    liar, friend = author(2).peer, author(3).peer
+    book = AddressBook(author(1).peer, NETWORK, Limits(records=12, introduced=6, neighbourhood=4))
+    for number in range(10, 14):
+        book.learn(record(author(number), f"host:{number}"), friend)
+    for number in range(20, 60):
+        book.learn(record(author(number), f"8.8.{number}.1:1"), liar)
+    addresses = [address for _, address in book.candidates()]
+    assert sorted(addresses) == sorted([f"host:{n}" for n in range(10, 14)] + [f"8.8.{n}.1:1" for n in range(54, 60)])
+    for number in range(60, 70):
+        book.learn(record(author(number), f"9.9.9.{number}:1"), author(number).peer)
+    assert sum(address.startswith("9.9.9.") for _, address in book.candidates()) == 4
+    assert len(book) == 12
+
+
+def test_a_book_filled_by_one_peer_gives_it_one_draw_among_introducers() -> None:
+    liar = author(2).peer
+    book = AddressBook(author(1).peer, NETWORK, Limits())
+    for number in range(20, 50):
+        book.learn(record(author(number), f"host:{number}"), liar)
+    for number in (10, 11, 12):
+        book.learn(record(author(number), f"host:{number}"), author(number).peer)
+    choices = [peer for peer, _ in book.candidates()]
+    honest = {author(number).peer for number in (10, 11, 12)}
+    generator = np.random.default_rng(0)
+    drawn = [book.draw(generator, choices) for _ in range(400)]
+    assert 270 <= sum(peer in honest for peer in drawn) <= 330  # 3 of 4 turns; 3 of 33 if peers were drawn at once
 
 
 def test_a_book_takes_no_forged_foreign_or_misattributed_record() -> None:
@@ -143,7 +172,7 @@ def test_a_book_takes_no_forged_foreign_or_misattributed_record() -> None:
         (seal(one.key, RECORD, bytes(300)), Drop.OVERSIZE),
     ):
         with pytest.raises(RemoteFault) as fault:
-            book.learn(bad)
+            book.learn(bad, two.peer)
         assert fault.value.reason is reason
     assert len(book) == 0
 
@@ -210,7 +239,7 @@ async def test_peers_from_the_book_are_dialled_up_to_the_degree_and_never_those_
     book = AddressBook(author(1).peer, NETWORK, limits)
     people = {f"host:{n}": author(n).peer for n in range(2, 10)}
     for n in range(2, 10):
-        book.learn(record(author(n), f"host:{n}"))
+        book.learn(record(author(n), f"host:{n}"), author(n).peer)
     desk.answer = lambda address: None if address == "host:3" else people[address]
     failures = await dialled(desk, book, [], limits)
     assert len(desk.connected()) == 3

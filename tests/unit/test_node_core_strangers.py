@@ -1,0 +1,129 @@
+"""What a stranger beyond the limit may do to a round: be connected, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from peers import peer, update
+
+from identity.keys import PeerId
+from node.core import NodeCore
+from node.events import (
+    Ahead,
+    Announced,
+    Arrived,
+    Begin,
+    Effect,
+    Event,
+    Integrate,
+    Integrated,
+    Joined,
+    Named,
+    Published,
+    Trained,
+    Want,
+)
+from node.policy import RoundPolicy
+from node.standing import Standing
+from node.strangers import Strangers
+
+ME = peer(50)
+FRIENDS = [peer(number) for number in (1, 2, 3)]
+CROWD = [peer(number) for number in range(100, 140)]
+
+
+class Bench:
+    """A core that knows three friends, a crowd of strangers, and the invariants checked after every event."""
+
+    def __init__(
+        self, limit: Strangers | None, named: Sequence[PeerId] = tuple(FRIENDS), crowd: Sequence[PeerId] = tuple(CROWD)
+    ) -> None:
+        self.core = NodeCore(ME, RoundPolicy(least=1.0, most=5.0), 7, Standing(ME, limit, 7, named))
+        self.tell(Begin(0), *(Joined(each, 0) for each in [*FRIENDS, *crowd]))
+
+    def tell(self, *events: Event) -> list[Effect]:
+        effects: list[Effect] = []
+        for event in events:
+            effects = self.core.handle(event, 10.0)
+            self.core.validate()
+        return effects
+
+    def publish(self) -> None:
+        self.tell(Trained(self.core.round))
+        self.tell(Published(self.core.round))
+
+    def wanted(self, round: int = 0) -> set[PeerId]:
+        return {each for each in [*FRIENDS, *CROWD] if Want() in self.tell(Announced(each, round, each))}
+
+    def play(self, speakers: Sequence[PeerId]) -> Integrate:
+        """One round in which these neighbours' updates arrive as soon as they are wanted."""
+        round = self.core.round
+        self.publish()
+        effects: list[Effect] = []
+        for each in speakers:
+            if Want() in self.tell(Announced(each, round, each)):
+                effects = self.tell(Arrived(update(each, round), each, 1))
+        (closed,) = (effect for effect in effects if isinstance(effect, Integrate))
+        weighed = (each for each, said in zip(closed.neighbours, closed.updates, strict=True) if said is not None)
+        self.tell(Integrated(round, frozenset(weighed)))
+        return closed
+
+
+def test_of_a_crowd_one_model_is_fetched_and_all_the_others_have_no_say() -> None:
+    bench = Bench(Strangers(seats=1))
+    wanted = bench.wanted()
+    assert set(FRIENDS) < wanted
+    assert len(wanted) == len(FRIENDS) + 1
+    closed = bench.play([*FRIENDS, *CROWD])
+    assert closed.neighbours == tuple(sorted([*FRIENDS, *CROWD]))
+    heard = {each for each, said in zip(closed.neighbours, closed.updates, strict=True) if said is not None}
+    assert heard == wanted
+    assert closed.strangers == set(CROWD) - wanted
+
+
+def test_a_model_that_was_not_asked_for_is_not_weighed() -> None:
+    bench = Bench(Strangers(seats=0))
+    bench.publish()
+    bench.tell(*(Arrived(update(each, 0), each, 1) for each in CROWD))
+    (closed,) = bench.tell(*(Arrived(update(each, 0), each, 1) for each in FRIENDS))
+    assert isinstance(closed, Integrate)
+    assert sum(said is not None for said in closed.updates) == len(FRIENDS)
+
+
+def test_a_crowd_in_turn_each_round_another_and_everybody_once() -> None:
+    bench = Bench(Strangers(seats=4, probation=0))
+    heard: set[PeerId] = set()
+    for _ in range(120):
+        closed = bench.play([*FRIENDS, *CROWD])
+        assert len(closed.neighbours) - len(closed.strangers) == len(FRIENDS) + 4
+        heard |= set(CROWD) - closed.strangers
+    assert heard == set(CROWD)
+
+
+def test_nobody_waits_for_silent_strangers() -> None:
+    bench = Bench(Strangers(seats=0))
+    assert bench.play(FRIENDS).strangers == set(CROWD)
+
+
+@pytest.mark.parametrize(("limit", "moved"), [(Strangers(seats=1), False), (None, True)])
+def test_what_round_a_crowd_claims_moves_nobody(limit: Strangers | None, moved: bool) -> None:
+    bench = Bench(limit)
+    bench.tell(*(Ahead(each, 900) for each in CROWD))
+    bench.tell(Trained(0))
+    assert bench.core.round == (900 if moved else 0)
+
+
+def test_whoever_answers_where_the_operator_said_is_heard() -> None:
+    bench = Bench(Strangers(seats=0))
+    bench.tell(Named(CROWD[5], "host:1"))
+    assert bench.wanted() == {*FRIENDS, CROWD[5]}
+
+
+def test_a_network_of_strangers_forms_and_is_then_closed_to_crowds() -> None:
+    bench = Bench(Strangers(seats=1, enough=2, company=8, probation=5), named=(), crowd=())
+    for _ in range(8):
+        assert not bench.play(FRIENDS).strangers
+    assert bench.core.standing.known(FRIENDS, bench.core.round) == set(FRIENDS)
+    bench.tell(*(Joined(each, bench.core.round) for each in CROWD))
+    assert len(bench.play([*FRIENDS, *CROWD]).strangers) == len(CROWD) - 1
