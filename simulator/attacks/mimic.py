@@ -38,7 +38,7 @@ def copycat() -> Craft:
     return craft
 
 
-def framing(share: float = 0.5, copies: int = 1) -> Craft:
+def framing(share: float = 0.5, copies: int = 1, late: bool = False) -> Craft:
     """A share of the Sybils are framers: they publish copies that relays carry to the copied nodes' neighbours.
 
     The others send the model of the stage before. So honest neighbours look like twins, and the poison alone does not.
@@ -47,15 +47,16 @@ def framing(share: float = 0.5, copies: int = 1) -> Craft:
         share: share of framers, spread evenly over the Sybils.
         copies: how many of its targets a framer resembles at once (their mean); 1 is an exact copy. Targets take turns
             round by round.
+        late: copies are of last round's models, which a framer can commit to before it sees this round's.
     """
 
     def craft(view: AttackView, models: Tensor) -> Tensor:
-        out = models.clone()
+        out, source = models.clone(), view.previous if late else view.honest
         for sybil, targets in enumerate(view.targets):
             framer = int((sybil + 1) * share) > int(sybil * share)
             if framer and targets:
                 turn = [targets[(view.round + k) % len(targets)] for k in range(min(copies, len(targets)))]
-                out[sybil] = view.honest[turn].mean(dim=0)
+                out[sybil] = source[turn].mean(dim=0)
         return out
 
     return craft
@@ -93,6 +94,6 @@ SPECS = (
         summary="some Sybils publish copies of honest models, the others poison",
         knowledge=frozenset({Knowledge.UPDATES}),
         build=framing,
-        parameters={"share": 0.5, "copies": 1},
+        parameters={"share": 0.5, "copies": 1, "late": False},
     ),
 )

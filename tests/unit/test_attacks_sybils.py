@@ -157,6 +157,14 @@ def test_framers_take_turns_and_may_resemble_several_targets() -> None:
     assert torch.allclose(both[0], view.honest[list(view.targets[0])].mean(dim=0))
 
 
+def test_late_framers_copy_nothing_of_this_round() -> None:
+    view = small_view()
+    sent = framing(1.0, late=True)(view, clones_of(view))
+    assert all(any(torch.equal(row, model) for model in view.previous) for row in sent)
+    unseen = replace(view, honest=torch.full_like(view.honest, torch.nan))
+    assert torch.equal(framing(1.0, late=True)(unseen, clones_of(view)), sent)
+
+
 @pytest.mark.parametrize("poison", ["next", "trained"])
 def test_foreign_columns_spare_what_the_victim_can_test(poison: str) -> None:
     view = small_view()
