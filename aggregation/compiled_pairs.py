@@ -3,22 +3,27 @@
 Laws:
 - As aggregation.compiled: one call tree in this file, no interpreter lock, nothing written for a node depends on who
   else is in the call, `contract` and `reassoc` but never `nnan` or `ninf`.
-- Distances are sums of squared differences: nothing cancels. Every pair goes through the same register tile, and a row
-  that equals an earlier one of its node takes that one's distances: equal rows are at distance 0 and at one distance
-  from any third, bit by bit.
+- Distances are sums of squared differences: nothing cancels. A pair's sum has one order wherever it stands, in a tile
+  of whatever shape (no `reassoc` there): equal rows are at distance 0 and at one distance from any third, bit by bit.
+- numba's cache sees changes of this file and of what a kernel closes over, no others: hence the stamp of tiles.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation import tiles
 from aggregation.compiled import FAST, cache_works
 
 _COLUMNS = 1024  # columns a block: forty rows of a block stay in L2
+_LANES, _SHORT, _TALL = tiles.LANES, tiles.SHORT, tiles.TALL
 _REMAINDER = 1e-2  # of a squared distance: what is left for the angle below it has lost two of seven digits
 
 Floats = NDArray[np.float32]
@@ -60,142 +65,88 @@ def similarity_weights(gaps: Doubles, direct: int, pardon: float, floor: float, 
     _similarity_weights(gaps, direct, pardon, floor, shift, out)
 
 
-@_jit
-def _known_distances(values, index, serial, before, known, out):  # type: ignore[no-untyped-def]
-    zero = np.float32(0.0)
-    nodes, width = index.shape
-    old = before.shape[1]
-    columns = values.shape[1]
-    place = np.full((nodes, width), -1, dtype=np.int64)  # among the known ones
-    spot = np.empty((nodes, width), dtype=np.int64)  # where in index: fresh ones first, then known ones
-    first = np.zeros(nodes, dtype=np.int64)
-    count = np.zeros(nodes, dtype=np.int64)
-    most = 0
-    for n in range(nodes):
-        here = 0
-        for i in range(width):
-            if index[n, i] >= 0:
-                mine = serial[index[n, i]]
-                for j in range(old):
-                    if before[n, j] == mine:
-                        place[n, i] = j
-                        break
-                if place[n, i] < 0:
+def _built(stamp: int) -> Callable[..., None]:
+    # no reassoc: a pair's sum has one order, in a tile of any shape
+    @numba.njit(nogil=True, fastmath={"contract"}, cache=cache_works(), error_model="numpy")
+    def fill(values, index, serial, before, known, out):  # type: ignore[no-untyped-def]
+        zero = np.float32(0.0)
+        if stamp < 0:
+            return
+        nodes, width = index.shape
+        old = before.shape[1]
+        columns = values.shape[1]
+        whole = columns - columns % _LANES
+        place = np.full((nodes, width), -1, dtype=np.int64)  # among the known ones
+        spot = np.empty((nodes, width), dtype=np.int64)  # where in index: fresh ones first, then known ones
+        start = np.empty((nodes, width), dtype=np.int64)  # of their rows
+        first = np.zeros(nodes, dtype=np.int64)
+        count = np.zeros(nodes, dtype=np.int64)
+        for n in range(nodes):
+            here = 0
+            for i in range(width):
+                if index[n, i] >= 0:
+                    mine = serial[index[n, i]]
+                    for j in range(old):
+                        if before[n, j] == mine:
+                            place[n, i] = j
+                            break
+                    if place[n, i] < 0:
+                        spot[n, here] = i
+                        here += 1
+            first[n] = here
+            for i in range(width):
+                if index[n, i] >= 0 and place[n, i] >= 0:
                     spot[n, here] = i
                     here += 1
-        first[n] = here
-        for i in range(width):
-            if index[n, i] >= 0 and place[n, i] >= 0:
-                spot[n, here] = i
-                here += 1
-        count[n] = here
-        most = max(most, first[n])
-    total = np.empty((most + 4, width + 5), dtype=np.float64)
-    same = np.empty(width, dtype=np.int64)
-    name = np.empty(width + 5, dtype=np.int64)
-    for n in range(nodes):
-        if count[n] > 0:
-            for k in range(width + 5):
-                name[k] = index[n, spot[n, min(k, count[n] - 1)]]
-            total[:] = zero
-        for begin in range(0, columns if first[n] else 0, _COLUMNS):
-            end = min(begin + _COLUMNS, columns)
-            length = end - begin
-            for r in range(0, first[n], 4):
-                a0, a1 = values[name[r], begin:end], values[name[r + 1], begin:end]
-                a2, a3 = values[name[r + 2], begin:end], values[name[r + 3], begin:end]
-                for c in range(r, count[n], 5):
-                    b0, b1 = values[name[c], begin:end], values[name[c + 1], begin:end]
-                    b2, b3 = values[name[c + 2], begin:end], values[name[c + 3], begin:end]
-                    b4 = values[name[c + 4], begin:end]
-                    s00 = s01 = s02 = s03 = s04 = zero
-                    s10 = s11 = s12 = s13 = s14 = zero
-                    s20 = s21 = s22 = s23 = s24 = zero
-                    s30 = s31 = s32 = s33 = s34 = zero
-                    for i in range(length):
-                        x0, x1, x2, x3 = a0[i], a1[i], a2[i], a3[i]
-                        y = b0[i]
-                        t0, t1, t2, t3 = x0 - y, x1 - y, x2 - y, x3 - y
-                        s00 += t0 * t0
-                        s10 += t1 * t1
-                        s20 += t2 * t2
-                        s30 += t3 * t3
-                        y = b1[i]
-                        t0, t1, t2, t3 = x0 - y, x1 - y, x2 - y, x3 - y
-                        s01 += t0 * t0
-                        s11 += t1 * t1
-                        s21 += t2 * t2
-                        s31 += t3 * t3
-                        y = b2[i]
-                        t0, t1, t2, t3 = x0 - y, x1 - y, x2 - y, x3 - y
-                        s02 += t0 * t0
-                        s12 += t1 * t1
-                        s22 += t2 * t2
-                        s32 += t3 * t3
-                        y = b3[i]
-                        t0, t1, t2, t3 = x0 - y, x1 - y, x2 - y, x3 - y
-                        s03 += t0 * t0
-                        s13 += t1 * t1
-                        s23 += t2 * t2
-                        s33 += t3 * t3
-                        y = b4[i]
-                        t0, t1, t2, t3 = x0 - y, x1 - y, x2 - y, x3 - y
-                        s04 += t0 * t0
-                        s14 += t1 * t1
-                        s24 += t2 * t2
-                        s34 += t3 * t3
-                    u0, u1, u2, u3 = total[r], total[r + 1], total[r + 2], total[r + 3]
-                    u0[c] += s00
-                    u0[c + 1] += s01
-                    u0[c + 2] += s02
-                    u0[c + 3] += s03
-                    u0[c + 4] += s04
-                    u1[c] += s10
-                    u1[c + 1] += s11
-                    u1[c + 2] += s12
-                    u1[c + 3] += s13
-                    u1[c + 4] += s14
-                    u2[c] += s20
-                    u2[c + 1] += s21
-                    u2[c + 2] += s22
-                    u2[c + 3] += s23
-                    u2[c + 4] += s24
-                    u3[c] += s30
-                    u3[c + 1] += s31
-                    u3[c + 2] += s32
-                    u3[c + 3] += s33
-                    u3[c + 4] += s34
-        here = out[n]
-        here[:] = zero
-        for r in range(first[n]):
-            for c in range(r + 1, count[n]):
-                found = np.float32(total[r, c])
-                here[spot[n, r], spot[n, c]] = found
-                here[spot[n, c], spot[n, r]] = found
-        for r in range(first[n], count[n]):
-            i = spot[n, r]
-            for c in range(r + 1, count[n]):
-                j = spot[n, c]
-                found = known[n, place[n, i], place[n, j]]
-                here[i, j] = found
-                here[j, i] = found
-        # a row that equals an earlier one is as far from all others as that one, whatever rounding says
-        twins = False
-        for j in range(width):
-            same[j] = j
-            if index[n, j] < 0:
-                continue
-            for i in range(j):
-                if index[n, i] >= 0 and here[i, j] == zero:
-                    same[j] = i
-                    twins = True
-                    break
-        if twins:
-            for j in range(width):
-                if same[j] != j:
-                    for i in range(width):
-                        here[j, i] = here[same[j], same[i]]
-                        here[i, j] = here[j, i]
+            count[n] = here
+            for k in range(here):
+                start[n, k] = index[n, spot[n, k]] * columns
+        total = np.empty((width, width), dtype=np.float64)
+        ends = np.zeros((width, _LANES), dtype=np.float32)  # what is left of each row after whole vectors
+        ends_at = np.arange(width) * _LANES
+        for n in range(nodes):
+            total[:] = 0.0
+            names, new, held = start[n], first[n], count[n]
+            for begin in range(0, whole if new else 0, _COLUMNS):
+                length = min(_COLUMNS, whole - begin)
+                # what comes next: these rows' next columns, or the next node's rows
+                later, shift = n, begin + length
+                if shift >= whole:
+                    later, shift = min(n + 1, nodes - 1), 0
+                asked, most = 0, count[later] if first[later] else 0
+                for r in range(0, new, _SHORT):
+                    for c in range(r + 1, held, _TALL):
+                        ahead = start[later, asked] + shift if asked < most else names[0] + begin
+                        also = start[later, asked + 1] + shift if asked + 1 < most else names[0] + begin
+                        asked += 2
+                        tiles.distance_tile(
+                            total, r * width + c, width, values, names, r, c, min(_SHORT, new - r),
+                            min(_TALL, held - c), length, begin, ahead, also
+                        )  # fmt: skip
+            if whole < columns and new:
+                for k in range(held):
+                    for i in range(columns - whole):
+                        ends[k, i] = values[index[n, spot[n, k]], whole + i]
+                for r in range(0, new, _SHORT):
+                    for c in range(r + 1, held, _TALL):
+                        tiles.distance_tile(
+                            total, r * width + c, width, ends, ends_at, r, c, min(_SHORT, new - r),
+                            min(_TALL, held - c), _LANES, 0, 0, 0
+                        )  # fmt: skip
+            here = out[n]
+            here[:] = zero
+            for r in range(held):
+                i = spot[n, r]
+                for c in range(r + 1, held):
+                    j = spot[n, c]
+                    found = np.float32(total[r, c]) if r < new else known[n, place[n, i], place[n, j]]
+                    here[i, j] = found
+                    here[j, i] = found
+
+    return fill
+
+
+_known_distances = _built(crc32(Path(tiles.__file__).read_bytes()))
 
 
 @_jit

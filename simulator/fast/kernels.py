@@ -22,7 +22,7 @@ from zlib import crc32
 import numba
 import numpy as np
 
-from simulator.fast import tiles
+from aggregation import tiles
 
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 

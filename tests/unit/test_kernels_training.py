@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simulator.fast import kernels, tiles
+from aggregation import tiles
+from simulator.fast import kernels
 
 Floats = NDArray[np.float32]
 NIL = np.float32(0.0)

@@ -1,8 +1,9 @@
-"""Register tiles of products, written out as vector instructions: what a vectoriser would have to guess.
+"""Register tiles of products and distances, written out as vector instructions: what a vectoriser would have to guess.
 
 Laws:
 - A tile's sums are formed in one order, whatever surrounds it; products may be contracted to fused multiply-adds.
-- Rows begin on whole lines of 16 floats and are padded with zeros; `width` is a multiple of 16.
+- Products: rows begin on whole lines of 16 floats and are padded with zeros; `width` is a multiple of 16.
+- Distances: a pair's sum is formed in the same order in a tile of any shape; `width` is a multiple of LANES.
 - Nothing is checked here: whoever calls owns the bounds. Arrays are passed, not addresses, so that they stay alive.
 
 Tiles are 4 x 5 sums where there are 32 vector registers (AVX-512, NEON), 3 x 4 where there are 16.
@@ -96,6 +97,14 @@ class _Writer:
         for slot in made:
             self.builder.store(self.constant(0.0), slot)
         return made
+
+    def ask(self, place: Any) -> None:
+        """Ask for a line to be brought into the second-level cache."""
+        byte, small = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, small, small, small])
+        asked = self.builder.module.declare_intrinsic("llvm.prefetch.p0", fnty=kind)
+        read, second, data = ir.Constant(small, 0), ir.Constant(small, 2), ir.Constant(small, 1)
+        self.builder.call(asked, [self.builder.bitcast(place, byte), read, second, data])
 
     def sums(self, vectors: list[Any]) -> list[Any]:
         """Sum of each vector's lanes, by halves: a tree in which each addition serves as many vectors as it can."""
@@ -217,6 +226,58 @@ descend_whole, descend_one = _outer_tile(SHORT, _descend), _outer_tile(1, _desce
 roll_whole, roll_one = _outer_tile(SHORT, _roll), _outer_tile(1, _roll)
 
 
+def _distance_tile(  # type: ignore[no-untyped-def]
+    _, out, at, step, values, names, row, column, rows, columns, width, begin, ahead, also
+):
+    """out[at + r step + c] += |a_r - b_c|^2 for r < rows <= SHORT and c < columns <= TALL, over `width` floats.
+
+    a_r begins at values[names[row + r] + begin], b_c at values[names[column + c] + begin]; a lane's sum is float32, out
+    float64. Meanwhile `width` floats from values[ahead] and from values[also] are asked into the second-level cache.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+        w = _Writer(context, builder, signature, arguments)
+        out, at, step, values, names, row, column, rows, columns, width, begin, ahead, also = w.values
+
+        def starts(first: Any, count: int) -> list[Any]:
+            places = [builder.gep(names, [builder.add(first, ir.Constant(_WORD, k))]) for k in range(count)]
+            return [builder.gep(values, [builder.add(builder.load(place), begin)]) for place in places]
+
+        def shape(tall: int, wide: int) -> None:
+            lefts, rights = starts(row, tall), starts(column, wide)
+            totals = w.zeros(tall * wide)
+            with w.steps(width, LANES) as i:
+                for base in (ahead, also):
+                    w.ask(builder.gep(values, [builder.add(base, i)]))
+                ys = [w.load(data, i) for data in rights]
+                for r in range(tall):
+                    x = w.load(lefts[r], i)
+                    for c in range(wide):
+                        apart = builder.fsub(x, ys[c])
+                        slot = totals[r * wide + c]
+                        builder.store(w.add_product(builder.load(slot), apart, apart), slot)
+            for number, found in enumerate(w.sums([builder.load(slot) for slot in totals])):
+                r, c = divmod(number, wide)
+                place = builder.gep(w.row(out, at, step, r), [ir.Constant(_WORD, c)])
+                builder.store(builder.fadd(builder.load(place), builder.fpext(found, ir.DoubleType())), place)
+
+        end = builder.append_basic_block("end")
+        kind = builder.add(w.times(rows, TALL + 1), columns)
+        choice = builder.switch(kind, end)
+        for tall in range(1, SHORT + 1):
+            for wide in range(1, TALL + 1):
+                block = builder.append_basic_block(f"tile_{tall}_{wide}")
+                choice.add_case(ir.Constant(_WORD, tall * (TALL + 1) + wide), block)
+                builder.position_at_end(block)
+                shape(tall, wide)
+                builder.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    word = types.int64
+    return types.void(out, word, word, values, names, word, word, word, word, word, word, word, word), emit
+
+
 def _exponentials(_, values, at, top, width):  # type: ignore[no-untyped-def]
     """values[at + i] := exp(values[at + i] - top) for i < width, a multiple of 16; top is no less than any value.
 
@@ -254,21 +315,18 @@ def _prefetch(_, values, row):  # type: ignore[no-untyped-def]
     """Ask for values[row], a row of a 2-D array whose rows are whole, to be brought into the second-level cache."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+        w = _Writer(context, builder, signature, arguments)
         array = make_array(signature.args[0])(context, builder, arguments[0])  # type: ignore[no-untyped-call]
-        byte, small = ir.IntType(8).as_pointer(), ir.IntType(32)
         length = cgutils.unpack_tuple(builder, array.strides, 2)[0]  # type: ignore[no-untyped-call]
+        byte = ir.IntType(8).as_pointer()
         first = builder.gep(builder.bitcast(array.data, byte), [builder.mul(arguments[1], length)])
-        asked = builder.module.declare_intrinsic(
-            "llvm.prefetch.p0", fnty=ir.FunctionType(ir.VoidType(), [byte, small, small, small])
-        )
-        read, second, data = ir.Constant(small, 0), ir.Constant(small, 2), ir.Constant(small, 1)
-        line = ir.Constant(_WORD, 64)
-        with cgutils.for_range_slice(builder, ir.Constant(_WORD, 0), length, line, _WORD) as (at, _):
-            builder.call(asked, [builder.gep(first, [at]), read, second, data])
+        with w.steps(length, 64) as at:
+            w.ask(builder.gep(first, [at]))
         return context.get_dummy_value()
 
     return types.void(values, types.int64), emit
 
 
+distance_tile: Any = intrinsic(_distance_tile)
 exponentials: Any = intrinsic(_exponentials)
 prefetch: Any = intrinsic(_prefetch)
