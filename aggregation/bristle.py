@@ -185,9 +185,8 @@ def per_class(k: int = 10, alpha: float = 0.4) -> Integration:
             candidates = drawn(head_distances(evidence, listened), listened, evidence.priority, alpha, k)
         familiar = evidence.probe.familiar()
         own_f1 = evidence.probe.scores(evidence.table.rows(evidence.own.unsqueeze(-1))).squeeze(-2)
-        peer_f1 = _scores(evidence, evidence.probe, candidates, own_f1.shape[-1])
-        overlap = _overlap(evidence, own_f1.shape[-1])
-        said = trust(own_f1, peer_f1, familiar, overlap)
+        peer_f1 = peer_scores(evidence, evidence.probe, candidates, own_f1.shape[-1])
+        said = trust(own_f1, peer_f1, familiar, overlap(evidence, own_f1.shape[-1]))
         columns = torch.where(familiar.unsqueeze(-2), said.classes, said.foreign.unsqueeze(-1))
         votes = torch.cat([columns, said.foreign.unsqueeze(-1)], dim=-1)
         similarity = torch.where(candidates, weights.neighbours.double(), 0.0).unsqueeze(-1)
@@ -232,7 +231,7 @@ def _head_columns(head: HeadLayout | None, size: int) -> list[slice]:
     return [weight] if head.bias is None else [weight, slice(head.bias, head.bias + head.classes)]
 
 
-def _scores(evidence: Evidence, probe: Probe, candidates: Tensor, classes: int) -> Tensor:
+def peer_scores(evidence: Evidence, probe: Probe, candidates: Tensor, classes: int) -> Tensor:
     """F1 of candidates, a bounded number of models at a time: (..., n, c); what others get is not used."""
     index = torch.where(candidates, evidence.neighbours, -1)
     nodes = max(1, evidence.own.numel())
@@ -243,7 +242,7 @@ def _scores(evidence: Evidence, probe: Probe, candidates: Tensor, classes: int) 
     return torch.cat(parts, dim=-2)
 
 
-def _overlap(evidence: Evidence, classes: int) -> Tensor:
+def overlap(evidence: Evidence, classes: int) -> Tensor:
     """n_p; all classes where the masks are not known."""
     if evidence.own_classes is None or evidence.peer_classes is None:
         return torch.full(evidence.neighbours.shape, classes, device=evidence.neighbours.device)
@@ -275,7 +274,7 @@ def _sum_columns(evidence: Evidence, votes: Tensor) -> tuple[Tensor, Tensor]:
             total[there] += _spread(each[nodes, slot], evidence.head, size) * values[index[nodes, slot]]
         shared = _spread(weight[part], evidence.head, size)
         out[part] = torch.where(shared > 1, total / shared, mine).to(values.dtype)
-    influence = _coordinate_mean(each, evidence.head, size)
+    influence = coordinate_mean(each, evidence.head, size)
     return out.reshape(*evidence.own.shape, size), influence.reshape(votes.shape[:-1])
 
 
@@ -290,7 +289,7 @@ def _spread(by_column: Tensor, head: HeadLayout | None, size: int) -> Tensor:
     return spread
 
 
-def _coordinate_mean(by_column: Tensor, head: HeadLayout | None, size: int) -> Tensor:
+def coordinate_mean(by_column: Tensor, head: HeadLayout | None, size: int) -> Tensor:
     """Mean of `_spread` over coordinates: (..., c + 1) -> (...,)."""
     if head is None:
         return by_column[..., -1]

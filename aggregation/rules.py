@@ -16,6 +16,7 @@ from aggregation import (
     bristle,
     bulyan,
     clipping,
+    columns,
     defence,
     flag,
     fltrust,
@@ -48,6 +49,7 @@ RULES: Mapping[str, RuleSpec] = MappingProxyType(
             fltrust.SPECS,
             flag.SPECS,
             defence.SPECS,
+            columns.SPECS,
         )
     }
 )
