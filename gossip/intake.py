@@ -134,10 +134,17 @@ class Intake:
         return list(waiting.values())
 
     def fetched(self, wanted: Wanted, update: Update) -> None:
-        """A payload came and passed every check."""
+        """A payload came and passed every check.
+
+        Raises:
+            RemoteFault: CONVICTED, when its author contradicted itself while the payload was on its way.
+        """
         known = self._known.get(wanted.digest)
+        guilty = self._ledger.proof(wanted.header.author) is not None
         if known is not None:
-            known.state = "verified"
+            known.state = "bad" if guilty else "verified"
+        if guilty:
+            raise RemoteFault(Drop.CONVICTED)
         (via, distance), *others = wanted.holders
         self._on_event(UpdateVerified(update, via, distance))
         for other, hops in others:

@@ -334,7 +334,7 @@ class GossipService:
 
     def _fetched(self, wanted: Wanted, update: Update) -> None:
         self._blobs.put(wanted.header.payload_digest, update.payload)
-        self._intake.fetched(wanted, update)
+        self._guard(wanted.holders[0][0], partial(self._intake.fetched, wanted, update))
 
     def _not_fetched(self, wanted: Wanted, fault: RemoteFault) -> None:
         self._intake.not_fetched(wanted, fault)
