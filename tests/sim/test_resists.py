@@ -11,6 +11,7 @@ WHITE = {"name": "label-flip+orthogonal-noise", "of": "update"}
 DECOYS = {"name": "label-flip+null-space-decoys", "of": "update"}
 HUNDREDFOLD = {"name": "label-flip+boosted", "factor": 100.0}
 FAR_CLONES = {"name": "label-flip+scaled-clones", "medians": 4.0}
+LATE_COPIES = {"name": "label-flip+framing", "late": True}
 SLEEPER = {"name": "sleeper+label-flip+structured-noise", "of": "update", "wake": 10}
 
 AGAINST_SYBILWALL = {
@@ -18,6 +19,7 @@ AGAINST_SYBILWALL = {
     "white orthogonal noise": WHITE,
     "null-space decoys": DECOYS,
     "framing by relayed copies": "label-flip+framing",
+    "framing by copies of last round's models": LATE_COPIES,
     "sleeper": SLEEPER,
     "norms 100 times as large": HUNDREDFOLD,
     "clones at four median distances": FAR_CLONES,
@@ -52,6 +54,15 @@ def test_models_that_are_not_finite_reach_nobody(rule: str) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_hedgerow_holds_against_clones_on_other_seeds(seed: int) -> None:
     resists("hedgerow", "label-flip", bound=0.03, accuracy_loss=0.1, seeds=(seed,))
+
+
+def test_unlike_sybils_beside_a_node_are_held_by_a_limit_on_strangers() -> None:
+    assert measure("hedgerow", STRUCTURED, phi=2.0).success[0] > 0.9
+    resists("hedgerow", STRUCTURED, bound=0.03, accuracy_loss=0.1, phi=2.0, strangers=1, known=1.0)
+
+
+def test_open_who_waits_out_its_probation_is_no_stranger_any_more() -> None:
+    assert measure("hedgerow", STRUCTURED, phi=2.0, strangers=1, known=1.0, probation=4).success[0] > 0.7
 
 
 def test_without_clusters_clones_outvote_honest_nodes() -> None:
