@@ -27,7 +27,7 @@ $(VENV)/demo: $(VENV)/python pyproject.toml constraints.txt
 
 $(VENV)/dev: $(VENV)/python pyproject.toml constraints.txt
 	@echo "Installing hedgerow and its test tools into $(VENV) (once) ..."
-	@$(PIP) --editable '.[fast,uvloop,dev]'
+	@$(PIP) --editable '.[fast,uvloop,ray,dev]'
 	@touch $@
 
 demo: $(VENV)/demo

@@ -1,7 +1,4 @@
-"""Cells on a real Ray on this machine: the same records, a killed worker costs one attempt, nothing is left behind.
-
-Collected only where Ray is installed (tests/conftest.py).
-"""
+"""Cells on a real Ray on this machine: the same records, a killed worker costs one attempt, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -70,7 +67,7 @@ def test_ray_runs_the_same_cells_survives_a_killed_worker_and_leaves_nothing_beh
     report = sweep(SCENARIO, pool=RayPool(workers=1), tell=tell)
     assert heard == [("mean", Restarted)]
     assert [[row.round for row in rows] for rows in report.records.values()] == [list(range(12))] * 2
-    assert report.numbers(False) == sweep(SCENARIO, workers=1).numbers(False)
+    assert report.numbers(False) == sweep(SCENARIO, workers=2).numbers(False)
     assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
     assert addresses
     assert set(descendants()) <= before
