@@ -195,7 +195,9 @@ def test_waits_are_jittered_fully_and_bounded() -> None:
         assert 0.9 * ceiling < max(waits) <= ceiling
 
 
-async def dialled(desk: Desk, book: AddressBook, bootstrap: list[str], limits: Limits) -> list[Drop]:
+async def dialled(
+    desk: Desk, book: AddressBook, bootstrap: list[str], limits: Limits, named: list[tuple[PeerId, str]] | None = None
+) -> list[Drop]:
     failures: list[Drop] = []
     dialer = Dialer(
         desk,
@@ -205,7 +207,7 @@ async def dialled(desk: Desk, book: AddressBook, bootstrap: list[str], limits: L
         limits,
         lambda peer: peer != author(9).peer,
         lambda fault, address: failures.append(fault.reason),
-        lambda peer, address: None,
+        lambda peer, address: (named if named is not None else []).append((peer, address)),
     )
     task = asyncio.ensure_future(dialer.run())
     for _ in range(20):
@@ -226,7 +228,9 @@ async def test_a_bootstrap_address_is_dialled_until_it_answers_and_again_when_it
         return peer if tries > 2 else None
 
     desk.answer = answer
-    failures = await dialled(desk, AddressBook(author(1).peer, NETWORK, limits), ["host:1"], limits)
+    named: list[tuple[PeerId, str]] = []
+    failures = await dialled(desk, AddressBook(author(1).peer, NETWORK, limits), ["host:1"], limits, named)
+    assert named == [(peer, "host:1")]  # whoever answers where the operator said
     assert failures == [Drop.UNREACHABLE] * 2
     assert desk.dialled == [("host:1", None)] * 3
     desk.blobs.clear()

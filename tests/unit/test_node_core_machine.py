@@ -22,6 +22,7 @@ from node.events import (
     Integrated,
     Joined,
     Left,
+    Named,
     Overtaken,
     Phase,
     Publish,
@@ -35,8 +36,11 @@ from node.events import (
     Woken,
 )
 from node.policy import RoundPolicy
+from node.standing import Standing
+from node.strangers import Strangers
 
 ME = peer(50)
+LIMITS = st.builds(Strangers, st.integers(0, 2), st.integers(0, 2), st.integers(0, 4), st.integers(0, 2))
 PEERS = st.integers(1, 6).map(peer)
 ROUNDS = st.integers(0, 12)
 SECONDS = st.floats(0, 5)
@@ -51,11 +55,14 @@ class Machine(RuleBasedStateMachine):
         expect=st.integers(0, 2),
         relays=st.booleans(),
         published=st.booleans(),
+        limit=st.none() | LIMITS,
     )
-    def begin(self, rounds: int | None, pace: float, expect: int, relays: bool, published: bool) -> None:
+    def begin(
+        self, rounds: int | None, pace: float, expect: int, relays: bool, published: bool, limit: Strangers | None
+    ) -> None:
         policy = RoundPolicy(rounds=rounds, pace=pace, expect=expect, relays=relays, authors=3)
         self.policy = policy
-        self.core = NodeCore(ME, policy, seed=1)
+        self.core = NodeCore(ME, policy, seed=1, standing=Standing(ME, limit, 1, [peer(1)]))
         self.now = 0.0
         self.work: list[Effect] = []
         self.wakes: dict[Timer, Wake] = {}
@@ -89,9 +96,13 @@ class Machine(RuleBasedStateMachine):
                 case Finish():
                     self.finished = True
 
-    @rule(name=PEERS, round=ROUNDS)
-    def join(self, name: bytes, round: int) -> None:
-        self.tell(Joined(name, round))  # type: ignore[arg-type]
+    @rule(name=PEERS, round=ROUNDS, group=st.sampled_from(["", "8.8.8.0/24"]))
+    def join(self, name: bytes, round: int, group: str) -> None:
+        self.tell(Joined(name, round, group))  # type: ignore[arg-type]
+
+    @rule(name=PEERS)
+    def name(self, name: bytes) -> None:
+        self.tell(Named(name, "host:1"))  # type: ignore[arg-type]
 
     @rule(name=PEERS)
     def leave(self, name: bytes) -> None:
@@ -137,7 +148,9 @@ class Machine(RuleBasedStateMachine):
                 self.published.append(round)
                 self.tell(Published(round))
             case Integrate(round):
-                self.tell(Integrated(round))
+                said = zip(effect.neighbours, effect.updates, strict=True)
+                assert not any(who in effect.strangers for who, update in said if update is not None)
+                self.tell(Integrated(round, frozenset(effect.neighbours[:2])))
 
     @precondition(lambda self: self.wakes)
     @rule()
