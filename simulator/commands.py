@@ -6,6 +6,7 @@ Law: a command reads what was typed, calls one function, and shows what it retur
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -15,7 +16,8 @@ import typer
 from rich.progress import TextColumn
 from rich.table import Table
 
-from node.terminal import LOG, OUT, listing, progress
+from node.terminal import LOG, OUT, clock, go_on, listing, progress
+from simulator.nursery import foresee, open_nursery
 
 if TYPE_CHECKING:
     from simulator.cells import Cell
@@ -54,8 +56,6 @@ def simulate(
     profile: Annotated[bool, typer.Option(help="Show where the time went, phase by phase.")] = False,
 ) -> None:
     """Simulate many nodes on this machine, some of them bad, and compare rules."""
-    from simulator.scenario import Scenario as ScenarioClass
-
     typed: dict[str, object] = {
         "task": task, "model": model, "data_dir": data_dir, "nodes": nodes, "rounds": rounds, "rules": rule or None,
         "topology": topology, "partition": partition, "alpha": alpha, "attack": attack, "sybils": sybils, "phi": phi,
@@ -64,10 +64,22 @@ def simulate(
     given = {key: value for key, value in typed.items() if value is not None}
     if sybils is not None and phi is None and scenario is not None:
         given["phi"] = None
+    if ray is None and foresee(_raw(scenario) | given, workers):
+        open_nursery()
+    from simulator.scenario import Scenario as ScenarioClass
+
     base = ScenarioClass.load(scenario) if scenario is not None else ScenarioClass()
     if given and scenario is None:
         given["name"] = "simulation"
     _simulate(base.but(**given), out, workers, ray, as_json, profile)
+
+
+def _raw(scenario: Path | None) -> dict[str, object]:
+    """The keys of a scenario's file as they stand there; what is wrong with it comes out when it is read in earnest."""
+    try:
+        return {} if scenario is None else tomllib.loads(scenario.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def _simulate(
@@ -84,7 +96,7 @@ def _simulate(
     pool = None if ray is None else RayPool(ray, workers)
     try:
         with progress(TextColumn("{task.fields[left]}")) as bar:
-            job = bar.add_task(scenario.name, total=pace.total, left="-:--")
+            job = bar.add_task(scenario.name, total=pace.total, left=clock(None))
 
             def hear(cell: Cell, news: News | Found) -> None:
                 known = len(sheet.engines)
@@ -92,14 +104,13 @@ def _simulate(
                 sheet.hear(cell, news)
                 for line in sheet.engines[known:]:
                     LOG.print(line, markup=False, soft_wrap=True)
-                seconds = pace.remaining()
-                left = "-:--" if seconds is None else f"{round(seconds) // 60}:{round(seconds) % 60:02}"
-                bar.update(job, completed=pace.done, description=f"{cell.rule}, seed {cell.seed}", left=left)
+                what = f"{cell.rule}, seed {cell.seed}"
+                bar.update(job, completed=pace.done, description=what, left=clock(pace.remaining()))
 
             report = sweep(scenario, workers=workers, folder=folder, tell=hear, pool=pool)
     except KeyboardInterrupt:
         kept = f"{pace.finished} of {pace.cells} cells are finished and kept"
-        LOG.print(f"Stopped: {kept}; the same command with --out {folder} goes on", markup=False, soft_wrap=True)
+        LOG.print(f"Stopped: {kept}; go on with: {go_on(folder)}", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     page = report.write(folder)
     sheet.write(folder)
@@ -120,9 +131,14 @@ def _unused(folder: Path, name: str) -> Path:
 def attack(
     address: Annotated[str, typer.Argument(help="Folder of the node, or status address HOST:PORT.")],
     suite: Annotated[str, typer.Option(help="wire, model, sybil or all.")] = "all",
-    seconds: Annotated[float, typer.Option(min=1, help="Longest duration of one attack.")] = 30.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the node in which each attack acts.")] = 4,
-    seed: Annotated[int, typer.Option(help="Seed of keys and draws.")] = 1,
+    seconds: Annotated[float, typer.Option(min=1, help="Longest duration of one attack.")] = 60.0,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds of the node in which each attack acts; absent = 4 or 8.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of keys and draws; absent = fresh keys.")] = None,
+    task: Annotated[str | None, typer.Option(help="The node's task, if it is your own: module:name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model of that task, if it is not the task's own.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder of the data set.")] = None,
     key: Annotated[
         Path | None, typer.Option(help="Key file that a node on another machine has named in [network] attackable.")
     ] = None,
@@ -133,39 +149,89 @@ def attack(
     from dataclasses import asdict
 
     from identity.keys import SigningKey
+    from node.learning.tasks import make_task
     from node.names import choose
-    from simulator.harness import SUITES, Bounds, assault
+    from node.status import fetch_status
+    from simulator.campaign import Bounds
+    from simulator.harness import Step, assault
+    from simulator.suites import SUITES
 
     chosen = choose("suite", suite, {"all": list(SUITES)} | {name: [name] for name in SUITES})
-    count = sum(len(SUITES[name]) for name in chosen)
-    with progress() as bar:
-        job = bar.add_task("attacks", total=count)
+    mine = None if key is None else SigningKey.load(key)
+    theirs = None
+    if task or model or data_dir:
+        theirs = make_task(task or str(fetch_status(address)["task"]), model, data_dir)
+    rows: list[Row] = []
+    stopped = False
+    with progress(TextColumn("{task.fields[left]}")) as bar:
+        job = bar.add_task("attacks", total=sum(len(SUITES[name]) for name in chosen), left="-:--")
 
-        def seen(row: Row) -> None:
-            bar.update(job, advance=1, description=f"{row.suite}: {row.attack}")
-            LOG.print(f"{row.suite}: {row.attack}: {'pass' if row.passed else 'FAIL'}", markup=False)
+        def where(step: Step) -> None:
+            name = f"{step.suite}: {step.attack}"
+            bar.update(job, completed=step.done + step.part, description=name, left=_clock(step.left))
 
-        mine = None if key is None else SigningKey.load(key)
-        rows = asyncio.run(assault(address, chosen, bounds=Bounds(seconds, rounds, seed=seed), key=mine, observe=seen))
+        def seen(row: Row, left: float) -> None:
+            rows.append(row)
+            verdict = "pass" if row.passed else f"FAIL, {row.note}"
+            done = f"{len(rows)} of {bar.tasks[job].total:.0f}, about {_clock(left)} left"
+            LOG.print(f"{row.suite}: {row.attack}: {verdict} ({done})", markup=False, soft_wrap=True)
+
+        bounds = Bounds(seconds, rounds, seed=seed)
+        try:
+            asyncio.run(assault(address, chosen, task=theirs, bounds=bounds, key=mine, observe=seen, watch=where))
+        except KeyboardInterrupt:
+            stopped = True
     failed = [row for row in rows if not row.passed]
     if as_json:
-        typer.echo(json.dumps({"passed": not failed, "rows": [asdict(row) for row in rows]}))
-    else:
+        passed = not failed and not stopped
+        typer.echo(json.dumps({"passed": passed, "stopped": stopped, "rows": [asdict(row) for row in rows]}))
+    elif rows:
         _scorecard(rows)
+    if stopped:
+        LOG.print(f"Stopped after {len(rows)} attacks; the node forgets ours by itself", markup=False)
+        raise typer.Exit(130)
     raise typer.Exit(1 if failed else 0)
 
 
+def _clock(seconds: float) -> str:
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02}"
+
+
 def _scorecard(rows: Sequence[Row]) -> None:
-    heads = ("suite", "attack", "frames", "updates taken", "ignored", "refused", "votes", "others", "accuracy", "", "")
-    grid = Table(*heads, box=None)
+    def pair(values: tuple[float | None, float | None]) -> str:
+        return " > ".join("-" if value is None else f"{value:.2f}" for value in values)
+
+    heads = (
+        "suite",
+        "attack",
+        "sent",
+        "taken",
+        "ignored",
+        "share (fair)",
+        "accuracy",
+        "success",
+        "s a round",
+        "others",
+    )
+    grid = Table(*heads, "", box=None)
     for row in rows:
-        votes = "-" if row.votes is None else f"{row.votes:.2f}"
-        accuracy = " to ".join("-" if value is None else f"{value:.2f}" for value in row.accuracy)
-        refused = ", ".join(f"{reason} {count}" for reason, count in row.refused.items()) or "-"
+        share = "-" if row.share is None or row.fair is None else f"{row.share:.0%} ({row.fair:.0%})"
+        others = f"{row.neighbours[1]} of {row.neighbours[0]}"
         mark = "[green]pass[/]" if row.passed else "[red]FAIL[/]"
         counts = [str(value) for value in (row.tried, row.taken, row.ignored)]
-        grid.add_row(row.suite, row.attack, *counts, refused, votes, str(row.neighbours), accuracy, mark, row.note)
+        name = f"{row.attack} x {row.sybils}" if row.sybils > 1 else row.attack
+        grid.add_row(
+            row.suite, name, *counts, share, pair(row.accuracy), pair(row.success), pair(row.pace), others, mark
+        )
     OUT.print(grid)
+    OUT.print("before > at worst; share: most of all weight that ours had in one round (fair: what one would have had)")
+    for row in rows:
+        words = [", ".join(f"{reason} {count}" for reason, count in row.refused.items()), row.note]
+        if any(words):
+            refused, note = words
+            said = "; ".join(filter(None, (note, f"refused: {refused}" if refused else "")))
+            style = None if row.passed else "red"
+            OUT.print(f"{row.suite}: {row.attack}: {said}", style=style, markup=False, soft_wrap=True)
 
 
 def matrix(
@@ -177,25 +243,30 @@ def matrix(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ) -> None:
     """Run rules x attacks x data splits x graphs x seeds, and show who withstands what on one page."""
+    if workers != 1:
+        open_nursery()
     from simulator.matrix import run_matrix
 
     folder = out or Path("runs") / f"matrix-{Path(plan).stem}"
     try:
-        with progress() as bar:
-            job = bar.add_task("matrix", total=1.0)
+        kept = "none of its cells is finished"
+        with progress(TextColumn("{task.fields[left]}")) as bar:
+            job = bar.add_task("matrix", total=1.0, left=clock(None))
 
             def show(now: Progress) -> None:
-                left = "" if now.remaining is None else f", {now.remaining / 60:.0f} min left"
-                bar.update(job, completed=now.share, description=f"{now.done}/{now.cells} cells{left}: {now.what}")
+                nonlocal kept
+                kept = f"{now.done} of {now.cells} cells are finished and kept"
+                what = f"{now.done} of {now.cells} cells: {now.what}"
+                bar.update(job, completed=now.share, description=what, left=clock(now.remaining))
 
             report = run_matrix(plan, folder, workers, show)
     except KeyboardInterrupt:
-        LOG.print(f"Stopped. Finished cells are in {folder}; go on with the same command and --out {folder}")
+        LOG.print(f"Stopped: {kept}; go on with: {go_on(folder)}", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     page = report.write(folder)
     if as_json:
         typer.echo(json.dumps(report.numbers()))
-    LOG.print(f"Records and page: {page}", soft_wrap=True)
+    LOG.print(f"Records and page: {page}", markup=False, soft_wrap=True)
 
 
 def rules() -> None:

@@ -1,41 +1,83 @@
-"""The scorecard of attacks on one node: what a healthy node shows, read from its own status before and after.
+"""The scorecard of attacks on one node: harm is what counts, seen from outside before, during and after.
 
 Laws:
-- A node passes if it answers, its rounds go on, it is about as accurate as before, and it refused what was broken
-  for the reason that it was broken (`REFUSALS`): a node that drops something for another reason has not looked.
-- What was never taken in cannot be replayed: a replay is judged once two updates of ours were decided on, and the row
-  says so if it was not.
-- Many identities of one adversary have one vote between them, once they act alike (`VOTES`): accuracy alone would
-  show only attacks that are quick.
-- A node without other neighbours has no evidence but the attacker's: no rule can tell who is right, so the row says
-  so, whatever it came to.
+- A row fails for what was done to the node, never for what was tried. Harm is: no answer; rounds that stand still, jump
+  or take much longer; a neighbour lost or left behind; accuracy lost, or an attack that succeeds more often than
+  before, by more than `Bounds.drop`, at the worst moment of the attack.
+- On the wire besides: nothing broken gets a weight, and what is broken is refused for the reason that it is broken
+  (`REFUSALS`): a node that drops something for another reason has not looked.
+- How much weight all identities of the adversary had is told beside what one identity would have had; it is a reason to
+  worry, and no harm by itself. Harm is never excused by it either: an attack that is known to succeed fails its row.
+- What was never taken in cannot be replayed: the row says so if too little was. A node without other neighbours has no
+  evidence but the attacker's: no rule can tell who is right, so the row says so, whatever it came to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from gossip.errors import Drop
 
+Status = Mapping[str, Any]
+Pair = tuple[float | None, float | None]
+
 REFUSALS: Mapping[str, tuple[frozenset[Drop], ...]] = {
+    "ahead": (frozenset({Drop.EARLY}),),
+    "broken-chain": (frozenset({Drop.BROKEN_CHAIN}),),
+    "drip": (frozenset({Drop.TIMEOUT}),),
+    "equivocate": (frozenset({Drop.EQUIVOCATION}), frozenset({Drop.CONVICTED})),
+    "flood": (frozenset({Drop.PEER_RATE}), frozenset({Drop.AUTHOR_RATE})),
     "forge": (
         frozenset({Drop.BAD_SIGNATURE}),
         frozenset({Drop.WRONG_AUTHOR}),
         frozenset({Drop.WRONG_NETWORK}),
     ),
     "not-finite": (frozenset({Drop.NOT_FINITE}),),
-    "other-bytes": (frozenset({Drop.DIGEST, Drop.LENGTH, Drop.UNAVAILABLE}),),
-    "oversize": (frozenset({Drop.OVERSIZE, Drop.LENGTH}),),
+    "other-bytes": (frozenset({Drop.DIGEST}), frozenset({Drop.LENGTH, Drop.UNAVAILABLE})),
+    "other-encoding": (frozenset({Drop.MALFORMED}),),
+    "oversize": (frozenset({Drop.OVERSIZE}), frozenset({Drop.MALFORMED})),
     "replay": (frozenset({Drop.DUPLICATE, Drop.REPLAY}),),
+    "silent": (),
     "truncate": (frozenset({Drop.MALFORMED}),),
-    "wrong-schema": (frozenset({Drop.SCHEMA, Drop.LENGTH}),),
+    "withhold": (frozenset({Drop.UNAVAILABLE}),),
+    "wrong-length": (frozenset({Drop.LENGTH}),),
+    "wrong-schema": (frozenset({Drop.SCHEMA}),),
 }
 """By attack on the wire: reasons of which a healthy node gives at least one from each group."""
 
-VOTES = 1.5
-"""Together, of the last round that was decided, the weights of all Sybils: above one vote, with room for rounding."""
+ASIDE = frozenset({Drop.UNWANTED.value, Drop.UNREACHABLE.value})
+"""Drops that say nothing about a peer: the round was over, or the peer had gone."""
+
+SLOWER, GRACE = 2.0, 1.0
+"""A round may take so many times as long as before, and so many seconds more."""
+
+JUMP = 20
+"""Rounds that a node may go on without having played them: to catch up with its neighbours is no harm."""
+
+STILL = 2
+"""Rounds that a node goes on before a neighbour counts as standing still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen of the target.
+
+    Attributes:
+        before: its status before the attack.
+        after: the last one that was read; None: no answer.
+        accuracy: (before, lowest since) of the model after its rule decided, as its page says, or where it does not
+            measure, of the model that it publishes.
+        success: (before, highest since) share of test samples for which the attack has its way, of the model that the
+            target publishes; None where it was not heard.
+    """
+
+    before: Status
+    after: Status | None
+    accuracy: Pair = (None, None)
+    success: Pair = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +86,40 @@ class Row:
 
     Attributes:
         suite: wire, model or sybil.
-        attack: its spelling.
+        attack: its spelling, with what differs from the defaults.
+        sybils: identities.
         tried: frames and updates that left.
         taken: updates of ours that got a weight above 0.
         ignored: updates of ours that were decided on and got weight 0.
-        refused: what the target dropped meanwhile, by reason.
-        weight: mean weight over all decisions on our updates; None when there was none.
-        votes: weights of all our identities together, in the last round in which one was decided on; an honest
-            neighbour's is at most 1.
+        refused: what the target dropped of us, by reason.
+        votes: most that our identities weighed together in one round, when one honest neighbour's weight is at most 1.
+        share: most that they had of all weight in one round, the target's own model included; None: no decision.
+        fair: what one identity would have had of it in that round.
         rounds: how many rounds the target went on.
-        accuracy: before and after; None when the target does not measure.
-        neighbours: others that the target was connected to when the attack began.
-        passed: the target is healthy and refused what was broken (see above).
-        note: what went wrong, and what to know about it, in a few words.
+        pace: median seconds a round before and during the attack; None: no round.
+        accuracy, success: as in `Sight`.
+        neighbours: others that the target was connected to when the attack began, and those of them that went on.
+        seconds: how long the attack took.
+        passed: no harm was done, and what was broken was refused.
+        note: what harm there was, and what to know about it, in a few words.
     """
 
     suite: str
     attack: str
+    sybils: int
     tried: int
     taken: int
     ignored: int
     refused: Mapping[str, int]
-    weight: float | None
     votes: float
+    share: float | None
+    fair: float | None
     rounds: int
-    accuracy: tuple[float | None, float | None]
-    neighbours: int
+    pace: Pair
+    accuracy: Pair
+    success: Pair
+    neighbours: tuple[int, int]
+    seconds: float
     passed: bool
     note: str
 
@@ -77,86 +127,183 @@ class Row:
 def score(
     suite: str,
     attack: str,
+    spelling: str,
     tried: int,
     ours: Collection[str],
-    before: Mapping[str, Any],
-    after: Mapping[str, Any] | None,
+    sight: Sight,
+    *,
     drop: float,
+    seconds: float,
     trouble: str = "",
+    broken: bool = False,
+    remark: str = "",
 ) -> Row:
     """Judge one attack.
 
     Args:
         suite: wire, model or sybil.
-        attack: its spelling.
+        attack: its stages, joined by "+".
+        spelling: the same with its parameters, for people.
         tried: frames and updates that left.
         ours: text forms of the attacker's peer ids.
-        before: the target's status before the attack.
-        after: the one after it; None: no answer.
-        drop: loss of accuracy that still counts as healthy.
-        trouble: what kept the attack from running; "": nothing.
+        sight: what was seen of the target.
+        drop: loss of accuracy, and gain of the attack, that still counts as healthy.
+        seconds: how long it took.
+        trouble: what kept the attack from running, so that nothing can be said; "": nothing.
+        broken: every update that was sent is one that no node should take.
+        remark: what else to know.
     """
-    others = sum(peer["connected"] and peer["peer"] not in ours for peer in before["neighbours"])
+    before, after = sight.before, sight.after
+    others = _others(before, ours)
+    counts = (len(ours), tried)
     if after is None:
-        lost = (before["accuracy"], None)
-        return Row(suite, attack, tried, 0, 0, {}, None, 0.0, 0, lost, others, False, "no answer")
-    opinions = [
-        (int(opinion["round"]), float(opinion["weight"]))
-        for peer in after["neighbours"]
-        if peer["peer"] in ours
-        for opinion in peer["history"]
-        if opinion["verdict"] != "absent"
+        return Row(
+            suite, spelling, *counts, 0, 0, {}, 0.0, None, None, 0, (_pace(before, -1), None),
+            (sight.accuracy[0], None), sight.success, (len(others), 0), seconds, False, "no answer",
+        )  # fmt: skip
+    since = int(before["round"])
+    opinions = _opinions(after, since)
+    mine = [opinion for peer in ours for opinion in opinions.get(peer, {}).values()]
+    votes, share, fair = _weight(opinions, ours)
+    refused = _refused(before, after, ours)
+    rounds = int(after["round"]) - since
+    pace = (_pace(before, -1), _pace(after, since))
+    going = _others(after, ours).keys() & others.keys()
+    taken = sum(weight > 0 for weight in mine)
+    vague = "replay" in attack.split("+") and len(mine) < 2
+    faults = [
+        trouble,
+        *_standing(before, after, rounds, others, _others(after, ours), pace),
+        _lost(sight.accuracy, drop),
+        _gained(sight.success, drop),
+        f"{taken} broken updates had a weight" if broken and taken else "",
+        "" if vague or trouble or not tried else _unrefused(attack, refused),
     ]
-    weights = [weight for _, weight in opinions]
-    last = max((round for round, _ in opinions), default=0)
-    votes = sum(weight for round, weight in opinions if round == last)
-    refused = {
-        reason: count - before["dropped"].get(reason, 0)
-        for reason, count in after["dropped"].items()
-        if count > before["dropped"].get(reason, 0)
-    }
-    rounds = int(after["round"]) - int(before["round"])
-    accuracy = (before["accuracy"], after["accuracy"])
-    vague = "replay" in attack.split("+") and len(opinions) < 2
-    fault = trouble or _fault(attack, tried > 0 and not vague, refused, rounds, accuracy, drop)
-    if not fault and suite == "sybil" and votes > VOTES:
-        fault = f"one adversary had {votes:.1f} votes"
-    alone = "" if others else "it has no other neighbour to compare with"
+    notes = [
+        *faults,
+        f"{len(ours)} identities had {votes:.1f} votes" if len(ours) > 1 and votes > 1.5 else "",
+        "" if others or suite == "wire" else "it has no other neighbour to compare with",
+        "too little was taken in to tell" if vague else "",
+        remark,
+    ]
     return Row(
         suite=suite,
-        attack=attack,
+        attack=spelling,
+        sybils=len(ours),
         tried=tried,
-        taken=sum(weight > 0 for weight in weights),
-        ignored=sum(weight == 0 for weight in weights),
+        taken=taken,
+        ignored=len(mine) - taken,
         refused=refused,
-        weight=sum(weights) / len(weights) if weights else None,
         votes=votes,
+        share=share,
+        fair=fair,
         rounds=rounds,
-        accuracy=accuracy,
-        neighbours=others,
-        passed=not fault,
-        note="; ".join(
-            filter(None, (fault, alone if suite != "wire" else "", "too little was taken in to tell" if vague else ""))
-        ),
+        pace=pace,
+        accuracy=sight.accuracy,
+        success=sight.success,
+        neighbours=(len(others), len(going)),
+        seconds=round(seconds, 1),
+        passed=not any(faults),
+        note="; ".join(filter(None, notes)),
     )
 
 
-def _fault(
-    attack: str,
-    acted: bool,
-    refused: Mapping[str, int],
-    rounds: int,
-    accuracy: tuple[float | None, float | None],
-    drop: float,
-) -> str:
-    """What is wrong with the target, or ""."""
+def settled(attack: str, before: Status, after: Status, ours: Collection[str]) -> bool:
+    """Whether a healthy node would have nothing more to say: all that should be refused is."""
+    return not _unrefused(attack, _refused(before, after, ours))
+
+
+def _others(status: Status, ours: Collection[str]) -> dict[str, int]:
+    """Connected neighbours that are not ours, and the rounds they say they are in."""
+    return {
+        peer["peer"]: int(peer["round"] or 0)
+        for peer in status["neighbours"]
+        if peer["connected"] and peer["peer"] not in ours
+    }
+
+
+def _opinions(status: Status, since: int) -> dict[str, dict[int, float]]:
+    """By peer and round: the weights of updates that were decided on, from round `since` on."""
+    return {
+        peer["peer"]: {
+            int(row["round"]): float(row["weight"])
+            for row in peer["history"]
+            if row["verdict"] != "absent" and int(row["round"]) >= since
+        }
+        for peer in status["neighbours"]
+    }
+
+
+def _weight(
+    opinions: Mapping[str, Mapping[int, float]], ours: Collection[str]
+) -> tuple[float, float | None, float | None]:
+    """Our votes, our share of all weight, and one identity's share, in the round in which our share was largest."""
+    best: tuple[float, float | None, float | None] = (0.0, None, None)
+    for round in sorted({round for peer in ours for round in opinions.get(peer, {})}):
+        votes = sum(opinions.get(peer, {}).get(round, 0.0) for peer in ours)
+        rest = 1.0 + sum(rows.get(round, 0.0) for peer, rows in opinions.items() if peer not in ours)
+        share = votes / (rest + votes)
+        if best[1] is None or share > best[1]:
+            best = (votes, share, 1.0 / (rest + 1.0))
+    return best
+
+
+def _refused(before: Status, after: Status, ours: Collection[str]) -> dict[str, int]:
+    """What was dropped of us meanwhile, by reason."""
+    counts: dict[str, int] = {}
+    for status, sign in ((before, -1), (after, 1)):
+        for peer in status["neighbours"]:
+            if peer["peer"] in ours:
+                for reason, count in peer["dropped"].items():
+                    counts[reason] = counts.get(reason, 0) + sign * count
+    return {reason: count for reason, count in sorted(counts.items()) if count > 0 and reason not in ASIDE}
+
+
+def _pace(status: Status, since: int) -> float | None:
+    """Median seconds of the rounds from `since` on."""
+    took = [float(row["seconds"]) for row in status["course"] if row["round"] >= since]
+    return median(took) if took else None
+
+
+def _standing(
+    before: Status, after: Status, rounds: int, others: Mapping[str, int], now: Mapping[str, int], pace: Pair
+) -> list[str]:
+    """What is wrong with the target's rounds, and with its neighbours'."""
+    found = []
     if rounds < 1:
-        return "rounds stand still"
-    before, after = accuracy
-    if before is not None and after is not None and before - after > drop:
-        return "accuracy lost"
+        found.append("rounds stand still")
+    jumped = rounds - (int(after["rounds_played"]) - int(before["rounds_played"]))
+    if others and jumped > JUMP:
+        found.append(f"it was led {jumped} rounds ahead")
+    lost = others.keys() - now.keys()
+    if lost:
+        found.append(f"it lost {len(lost)} of {len(others)} honest neighbours")
+    stuck = [peer for peer in others.keys() & now.keys() if rounds > STILL and now[peer] <= others[peer]]
+    if stuck:
+        found.append(f"{len(stuck)} of {len(others)} honest neighbours stand still")
+    if pace[0] is not None and pace[1] is not None and pace[1] > SLOWER * pace[0] + GRACE:
+        found.append(f"rounds take {pace[1]:.1f} s instead of {pace[0]:.1f}")
+    return found
+
+
+def _lost(accuracy: Pair, drop: float) -> str:
+    before, worst = accuracy
+    if before is None or worst is None or before - worst <= drop:
+        return ""
+    return f"accuracy fell from {before:.2f} to {worst:.2f}"
+
+
+def _gained(success: Pair, drop: float) -> str:
+    before, worst = success
+    if before is None or worst is None or worst - before <= drop:
+        return ""
+    return f"the attack succeeds at {worst:.2f}, before at {before:.2f}"
+
+
+def _unrefused(attack: str, refused: Mapping[str, int]) -> str:
+    """What should have been refused and was not, or ""."""
     for stage in attack.split("+"):
         for reasons in REFUSALS.get(stage, ()):
-            if acted and not reasons & refused.keys():
+            if not reasons & refused.keys():
                 return f"nothing was refused as {' or '.join(sorted(reasons))}"
     return ""

@@ -22,7 +22,7 @@ class NotFinite:
     def act(self, view: FaultView) -> Broken:
         """NaN, infinity and minus infinity in turn, at a random place."""
         numbers = np.frombuffer(view.vector, dtype="<f4").copy()
-        numbers[int(view.generator.integers(numbers.size))] = _VALUES[view.round % len(_VALUES)]
+        numbers[int(view.generator.integers(numbers.size))] = _VALUES[len(view.sent) % len(_VALUES)]
         payload = payload_prefix(schema_digest(view.schema), view.schema.nbytes) + numbers.tobytes()
         header = view.chained(payload)
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})

@@ -20,7 +20,7 @@ class OtherBytes:
         payload = payload_prefix(schema_digest(view.schema), view.schema.nbytes) + view.vector
         header = view.chained(payload)
         flipped = payload[:-1] + bytes([payload[-1] ^ 1])
-        served = (flipped, payload[: len(payload) // 2], b"")[view.round % 3]
+        served = (flipped, payload[: len(payload) // 2], b"")[len(view.sent) % 3]
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: served})
 
 

@@ -20,7 +20,7 @@ class WrongLength:
         numbers = view.vector[: len(view.vector) // 8 * 4]
         payload = payload_prefix(schema_digest(view.schema), len(numbers)) + numbers
         header = view.chained(payload)
-        if view.round % 2:
+        if len(view.sent) % 2:
             header = replace(header, payload_length=2**40)
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
 
