@@ -2,7 +2,7 @@
 
 What a transport promises (one conformance test runs over every transport):
 - It knows peers by the id that they proved in a handshake; it runs the handshake that the receiver hands it, and
-  tells `joined` only after it is complete on its side.
+  tells `joined` only after it is complete on its side, with the IP address that it sees the peer at (`Party.seen`).
 - At most one connection per pair: of two that cross, the one dialled by the smaller peer id stays; of two that the
   same side dialled, the newer stays.
 - `send` never waits: each peer has a bounded queue; a frame with the same `replaces` key takes the place of the one

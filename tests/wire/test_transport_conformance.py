@@ -86,6 +86,10 @@ async def test_both_sides_join_with_what_the_other_said(net: Net) -> None:
     assert isinstance(met, Party)
     assert (seen.peer, met.peer) == (other.key.peer, one.key.peer)
     assert seen.session == met.session
+    assert seen.seen
+    assert met.seen
+    assert seen.seen in other.transport.address  # where it is, whatever it says
+    assert met.seen in one.transport.address
     assert (met.hello.sequence, met.hello.round, met.hello.address) == (3, 7, one.transport.address)
     assert one.transport.connected() == (other.key.peer,)
     assert other.transport.connected() == (one.key.peer,)
