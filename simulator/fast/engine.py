@@ -110,6 +110,7 @@ class FastEngine:
                 setup.seed,
                 setup.scenario.authors,
                 setup.scenario.age,
+                self._workers,
             )
             if Need.RELAYS in rule.needs
             else None
@@ -125,7 +126,14 @@ class FastEngine:
         self._starts = starts
         self._decisions = Decisions(setup, rule, self._workers, self._compiled, self.profile)
         self._seen: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None] | None = None
-        self._beside = [np.array(beside, dtype=np.int64) for beside in setup.neighbours[:honest]]
+        degrees = np.array([len(beside) for beside in setup.neighbours[:honest]], dtype=np.int64)
+        self._beside = np.full((honest, int(degrees.max(initial=0))), -1, dtype=np.int64)
+        for node, beside in enumerate(setup.neighbours[:honest]):
+            self._beside[node, : len(beside)] = beside
+        # every neighbour gets a header, the honest ones pull the payload
+        listening = ((self._beside >= 0) & (self._beside < honest)).sum(axis=1)
+        self._payload = 4 * setup.learner.dimension
+        self._sent = degrees * _HEADER + listening * self._payload
 
     @property
     def params(self) -> Tensor:
@@ -255,21 +263,13 @@ class FastEngine:
         return edges, before
 
     def _direct(self, heard: NDArray[np.int64]) -> NDArray[np.int64]:
-        width = max((len(beside) for beside in self._beside), default=0)
-        direct = np.full((self._setup.honest, width), -1, dtype=np.int64)
-        for node, beside in enumerate(self._beside):
-            direct[node, : len(beside)] = heard[beside]
-        return direct
+        return np.where(self._beside >= 0, heard[self._beside], -1)
 
     def _bytes(self) -> NDArray[np.int64]:
-        # every neighbour gets a header, the honest ones pull the payload; a relay is a header, and a payload if lacking
-        payload = 4 * self._setup.learner.dimension
-        degrees = np.array([len(beside) for beside in self._beside], dtype=np.int64)
-        listening = np.array([int((beside < self._setup.honest).sum()) for beside in self._beside], dtype=np.int64)
-        sent = degrees * _HEADER + listening * payload
-        if self._histories is not None:
-            sent += self._histories.relays * _HEADER + self._histories.lacking * payload
-        return sent
+        # a relay is a header, and a payload where the receiver lacks it
+        if self._histories is None:
+            return self._sent.copy()
+        return self._sent + self._histories.relays * _HEADER + self._histories.lacking * self._payload
 
 
 def run(

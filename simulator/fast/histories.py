@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from node.draws import Purpose, uniforms
 from node.history import DECAY, FARTHEST
 from simulator.fast.rows import Rows
+from simulator.fast.workers import Workers
 
 Ints = NDArray[np.int64]
+
+_DRAWS = 1 << 15  # draws at a time: what is made of them on the way stays in the second-level cache
 
 
 class Histories:
@@ -36,11 +39,13 @@ class Histories:
         seed: int,
         authors: int,
         age: int,
+        workers: Workers,
     ) -> None:
         self._honest = honest
         self._seed = seed
         self._limit = authors
         self._age = age
+        self._workers = workers
         self._addresses = addresses
         self._rank = np.empty(len(order), dtype=np.int64)  # place of each vertex in order of peer id
         self._rank[order] = np.arange(len(order))
@@ -92,7 +97,8 @@ class Histories:
             return
         # newest record of each (node, author), of equal ones the least distance and all senders
         key = all_node * len(self._rank) + self._rank[author]
-        order = np.lexsort((-round_, key))
+        # of one (node, author, round) there is one row, so the order of equal keys does not matter
+        order = np.argsort(key * (self._age + 2) + (round - round_))
         key, round_ = key[order], round_[order]
         first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
         group = np.cumsum(np.concatenate([[0], (key[1:] != key[:-1]).astype(np.int64)]))
@@ -132,32 +138,16 @@ class Histories:
             direct: (H, n) rows of neighbours' models of this round in order of `neighbours`, -1 absent.
             round: number of this round.
         """
-        width = direct.shape[1]
         candidates = np.concatenate([direct, self.rows], axis=1)
-        there = candidates >= 0
-        author = np.where(there, rows.author[candidates], -1).astype(np.int64)
         distance = np.concatenate([np.ones_like(direct), self._distance], axis=1)
-        weight = np.exp(-DECAY * (distance - 1.0))
-        words = self._addresses[np.where(there, author, 0)]
-        own = self._addresses[: self._honest]
-        best = np.full((self._honest, width), -1, dtype=np.int64)
-        beside = self._beside
-        receivers = beside[:, :width]
-        for place in range(width):
-            to = receivers[:, place]
-            alive = (to >= 0) & (to < self._honest)
-            if not alive.any():
-                continue
-            came = np.zeros_like(there)
-            came[:, width:] = (self._senders[:, :, place // 63] >> (place % 63)) & 1
-            open_ = there & (author != to[:, None]) & ~came
-            draws = uniforms(
-                self._seed, Purpose.RELAY, own[:, None], round, self._addresses[np.maximum(to, 0)][:, None], words
-            )
-            race = np.where(open_, -np.log(draws) / weight, np.inf)
-            winner = np.argmin(race, axis=1)
-            found = alive & open_[np.arange(self._honest), winner]
-            best[found, place] = winner[found]
+        receivers = self._beside
+        best = np.full(receivers.shape, -1, dtype=np.int64)
+
+        def work(lo: int, hi: int) -> None:
+            best[lo:hi] = self._drawn(slice(lo, hi), rows, candidates[lo:hi], distance[lo:hi], round)
+
+        most = max(1, _DRAWS // max(1, receivers.shape[1] * candidates.shape[1]))
+        self._workers.over(self._honest if best.shape[1] else 0, work, most=most)
         node, spots = np.nonzero(best >= 0)
         choice = best[node, spots]
         receiver = receivers[node, spots]
@@ -173,6 +163,29 @@ class Histories:
         lacking = useful & ~(self.rows[receiver] == row[:, None]).any(axis=1)
         self.lacking = np.bincount(node[lacking], minlength=self._honest)
 
+    def _drawn(self, nodes: slice, rows: Rows, candidates: Ints, distance: Ints, round: int) -> Ints:
+        """Place of the candidate that each of these nodes relays to each neighbour, (n, width); -1 none."""
+        beside = self._beside[nodes]
+        width = beside.shape[1]
+        there = candidates >= 0
+        author = np.where(there, rows.author[candidates], 0)
+        to = np.maximum(beside, 0)
+        open_ = there[:, None] & (author[:, None] != to[:, :, None])
+        place = np.arange(width)
+        sent = self._senders[nodes][:, :, place // 63] >> (place % 63) & 1
+        open_[:, :, width:] &= sent.transpose(0, 2, 1) == 0
+        open_ &= ((beside >= 0) & (beside < self._honest))[:, :, None]
+        own = self._addresses[nodes.start : nodes.stop, None, None]
+        draws = uniforms(
+            self._seed, Purpose.RELAY, own, round, self._addresses[to][:, :, None], self._addresses[author][:, None]
+        )
+        race = -np.log(draws)
+        race /= np.exp(-DECAY * (distance - 1.0))[:, None]
+        race[~open_] = np.inf
+        winner = np.argmin(race, axis=2)
+        found = np.take_along_axis(open_, winner[:, :, None], axis=2)[:, :, 0]
+        return np.where(found, winner, -1)
+
     def expire(self, rows: Rows, round: int) -> None:
         """Forget what will be too old in this round, so that its rows can be filled again before the round begins."""
         old = (self.rows >= 0) & (rows.round[self.rows] < round - self._age)
@@ -183,4 +196,7 @@ class Histories:
 
     def live(self) -> Ints:
         """Rows that some node holds or is about to hold: ascending."""
-        return np.unique(np.concatenate([self.rows[self.rows >= 0], self._sent[1]]))
+        named = np.concatenate([self.rows.ravel(), self._sent[1]])
+        marked = np.zeros(int(named.max(initial=-1)) + 2, dtype=bool)
+        marked[named + 1] = True
+        return np.flatnonzero(marked[1:])
