@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 _ELEMENTS = 1 << 19  # floats gathered at a time: 2 MB
-_COLUMNS = 4096  # products in float32 over so many columns, sums of them in float64
+_COLUMNS = 8192  # products in float32 over so many columns, sums of them in float64
 _LINE = 16  # floats of a cache line: rows start on one, or what a BLAS rounds would depend on their place
+_NEW = 16  # new rows of a node, in wholes: 9 take a BLAS as long as 16, and there are few kinds of nodes
 _NEAR = 0.02  # of the sum of squares: below it, more than one of seven digits is gone
 
 
@@ -30,21 +31,17 @@ def pair_distances(values: Tensor, index: Tensor, fresh: Tensor) -> Tensor:
     out = values.new_zeros(nodes, width, width)
     if nodes == 0 or width == 0:
         return out
-    kinds = torch.stack([fresh, (index >= 0).sum(dim=1)], dim=1)
     # rounded up, so that there are few kinds; a node's bits depend on its own kind alone
-    top = torch.minimum((kinds + 3) // 4 * 4, torch.tensor(width, device=index.device))
-    size = values.shape[1]
-    padded = -(-size // _LINE) * _LINE
-    most = max(1, _ELEMENTS // (width * padded)) * width
-    room = values.new_zeros(most, padded)
-    for new, here in torch.unique(top, dim=0).tolist():
-        if new == 0:
-            continue
-        who = ((top[:, 0] == new) & (top[:, 1] == here)).nonzero().squeeze(1)
-        step = most // here
-        for start in range(0, len(who), step):
-            some = who[start : start + step]
-            _block(values, index[some, :here], new, fresh[some], out, some, room)
+    new = (fresh + _NEW - 1) // _NEW * _NEW
+    here = torch.maximum(((index >= 0).sum(dim=1) + 3) // 4 * 4, new)
+    most = int(here.max())
+    names = torch.where(index >= 0, index, index[:, :1])
+    names = torch.cat([names, index[:, :1].expand(-1, max(0, most - width))], dim=1)
+    for tall, wide in torch.unique(torch.stack([new, here], dim=1), dim=0).tolist():
+        if tall:
+            who = ((new == tall) & (here == wide)).nonzero().squeeze(1)
+            found = _distances(values, names[who, :wide], tall, index[who], fresh[who])
+            out[who] = found
     return out
 
 
@@ -65,35 +62,54 @@ def as_first(distances: Tensor, index: Tensor) -> Tensor:
     return rows.gather(2, place.unsqueeze(1).expand_as(distances))
 
 
-def _block(values: Tensor, index: Tensor, new: int, fresh: Tensor, out: Tensor, who: Tensor, room: Tensor) -> None:
-    nodes, width = index.shape
-    absent = index < 0
-    names = torch.where(absent, index[:, :1], index)
-    rows = room[: nodes * width]
-    torch.index_select(values, 0, names.reshape(-1), out=rows[:, : values.shape[1]])
-    moved = rows.view(nodes, width, -1)
-    moved[:, 1:].sub_(moved[:, :1])
-    moved[:, 0] = 0.0
-    products = torch.zeros(nodes, new, width, dtype=torch.float64, device=values.device)
-    for start in range(0, moved.shape[2], _COLUMNS):
-        part = moved[:, :, start : start + _COLUMNS]
-        products += torch.bmm(part[:, :new], part.transpose(1, 2))
-    squares = torch.linalg.vector_norm(moved, dim=2).double().square_()
-    sums = squares[:, :new].unsqueeze(-1) + squares.unsqueeze(-2)
-    distances = sums - 2 * products
-    place = torch.arange(width, device=index.device)
-    wanted = (place[:new, None] < fresh[:, None, None]) & (place[:new, None] < place) & ~absent.unsqueeze(1)
-    near = wanted & (distances < _NEAR * sums)
+def _distances(values: Tensor, names: Tensor, new: int, index: Tensor, fresh: Tensor) -> Tensor:
+    # (n, wide) rows that are there, index (n, width) and fresh (n,) as pair_distances -> (n, width, width)
+    width = index.shape[1]
+    products, squares = _products(values, names, new)
+    sums = squares.unsqueeze(-1) + squares[:, :new].unsqueeze(-2)
+    distances = (sums - 2 * products)[:, :width, :width]
+    place = torch.arange(width, device=index.device)[: distances.shape[1]]
+    first = place[: distances.shape[2]]
+    absent = index[:, : len(place)] < 0
+    wanted = (first < fresh[:, None, None]) & (first < place[:, None]) & ~absent.unsqueeze(2)
+    near = wanted & (distances < _NEAR * sums[:, :width, :width])
     if bool(near.any()):
-        node, one, two = near.nonzero(as_tuple=True)
+        node, two, one = near.nonzero(as_tuple=True)
         pairs = torch.stack([names[node, one], names[node, two]], dim=1).sort(dim=1).values
         unique, back = torch.unique(pairs, dim=0, return_inverse=True)
-        distances[node, one, two] = _direct(values, unique)[back]
-    exact = torch.where(wanted, distances, 0.0).to(values.dtype)
-    full = values.new_zeros(nodes, width, width)
-    full[:, :new] = exact
-    full = full + full.transpose(1, 2)
-    out[who, :width, :width] = full
+        distances[node, two, one] = _direct(values, unique)[back]
+    full = values.new_zeros(len(index), width, width)
+    full[:, : len(place), : len(first)] = torch.where(wanted, distances, 0.0)
+    return full + full.transpose(1, 2)
+
+
+def _products(values: Tensor, names: Tensor, new: int) -> tuple[Tensor, Tensor]:
+    # of rows less the node's first one: all with the new ones (n, wide, new), and squared norms (n, wide); float64
+    nodes, wide = names.shape
+    columns = min(_COLUMNS, values.shape[1])
+    padded = -(-columns // _LINE) * _LINE
+    step = max(1, _ELEMENTS // (wide * padded))
+    room = values.new_zeros(min(step, nodes) * wide, padded)
+    products = torch.zeros(nodes, wide, new, dtype=torch.float64, device=values.device)
+    squares = torch.zeros(nodes, wide, dtype=torch.float64, device=values.device)
+    for start in range(0, nodes, step):
+        some = names[start : start + step]
+        flat = some.reshape(-1)
+        part, lengths = products[start : start + step], squares[start : start + step]
+        for begin in range(0, values.shape[1], columns):
+            taken = values[:, begin : begin + columns]
+            length = taken.shape[1]
+            rows = room[: len(flat)]
+            if length < columns:
+                rows = rows[:, : -(-length // _LINE) * _LINE]
+                rows[:, length:] = 0.0
+            torch.index_select(taken, 0, flat, out=rows[:, :length])
+            moved = rows.view(len(some), wide, -1)
+            moved[:, 1:].sub_(moved[:, :1])
+            moved[:, 0] = 0.0
+            part += torch.bmm(moved, moved[:, :new].transpose(1, 2))
+            lengths += torch.linalg.vector_norm(moved, dim=2).double().square_()
+    return products, squares
 
 
 def _direct(values: Tensor, pairs: Tensor) -> Tensor:
