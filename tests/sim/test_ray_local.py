@@ -52,7 +52,8 @@ def listening() -> set[str]:
 
 @pytest.mark.timeout(240)
 def test_ray_runs_the_same_cells_survives_a_killed_worker_and_leaves_nothing_behind() -> None:
-    before = set(descendants())
+    expected = sweep(SCENARIO, workers=2).numbers(False)
+    before = set(descendants())  # processes leave their tracker of shared resources behind
     heard: list[tuple[str, type]] = []
     addresses: set[str] = set()
 
@@ -67,7 +68,7 @@ def test_ray_runs_the_same_cells_survives_a_killed_worker_and_leaves_nothing_beh
     report = sweep(SCENARIO, pool=RayPool(workers=1), tell=tell)
     assert heard == [("mean", Restarted)]
     assert [[row.round for row in rows] for rows in report.records.values()] == [list(range(12))] * 2
-    assert report.numbers(False) == sweep(SCENARIO, workers=2).numbers(False)
+    assert report.numbers(False) == expected
     assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
     assert addresses
     assert set(descendants()) <= before
