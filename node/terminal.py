@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -33,13 +35,26 @@ def progress(left: ProgressColumn | None = None) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         left or TimeRemainingColumn(),
         console=LOG,
         transient=True,
+        disable=not LOG.is_terminal,  # else it leaves an empty line
     )
+
+
+def clock(seconds: float | None) -> str:
+    """Minutes and seconds, 2:05; nobody knows yet = dashes."""
+    return "-:--" if seconds is None else f"{round(seconds) // 60}:{round(seconds) % 60:02}"
+
+
+def go_on(folder: Path) -> str:
+    """What to type to go on with what was stopped: this very command, its folder named."""
+    typed = sys.argv[1:]
+    named = any(word == "--out" or word.startswith("--out=") for word in typed)
+    return shlex.join(["hedgerow", *typed, *(() if named else ("--out", str(folder)))])
 
 
 def listing(rows: Mapping[str, Any]) -> None:

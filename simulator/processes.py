@@ -1,33 +1,31 @@
-"""Cells in worker processes: started afresh (no fork of a process with threads), one torch thread each.
+"""Cells in worker processes: forked from a process that has only imported, one torch thread each.
 
 Laws:
 - A worker holds one cell at a time; what it says arrives news by news, and its silence means that it is dead.
-- Ctrl-C is the parent's: workers never see it, and end when the parent ends them or hangs up.
+- Workers end when the parent ends them or hangs up.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 
 import torch
 
 from simulator.cells import Cell, Failed, said
-from simulator.sweep import CellLost, Finished, News, Restarted, fault
+from simulator.nursery import open_nursery
+from simulator.sweep import CellLost, Finished, News, PoolError, Restarted, fault
 
 ATTEMPTS = 2
 
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    process: SpawnProcess
+    process: ForkServerProcess
     wire: Connection
     position: int
 
@@ -43,6 +41,7 @@ class Processes:
 
         Raises:
             ScenarioError: a cell cannot be run as asked.
+            PoolError: no worker can be started.
             CellLost: a cell raised, or lost its worker twice.
         """
         waiting = deque((position, 1) for position in range(len(cells)))
@@ -86,25 +85,17 @@ class Processes:
 
 
 def _start(position: int, cell: Cell) -> _Worker:
-    context = multiprocessing.get_context("spawn")
+    context = open_nursery()
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs,), daemon=True)
-    with _deaf():
+    try:
         process.start()
+    except (EOFError, OSError) as error:
+        why = str(error) or "the process that forks them ended"
+        raise PoolError(f"no worker process can be started: {why}") from None
     theirs.close()
     _give(ours, cell)
     return _Worker(process, ours, position)
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Hold Ctrl-C back; who is started meanwhile inherits the mask, from its first instruction on."""
-    resource_tracker.ensure_running()  # else it starts within, and takes the mask away when it has
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _give(wire: Connection, cell: Cell) -> None:

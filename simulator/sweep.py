@@ -10,7 +10,6 @@ Laws:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +18,13 @@ from typing import Protocol, assert_never
 from node.learning.task import Task
 from simulator.cells import Cell, Failed, Finished, News, Restarted, Started, cells_of, load, save
 from simulator.engines import settled
+from simulator.nursery import WORTH, cores
 from simulator.records import RoundRecord
 from simulator.report import Report
 from simulator.scenario import Scenario, ScenarioError
 from simulator.setup import links
 
 __all__ = ["CellLost", "Finished", "Found", "Here", "News", "Pool", "PoolError", "Restarted", "Started", "sweep"]
-
-WORTH = {"fast": 5_000, "world": 500}
-"""Rounds of nodes for which a second process pays, by engine: about ten seconds of one core, where a worker needs three
-before its first round, and one process has threads for its nodes anyway."""
 
 
 class PoolError(RuntimeError):
@@ -73,10 +69,10 @@ class Here:
 
 
 def default_workers(cells: Sequence[Cell]) -> int:
-    """Processes for these cells when nobody says: one for short work (see `WORTH`), else one a core."""
+    """Processes for these cells when nobody says: one for short work (see `nursery.WORTH`), else one a core."""
     scenarios = [settled(cell.scenario) for cell in cells]
     work = sum(each.nodes * each.rounds / WORTH[each.engine] for each in scenarios)
-    return 1 if work < 1 else max(1, min(len(cells), len(os.sched_getaffinity(0))))
+    return 1 if work < 1 else max(1, min(len(cells), cores()))
 
 
 def sweep(

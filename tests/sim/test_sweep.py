@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from simulator.cells import Cell, Failed, Finished, Restarted, Started, cells_of, load, said, save
+from simulator.nursery import cores, foresee
 from simulator.processes import Processes
 from simulator.records import RoundRecord
 from simulator.scenario import Choice, Scenario, ScenarioError
@@ -131,11 +134,51 @@ def test_a_bug_in_a_cell_ends_the_sweep_with_its_name() -> None:
 
 def test_short_work_stays_in_one_process() -> None:
     assert default_workers(cells_of(SCENARIO)) == 1
-    assert default_workers(cells_of(Scenario())) == 1
     assert default_workers([]) == 1
-    cores = default_workers(cells_of(SCENARIO.but(rounds=100_000, seeds=range(500))))
-    assert default_workers(cells_of(SCENARIO.but(rounds=100_000))) == min(2, cores)
+    assert default_workers(cells_of(Scenario())) == min(5, cores())
+    assert default_workers(cells_of(SCENARIO.but(rounds=100_000))) == min(2, cores())
     assert default_workers(cells_of(SCENARIO.but(rounds=100_000, rules=["mean"]))) == 1
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {},
+        {"nodes": 4, "rounds": 3},
+        {"rules": ["mean"], "nodes": 1000},
+        {"rules": ["mean"], "seeds": [1, 2], "nodes": 1000},
+        {"nodes": 10, "rounds": 6, "engine": "world"},
+        {"nodes": 10, "rounds": 6, "engine": "fast"},
+    ],
+)
+def test_the_guess_before_the_imports_is_what_the_sweep_decides(raw: dict[str, object]) -> None:
+    assert foresee(raw, None) == (default_workers(cells_of(Scenario.of({"name": "x"} | raw))) > 1)
+
+
+def test_who_asks_for_workers_gets_them_for_more_than_one_cell() -> None:
+    assert foresee({"nodes": 2, "rounds": 1}, 2)
+    assert not foresee({"rules": ["mean"]}, 2)
+    assert not foresee({}, 1)
+    assert not foresee({"rules": "not a list", "nodes": "many", "rounds": 1}, None)
+
+
+def test_the_nursery_only_imports() -> None:
+    code = """if True:
+        import importlib, os, sys
+        import numpy
+        threads = len(os.listdir("/proc/self/task"))  # of NumPy's BLAS, which minds forks itself
+        from simulator.nursery import PRELOADED
+        assert "torch" not in sys.modules
+        for name in PRELOADED:
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError as missing:
+                assert missing.name == "numba"
+        assert "simulator.fast.engine" in sys.modules
+        assert "sklearn" not in sys.modules
+        assert len(os.listdir("/proc/self/task")) == threads
+    """
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True, timeout=120)
 
 
 def test_an_unknown_task_is_refused_before_any_cell_runs() -> None:

@@ -35,13 +35,15 @@ def test_ctrl_c_keeps_what_is_done_ends_every_worker_and_says_so_in_one_line(tmp
         os.killpg(running.pid, signal.SIGINT)
         stdout, stderr = running.communicate(timeout=60)
     kept = list(tmp_path.glob("x/cells/*.npz"))
-    engine, stopped = (line for line in stderr.splitlines() if line)
+    engine, stopped = stderr.splitlines()
     assert (running.returncode, stdout) == (130, "")
     assert engine.startswith("fast engine (synchronous scenario); ")
     words = stopped.split(maxsplit=2)
     assert words[0] == "Stopped:"
     assert len(kept) - 1 <= int(words[1]) <= len(kept)  # a signal may fall between a file and its count
-    assert words[2] == "of 300 cells are finished and kept; the same command with --out x goes on"
+    assert words[2] == (
+        f"of 300 cells are finished and kept; go on with: hedgerow simulate long.toml --out x --workers {workers}"
+    )
     for path in kept:
         with np.load(path, allow_pickle=False) as whole:
             assert len(whole["seconds"]) == 3
