@@ -9,6 +9,7 @@ from simulator.matrix_heat import Spot, curves, decimal, heat
 from simulator.matrix_plan import NOBODY, PRESETS, Condition, Matrix
 from simulator.matrix_report import ALONE, ORACLE, Estimate, Figures
 from simulator.page import STYLE
+from simulator.summary import TRAFFIC
 from simulator.svg import BAD, COLOURS, GOOD
 
 _STYLE = (
@@ -94,7 +95,7 @@ def _lead(conditions: Sequence[Condition]) -> str:
 def _glance(figures: Sequence[Figures]) -> str:
     heads = (
         "rule", "accuracy, no attack", "tax", "accuracy under attack: mean", "worst place", "attack success: mean",
-        "worst place", "worst node", "Sybils' share of weight", "honest shut out", "ms a node and round", "kB",
+        "worst place", "worst node", "Sybils' share of weight", "honest shut out", "ms a node and round", TRAFFIC,
     )  # fmt: skip
     lines = []
     for rule in dict.fromkeys(each.rule for each in figures):
@@ -204,7 +205,7 @@ def _tax(figures: Sequence[Figures]) -> str:
 
 
 def _cost(figures: Sequence[Figures]) -> str:
-    heads = ("rule", "kB sent a node and round", "ms a node and round", "x alone", "rounds to 90 % of the oracle mean")
+    heads = ("rule", TRAFFIC, "ms a node and round", "x alone", "rounds to 90 % of the oracle mean")
     rows = {rule: [each for each in figures if each.rule == rule] for rule in dict.fromkeys(f.rule for f in figures)}
     base = _plain_mean([each.milliseconds for each in rows.get(ALONE, [])]) or 1.0
     lines = []

@@ -13,7 +13,7 @@ from aggregation.evidence import Verdict
 from simulator import plots
 from simulator.records import RoundRecord
 from simulator.scenario import Scenario
-from simulator.summary import Summary
+from simulator.summary import TRAFFIC, Summary
 
 STYLE = """
 :root { --ink:#1d2733; --soft:#5d6b79; --line:#dde3e9; --paper:#fff; --good:#0a7d4f; --bad:#b3261e; }
@@ -103,8 +103,8 @@ def _table(summaries: Sequence[Summary]) -> str:
         ("median", [float(np.median(s.success)) for s in summaries], min, ".3f"),
         ("worst node", [s.success.max() for s in summaries], min, ".3f"),
         ("weight to Sybils", [s.sybil_weight for s in summaries], min, ".3f"),
-        ("to honest", [s.honest_weight for s in summaries], None, ".3f"),
-        ("kB a node and round", [s.bytes / 1000 for s in summaries], None, ".1f"),
+        ("weight to honest", [s.honest_weight for s in summaries], None, ".3f"),
+        (TRAFFIC, [s.bytes / 1000 for s in summaries], None, ".1f"),
         ("seconds", [s.seconds for s in summaries], None, ".1f"),
     ]
     lines = [[html.escape(summary.rule)] for summary in summaries]

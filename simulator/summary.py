@@ -14,6 +14,8 @@ from rich.text import Text
 
 from simulator.records import RoundRecord
 
+TRAFFIC = "kB a node and round"
+"""Head of the column, wherever there is one."""
 Number = float | int | None
 Numbers = Mapping[str, Number | Mapping[str, Number]]
 
@@ -88,10 +90,12 @@ def summarise(rule: str, records: Iterable[RoundRecord]) -> Summary:
 
 def table(summaries: Sequence[Summary], title: str) -> Table:
     """The table that `hedgerow simulate` ends with: a row for each rule, best figures in bold."""
-    out = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    out = Table(
+        title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     out.add_column("rule", no_wrap=True)
-    for column in ("accuracy", "worst", "attack success", "worst", "weight to Sybils", "kB a round", "sec."):
-        out.add_column(column, justify="right")
+    for column in ("accuracy", "worst node", "attack success", "worst node", "weight to Sybils", TRAFFIC, "seconds"):
+        out.add_column(column, justify="right", width=max(7 if column == TRAFFIC else 6, *map(len, column.split())))
     columns: list[tuple[list[float | None], Callable[[Sequence[float]], float] | None, str]] = [
         ([_number(s.accuracy.mean()) for s in summaries], max, "{:.3f}"),
         ([_number(s.accuracy.min()) for s in summaries], max, "{:.3f}"),
