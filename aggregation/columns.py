@@ -58,7 +58,7 @@ def spoken_columns(clip: float = 2.0, trim: float = 0.2, claims: bool = True, te
         voters = around.heard & (weights.neighbours > 0)
         classes = _classes(evidence)
         speak = voters.unsqueeze(-1).repeat(*([1] * voters.dim()), classes + 1)
-        mine = torch.ones(*evidence.own.shape, classes + 1, dtype=torch.bool)
+        mine = torch.ones(*evidence.own.shape, classes + 1, dtype=torch.bool, device=speak.device)
         if claims and evidence.peer_classes is not None and evidence.head is not None:
             speak[..., :-1] &= evidence.peer_classes
         if claims and evidence.own_classes is not None and evidence.head is not None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from node.draws import Purpose, generator
 from node.learning.dataset import Dataset
+from node.learning.learner import Learner
 from simulator.attacks.attack import Backdoor, Flip, Measure, Shift
 from simulator.attacks.trigger import white
 from simulator.setup import Setup
@@ -30,15 +31,19 @@ class Evaluator:
             classes.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, learner: Learner | None = None) -> None:
         """Gather the samples.
+
+        Args:
+            setup: of this run.
+            learner: on the device that predicts; None: the setup's.
 
         Raises:
             ValueError: the test set has no sample of the classes that the attack aims at.
         """
         test, wish = setup.task.test, setup.scenario.evaluate_samples
         self.samples = torch.arange(len(test)) if wish is None else subset(test.labels, wish, setup.seed)
-        self._learner = setup.learner
+        self._learner = learner or setup.learner
         self._clean = test if wish is None else test.take(self.samples)
         self._measure: Measure = UNTARGETED if setup.attack is None else setup.attack.measure
         self._triggered = self._clean
@@ -53,17 +58,18 @@ class Evaluator:
         """Accuracy and attack success of each model.
 
         Args:
-            params: (N, d) float32, N >= 0.
+            params: (N, d) float32 on the learner's device, N >= 0.
 
         Returns:
-            Two (N,) float64 tensors in [0, 1]; both 0 for a model that is not finite.
+            Two (N,) float64 tensors in [0, 1] on the processor; both 0 for a model that is not finite.
         """
         finite = torch.isfinite(params).all(dim=1)
         safe = torch.where(finite[:, None], params, torch.zeros((), dtype=params.dtype, device=params.device))
-        predicted = self._learner.predict(safe, self._clean.inputs)
+        finite = finite.cpu()
+        predicted = self._learner.predict(safe, self._clean.inputs).cpu()
         accuracy = _share(predicted == self._clean.labels)
         if isinstance(self._measure, Backdoor):
-            success = _share(self._learner.predict(safe, self._triggered.inputs) == self._triggered.labels)
+            success = _share(self._learner.predict(safe, self._triggered.inputs).cpu() == self._triggered.labels)
         else:
             success = success_of(predicted, self._clean.labels, self._measure, self._learner.classes)
         return accuracy * finite, success * finite

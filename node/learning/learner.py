@@ -223,6 +223,7 @@ class Learner:
         lead = params.shape[:-1]
         dims = self._sample_dims + 1
         here = torch.ones(inputs.shape[: -self._sample_dims], dtype=torch.bool) if mask is None else mask
+        here = here.to(self.device)
         with torch.no_grad():
             fed = feed(inputs.to(self.device))
             layers = self._forward.chain_inputs(params, fed, self._sample_dims)
@@ -241,7 +242,7 @@ class Learner:
             found = [
                 module_activity(self._module, self.layout, row, some[which])
                 if bool(which.any())
-                else torch.ones(self.dimension)
+                else torch.ones(self.dimension, device=self.device)
                 for row, some, which in zip(rows, own, there, strict=True)
             ]
             return torch.stack(found).view(*lead, self.dimension)

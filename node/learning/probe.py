@@ -76,7 +76,7 @@ class LocalProbe:
         return self._copy(own, None)
 
     def select(self, nodes: Tensor) -> LocalProbe:
-        """The probe of some nodes of a batch: (k,) positions."""
+        """The probe of some nodes of a batch: (k,) positions, on the processor."""
         return self._copy(None if self._own is None else self._own[nodes], nodes)
 
     def scores(self, params: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class LocalProbe:
         A class without a true positive scores 0, as in sklearn's f1_score with zero_division=0.
         """
         models = self._batched(params)
-        out = torch.zeros(*models.shape[:2], self._learner.classes)
+        out = torch.zeros(*models.shape[:2], self._learner.classes, device=models.device)
         for nodes in self._chunks(models, self._held):
             logits, labels, there = self._run(models, self._held, nodes)
             predicted = logits.argmax(dim=-1)
@@ -97,12 +97,13 @@ class LocalProbe:
         labels = self._data.labels[self._held.rows]
         counts = _tally(labels, self._held.there, self._learner.classes)
         enough = counts >= self._learner.task.familiar
+        enough = enough.to(self._learner.device)
         return enough[0] if self._single else enough
 
     def loss(self, params: Tensor) -> Tensor:
         """Mean loss on own held-out samples (64 training samples if none are held out): (..., k, d) -> (..., k)."""
         models = self._batched(params)
-        out = torch.zeros(models.shape[:2])
+        out = torch.zeros(models.shape[:2], device=models.device)
         for nodes in self._chunks(models, self._judged):
             logits, labels, there = self._run(models, self._judged, nodes)
             if self._learner.task.loss is None:
@@ -126,7 +127,7 @@ class LocalProbe:
         The same inputs in every round: spaced evenly over the list of own training rows.
         """
         models = self._batched(params)
-        out = torch.zeros(*models.shape[:2], self._shown.rows.shape[1], self._learner.classes)
+        out = torch.zeros(*models.shape[:2], self._shown.rows.shape[1], self._learner.classes, device=models.device)
         for nodes in self._chunks(models, self._shown):
             logits, _, there = self._run(models, self._shown, nodes)
             out[nodes] = torch.where(there[:, None, :, None], logits, torch.zeros(()))
@@ -173,7 +174,7 @@ class LocalProbe:
         """Logits (n, k, p, c), labels (n, p), mask (n, p) of these nodes."""
         rows = samples.rows[nodes]
         logits = self._learner.logits(models[nodes], self._data.inputs[rows].unsqueeze(1))
-        return logits, self._data.labels[rows], samples.there[nodes]
+        return logits, self._data.labels[rows].to(logits.device), samples.there[nodes].to(logits.device)
 
 
 def _spaced(rows: Tensor) -> Tensor:
@@ -185,7 +186,7 @@ def _spaced(rows: Tensor) -> Tensor:
 
 def _tally(values: Tensor, there: Tensor, classes: int) -> Tensor:
     """How often each class occurs among values (..., p) where bool (..., p) says so: (..., c)."""
-    counts = torch.zeros(*values.shape[:-1], classes)
+    counts = torch.zeros(*values.shape[:-1], classes, device=values.device)
     return counts.scatter_add_(-1, values, there.to(counts.dtype).expand_as(values).contiguous())
 
 

@@ -49,8 +49,10 @@ class _Group:
 class Decisions:
     """One rule at all honest nodes."""
 
-    def __init__(self, setup: Setup, rule: Rule, workers: Workers, compiled: bool, profile: Profile) -> None:
-        self._setup, self._rule = setup, rule
+    def __init__(
+        self, setup: Setup, rule: Rule, learner: Learner, workers: Workers, compiled: bool, profile: Profile
+    ) -> None:
+        self._setup, self._rule, self._device = setup, rule, learner.device
         self._workers, self._compiled, self._profile = workers, compiled, profile
         honest, classes = setup.honest, setup.learner.classes
         degrees = np.array([len(beside) for beside in setup.neighbours[:honest]], dtype=np.int64)
@@ -71,9 +73,9 @@ class Decisions:
             trained[node, torch.unique(setup.data.labels[setup.shards[node].train])] = True
         if setup.sybils:
             trained[honest:, torch.unique(setup.data.labels[setup.shards[honest].train])] = True
-        self._classes = trained
+        self._classes = trained.to(self._device)
         self._probes: list[LocalProbe] | None = [] if rule.needs & _PROBING and honest else None
-        self._kept = Kept(honest) if Need.RELAYS in rule.needs else None
+        self._kept = Kept(honest, self._device) if Need.RELAYS in rule.needs else None
         self._gathers = rule.integration is not weighted_mean or self._probes is not None
 
     def decide(
@@ -116,24 +118,24 @@ class Decisions:
                 here = heard[beside]
                 said_to = here if voices is None else np.where(voices[place], here, -1)
                 held = np.full((len(nodes), 0), -1, dtype=np.int64) if relayed is None else relayed[nodes]
-                where = torch.from_numpy(nodes)
-                geometry = PairGeometry(rows, finite, where, torch.from_numpy(held), self._kept, self._profile)
+                where, known = self._there(nodes), self._there(held)
+                geometry = PairGeometry(rows, finite, where, known, self._kept, self._profile)
                 probe = self._borrow()
                 with torch.no_grad(), kernels.compiled(self._compiled):
-                    own = torch.from_numpy(taken[nodes])
+                    own = self._there(taken[nodes])
                     evidence = Evidence(
                         table=Table(rows.values, geometry),
                         own=own,
-                        neighbours=torch.from_numpy(said_to),
-                        relayed=torch.from_numpy(held),
-                        start=None if starts is None else torch.from_numpy(starts[nodes]),
-                        initial=torch.tensor(common),
+                        neighbours=self._there(said_to),
+                        relayed=known,
+                        start=None if starts is None else self._there(starts[nodes]),
+                        initial=torch.tensor(common, device=self._device),
                         round=round,
                         rounds=self._setup.scenario.rounds,
                         head=self._setup.learner.head,
                         own_classes=self._classes[where],
-                        peer_classes=self._classes[torch.from_numpy(beside)],
-                        honest=torch.from_numpy(beside < self._setup.honest),
+                        peer_classes=self._classes[self._there(beside)],
+                        honest=self._there(beside < self._setup.honest),
                         priority=self._priority(nodes, beside, round),
                         probe=self._under(probe, where, own, rows),
                     )
@@ -142,8 +144,8 @@ class Decisions:
                     with self._profile.within("mix"):
                         decision = self._rule.integration(evidence, said)
                         out[where] = decision.params
-                weights[place] = decision.weights.float().numpy()
-                verdicts[place] = decision.verdicts.numpy()
+                weights[place] = decision.weights.float().cpu().numpy()
+                verdicts[place] = decision.verdicts.cpu().numpy()
                 if voices is not None:
                     verdicts[place[~voices[place]]] = int(Verdict.STRANGER)
                 if probe is not None and self._probes is not None:
@@ -165,7 +167,11 @@ class Decisions:
         if Need.SCORES not in self._rule.needs:
             return None
         own, others = self._setup.addresses[nodes], self._setup.addresses[beside]
-        return torch.from_numpy(uniforms(self._setup.seed, Purpose.PRIORITY, own[:, None], round, others))
+        return self._there(uniforms(self._setup.seed, Purpose.PRIORITY, own[:, None], round, others))
+
+    def _there(self, numbers: NDArray[np.generic]) -> Tensor:
+        """On the device; on the processor the same memory."""
+        return torch.from_numpy(numbers).to(self._device)
 
     def _borrow(self) -> LocalProbe | None:
         if self._probes is None:
@@ -173,11 +179,11 @@ class Decisions:
         if self._probes:
             return self._probes.pop()
         setup = self._setup
-        learner = Learner(setup.task, setup.learner.device)  # one serves one thread at a time
+        learner = Learner(setup.task, self._device)  # one serves one thread at a time
         return LocalProbe(learner, setup.data, setup.shards[: setup.honest])
 
     def _under(self, probe: LocalProbe | None, nodes: Tensor, own: Tensor, rows: Rows) -> Probe | None:
         if probe is None:
             return None
-        some = probe.select(nodes)
+        some = probe.select(nodes.cpu())
         return some.under(rows.values[own]) if Need.ACTIVITY in self._rule.needs else some

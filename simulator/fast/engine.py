@@ -23,6 +23,7 @@ from torch import Tensor
 
 from aggregation import kernels
 from aggregation.evidence import Need, Rule
+from node.learning.learner import Learner
 from simulator.adversary import Adversary
 from simulator.fast.attacker import adversary_training
 from simulator.fast.choose import choose_trainer
@@ -47,7 +48,7 @@ class Options:
         threads: workers; None = as many as torch has.
         compiled: numba kernels; None = when numba is there.
         training: training path by name; None = the first that fits and agrees with the plain loop on two nodes.
-        device: where tensors live.
+        device: where models live, for example "cuda"; the adversary stays on the processor.
     """
 
     threads: int | None = None
@@ -86,8 +87,9 @@ class FastEngine:
         honest = setup.honest
         self._params = setup.initial[:honest].to(options.device)
         self._replaced = False  # setup's own tensor until the first decision
+        learner = setup.learner if self._device == setup.learner.device else Learner(setup.task, self._device)
         job = Job(
-            setup.learner,
+            learner,
             setup.data,
             tuple(shard.train for shard in setup.shards[:honest]),
             setup.addresses[:honest],
@@ -100,7 +102,7 @@ class FastEngine:
         if setup.attack is not None:
             learn = adversary_training(setup, self._workers, path=options.training, compiled=options.compiled)
             self._adversary = Adversary(setup, rule, learn)
-        self._evaluator = Evaluator(setup)
+        self._evaluator = Evaluator(setup, learner)
         self._histories = (
             Histories(
                 setup.neighbours,
@@ -124,7 +126,7 @@ class FastEngine:
         self._rows.values[self._common[0]] = setup.common
         self._rows.settle(self._common, self._workers)
         self._starts = starts
-        self._decisions = Decisions(setup, rule, self._workers, self._compiled, self.profile)
+        self._decisions = Decisions(setup, rule, learner, self._workers, self._compiled, self.profile)
         self._seen: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None] | None = None
         degrees = np.array([len(beside) for beside in setup.neighbours[:honest]], dtype=np.int64)
         self._beside = np.full((honest, int(degrees.max(initial=0))), -1, dtype=np.int64)
@@ -229,12 +231,12 @@ class FastEngine:
         sent = rows.values[:0]
         if self._adversary is not None:
             with self.profile.phase("attack"):
-                sent = self._adversary.act(self.round, rows.values[names[:honest]])
+                sent = self._adversary.act(self.round, rows.values[names[:honest]].cpu()).to(self._device)
                 rows.values[names[honest:]] = sent
         starts = None
         if self._starts:
             starts = rows.take(vertices[:honest], self.round)
-            rows.values[torch.from_numpy(starts)] = self._params
+            rows.values[torch.from_numpy(starts).to(self._device)] = self._params
         fresh = taken if starts is None else np.concatenate([taken, starts])
         with self.profile.phase("gram"):
             rows.settle(fresh, self._workers)

@@ -30,15 +30,15 @@ class Kept:
         distances: (N, w, w) between them.
     """
 
-    def __init__(self, nodes: int) -> None:
-        self.serials = torch.zeros(nodes, 0, dtype=torch.int64)
-        self.distances = torch.zeros(nodes, 0, 0)
+    def __init__(self, nodes: int, device: str = "cpu") -> None:
+        self.serials = torch.zeros(nodes, 0, dtype=torch.int64, device=device)
+        self.distances = torch.zeros(nodes, 0, 0, device=device)
         self._next = self.serials, self.distances
 
     def begin(self, width: int) -> None:
         """Make room for what is held in this round."""
         nodes = len(self.serials)
-        self._next = torch.zeros(nodes, width, dtype=torch.int64), torch.zeros(nodes, width, width)
+        self._next = self.serials.new_zeros(nodes, width), self.distances.new_zeros(nodes, width, width)
 
     def put(self, nodes: Tensor, serials: Tensor, distances: Tensor) -> None:
         """What these nodes hold in this round: (n, w) and (n, w, w)."""
