@@ -20,6 +20,9 @@ _COLUMNS = 1024  # columns a block: sums in float32 stay short, and forty rows o
 _LANE = 256  # columns that are sorted at once: nine rows of them stay in L1
 FAST = {"contract", "reassoc", "nsz", "arcp"}
 
+MUCH = 1 << 24  # numbers of a table times rows of a node from which a kernel of its own for so many rows pays
+REGISTERS = 24  # rows that can be sorted in registers, nearly
+
 Rows = NDArray[np.float32]
 Names = NDArray[np.int64]
 
@@ -58,7 +61,20 @@ def sorted_mean(values: Rows, index: Names, steps: Sequence[tuple[int, int]], dr
     """
     _check(values, index)
     _check(out, who)
+    size = index.shape[1]
+    if size <= REGISTERS and len(values) * values.shape[1] * size >= MUCH:
+        from aggregation.compiled_sort import kernel
+
+        kernel(size, drop)(*_flat(values), values.shape[1], np.ascontiguousarray(index), *_flat(out), who)
+        return
     _sorted_mean(values, index, np.array(steps, dtype=np.int64).reshape(-1, 2), drop, out, who)
+
+
+def _flat(rows: Rows) -> tuple[Rows, int]:
+    # all floats from the first row on, and how many there are from one row to the next
+    step = rows.strides[0] // 4
+    length = (len(rows) - 1) * step + rows.shape[1] if len(rows) else 0
+    return np.lib.stride_tricks.as_strided(rows, (length,), (4,)), step
 
 
 def _check(values: Rows, index: Names) -> None:

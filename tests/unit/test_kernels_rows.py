@@ -53,6 +53,23 @@ def test_median_is_numpys_median_of_the_rows_that_are_there(use: bool, size: int
 
 
 @pytest.mark.parametrize("use", USE)
+@pytest.mark.parametrize(("size", "trim"), [(9, None), (8, None), (9, 2)])
+def test_a_table_so_large_that_numba_sorts_in_registers_gives_the_same(use: bool, size: int, trim: int | None) -> None:
+    rows, width = 1200, 1_763  # no whole vectors
+    values, names = table(rows, width), index(3, size, rows, absent=False)
+    assert rows * width * size >= 1 << 24
+    wide = torch.zeros(rows, width + 5)
+    wide[:, :width] = values
+    for view in (values, wide[:, :width]):
+        with kernels.compiled(use):
+            found = kernels.median(view, names) if trim is None else kernels.trimmed_mean(view, names, trim)
+        ordered = np.sort(values[names].numpy(), axis=1)
+        cut = (size - 1) // 2 if trim is None else trim
+        wanted = ordered[:, cut : size - cut].mean(axis=1)
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("use", USE)
 @pytest.mark.parametrize("trim", [1, 2, 50])
 def test_trimmed_mean_drops_the_same_number_at_both_ends(use: bool, trim: int) -> None:
     values, names = table(), index(12, 9)
