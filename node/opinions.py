@@ -25,7 +25,7 @@ WHY: Mapping[str, str] = {
     "trimmed": "counts, bounded coordinate by coordinate",
     "unproven": "nothing to judge it by yet",
     "unheard": "this rule listens to nobody",
-    "stranger": "too new here: strangers have few votes between them",
+    "stranger": "a stranger whose turn it was not: strangers have few votes between them",
 }
 """What a verdict means, by its name in lower case, in words for people."""
 

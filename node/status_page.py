@@ -13,7 +13,7 @@ from node.opinions import ROUNDS, WHY
 
 GONE = 16  # peers that left which are shown
 SLOW = 0.82  # share of rounds in time below which a round no longer waits for a peer: (7/8)^1.5, see `node.neighbour`
-_CELL, _HEIGHT = 6, 16  # pixels, of a round in a strip
+_CELL, _HEIGHT = 5, 16  # pixels, of a round in a strip
 _WIDE, _CURVE = 640, 100  # pixels, of the curve
 
 COLOURS: Mapping[str, str] = {
@@ -34,7 +34,7 @@ COLOURS: Mapping[str, str] = {
 _STYLE = """
 :root{color-scheme:light}
 body{font:15px/1.45 system-ui,sans-serif;color:#1d2329;background:#f6f7f8;margin:0}
-main{max-width:72em;margin:0 auto;padding:1.5em}
+main{max-width:80em;margin:0 auto;padding:1.5em}
 h1{font-size:1.5em;margin:0}h2{font-size:1.05em;margin:1.8em 0 .5em}
 p{margin:.3em 0}.quiet{color:#66707a}.bad{color:#a3122c}
 code{font:.9em ui-monospace,monospace}
@@ -42,7 +42,8 @@ table{border-collapse:collapse;width:100%;background:#fff;border:1px solid #e1e4
 td,th{padding:.4em .7em;text-align:left;border-top:1px solid #eceff1;vertical-align:top}
 th{font-weight:600;border-top:0;background:#fbfcfc}
 td.number{text-align:right;font-variant-numeric:tabular-nums}
-tr.gone td{color:#8a939c}tr.gone svg{opacity:.55}
+tr.gone td{color:#8a939c}tr.gone td.bad{color:#a3122c}tr.gone svg{opacity:.55}
+td.link{white-space:nowrap}
 .key{display:inline-block;width:.8em;height:.8em;margin:0 .35em 0 0;border-radius:2px}
 .curve{background:#fff;border:1px solid #e1e4e8;display:block}
 dl{margin:0}dt{float:left;clear:left;min-width:8.5em}dd{margin:0 0 .2em 8.5em;color:#66707a}
@@ -99,7 +100,8 @@ def _row(peer: Mapping[str, Any], newest: int) -> str:
     said = "<br>".join(escape(remark) for remark in remarks_on(peer))
     return (
         f'<tr class="{"" if peer["connected"] else "gone"}"><td><code title="{escape(peer["peer"])}">'
-        f'{escape(peer["peer"][:12])}</code><td>{link}<td class="number">{round}<td class="number">{weight}'
+        f'{escape(peer["peer"][:12])}</code><td class="link">{link}<td class="number">{round}'
+        f'<td class="number">{weight}'
         f'<td>{_word(peer["verdict"])}<td>{_strip(peer["history"], newest)}<td class="bad">{said}</tr>'
     )
 
@@ -126,7 +128,7 @@ def _curve(course: Sequence[Mapping[str, Any]]) -> str:
     if len(known) < 2:
         return ""
     first, last = known[0][0], known[-1][0]
-    left, right = 34, _WIDE - 10
+    left, right = 44, _WIDE - 10
 
     def high(value: float) -> str:
         return f"{6 + (1 - value) * (_CURVE - 26):.1f}"

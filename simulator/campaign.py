@@ -200,8 +200,8 @@ class Campaign:
     ) -> None:
         """Act for as many rounds as the trial says; on the wire for twice as many while something is not refused yet.
 
-        Models are sent for the round in which the target is: the adversary speaks last. Faults are sent for the next
-        one: a target that no longer waits for us would drop them unread as late.
+        What is sent is for the round after the newest that was heard: a target that does not wait for us, or is done
+        before we have made up our mind, would drop anything else unread as late.
         """
         adversary = LiveAdversary(attack, self._learner, self._task, self._common, self._seed, puppets, self._rule)
         faults = [cast(FrameFault, fault) for fault in attack.faults]
@@ -225,7 +225,7 @@ class Campaign:
             models = await asyncio.to_thread(adversary.act, turn, honest)
             for puppet, model in zip(puppets, models, strict=True):
                 if puppet.connected():
-                    await puppet.send(last + bool(faults), model, faults)
+                    await puppet.send(last + 1, model, faults)
             self._tell(min(1.0, (turn + 1) / (rounds + AROUND)))
 
     async def _look(self, puppet: Puppet, target: PeerId, harm: Harm) -> None:

@@ -8,8 +8,9 @@ Laws:
   (`REFUSALS`): a node that drops something for another reason has not looked.
 - How much weight all identities of the adversary had is told beside what one identity would have had; it is a reason to
   worry, and no harm by itself. Harm is never excused by it either: an attack that is known to succeed fails its row.
-- What was never taken in cannot be replayed: the row says so if too little was. A node without other neighbours has no
-  evidence but the attacker's: no rule can tell who is right, so the row says so, whatever it came to.
+- What was never decided on did no harm and shows nothing: the row says so, also where too little was there to replay.
+- A node without other neighbours has no evidence but the attacker's: no rule can tell who is right, so the row says so,
+  whatever it came to.
 """
 
 from __future__ import annotations
@@ -170,7 +171,7 @@ def score(
     pace = (_pace(before, -1), _pace(after, since))
     going = _others(after, ours).keys() & others.keys()
     taken = sum(weight > 0 for weight in mine)
-    vague = "replay" in attack.split("+") and len(mine) < 2
+    vague = len(mine) < (2 if "replay" in attack.split("+") else suite != "wire")
     faults = [
         trouble,
         *_standing(before, after, rounds, others, _others(after, ours), pace),
@@ -183,7 +184,7 @@ def score(
         *faults,
         f"{len(ours)} identities had {votes:.1f} votes" if len(ours) > 1 and votes > 1.5 else "",
         "" if others or suite == "wire" else "it has no other neighbour to compare with",
-        "too little was taken in to tell" if vague else "",
+        "too little was here in time to tell" if vague else "",
         remark,
     ]
     return Row(

@@ -30,7 +30,8 @@ def judged(after: dict[str, Any] | None, attack: str = "label-flip", **given: An
     before = given.pop("before", status())
     sight = Sight(before, after, **seen)
     given = {"tried": 4, "drop": 0.1, "seconds": 1.0} | given
-    return score("sybil", attack, attack, given.pop("tried"), OURS, sight, **given)
+    suite = given.pop("suite", "wire")
+    return score(suite, attack, attack, given.pop("tried"), OURS, sight, **given)
 
 
 def test_a_healthy_node_passes() -> None:
@@ -95,9 +96,15 @@ def test_a_broken_update_with_a_weight_fails_whatever_was_refused() -> None:
     assert "2 broken updates had a weight" in row.note
 
 
+def test_what_was_never_decided_on_shows_nothing() -> None:
+    assert judged(status(15), suite="sybil").note == "too little was here in time to tell"
+    rows = [peer("honest", {}, round=15), peer("sybil-1", {11: 0.0})]
+    assert judged(status(15, rows), suite="sybil").note == ""
+
+
 def test_what_was_never_taken_in_cannot_be_replayed() -> None:
     row = judged(status(15), "replay")
     assert row.passed
-    assert row.note == "too little was taken in to tell"
+    assert row.note == "too little was here in time to tell"
     taken = [peer("sybil-1", {11: 1.0, 12: 1.0})]
     assert "nothing was refused as duplicate or replay" in judged(status(15, taken), "replay").note
