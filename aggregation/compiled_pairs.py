@@ -23,6 +23,7 @@ from aggregation import tiles
 from aggregation.compiled import FAST, cache_works
 
 _COLUMNS = 1024  # columns a block: forty rows of a block stay in L2
+_ROWS = 120  # rows whose block stays in L2 while all new rows pass
 _LANES, _SHORT, _TALL = tiles.LANES, tiles.SHORT, tiles.TALL
 _REMAINDER = 1e-2  # of a squared distance: what is left for the angle below it has lost two of seven digits
 
@@ -114,15 +115,17 @@ def _built(stamp: int) -> Callable[..., None]:
                 if shift >= whole:
                     later, shift = min(n + 1, nodes - 1), 0
                 asked, most = 0, count[later] if first[later] else 0
-                for r in range(0, new, _SHORT):
-                    for c in range(r + 1, held, _TALL):
-                        ahead = start[later, asked] + shift if asked < most else names[0] + begin
-                        also = start[later, asked + 1] + shift if asked + 1 < most else names[0] + begin
-                        asked += 2
-                        tiles.distance_tile(
-                            total, r * width + c, width, values, names, r, c, min(_SHORT, new - r),
-                            min(_TALL, held - c), length, begin, ahead, also
-                        )  # fmt: skip
+                for left in range(0, held, _ROWS):
+                    right = min(left + _ROWS, held)
+                    for r in range(0, min(new, right), _SHORT):
+                        for c in range(max(r + 1, left), right, _TALL):
+                            ahead = start[later, asked] + shift if asked < most else names[0] + begin
+                            also = start[later, asked + 1] + shift if asked + 1 < most else names[0] + begin
+                            asked += 2
+                            tiles.distance_tile(
+                                total, r * width + c, width, values, names, r, c, min(_SHORT, new - r),
+                                min(_TALL, right - c), length, begin, ahead, also
+                            )  # fmt: skip
             if whole < columns and new:
                 for k in range(held):
                     for i in range(columns - whole):

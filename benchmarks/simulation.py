@@ -24,6 +24,10 @@ from benchmarks.loop import Loop, sybilwall
 from benchmarks.network import network
 from benchmarks.timing import best, ratio, seconds
 from simulator.fast.engine import FastEngine, Options
+from simulator.fast.pairs import PairGeometry, Surveyed
+from simulator.fast.profile import Profile
+from simulator.fast.rows import Rows
+from simulator.fast.survey import survey
 from simulator.fast.workers import Workers
 from simulator.setup import Setup
 
@@ -118,23 +122,35 @@ def sybilwall_weights(nodes: int = 1_000, known: int = 100, dimension: int = 61_
         for node in range(nodes // 50):
             sybilwall(values[index[node]], 8)
 
-    rows = {}
-    for suffix, compiled in kinds():
+    table = Rows(dimension, nodes)
+    names = table.take(np.arange(nodes, dtype=np.int32), 0)
+    table.values[torch.from_numpy(names)] = values
+    found = {}
+    with Workers() as workers:
+        table.settle(names, workers)
+        for suffix, compiled in kinds():
 
-        def ours(compiled: bool = compiled) -> None:
-            with kernels.compiled(compiled):
-                _weigh(rule, values, index)
+            def ours(compiled: bool = compiled) -> None:
+                with workers.single_threaded():
+                    _weigh(rule, table, index, workers, compiled)
 
-        rows["sybilwall_weights" + suffix] = 50 * ratio(obvious, ours, repeats=2)
-    return rows
+            found["sybilwall_weights" + suffix] = 50 * ratio(obvious, ours, repeats=2)
+    return found
 
 
-def _weigh(rule: Rule, values: Tensor, index: Tensor) -> None:
-    table = Table(values)
-    own = torch.arange(len(index))
-    for lo in range(0, len(index), 64):
-        part = index[lo : lo + 64]
-        rule.weighting(Evidence(table, own[lo : lo + 64], part[:, :8], part[:, 8:]))
+def _weigh(rule: Rule, rows: Rows, index: Tensor, workers: Workers, compiled: bool) -> None:
+    finite, profile = rows.finite, Profile(workers.threads)
+    nothing = index.new_zeros(len(index))
+    found = survey(rows, index, lambda: nothing, workers, compiled)
+    surveyed = None if found is None else Surveyed(found, rows, finite, profile)
+
+    def work(lo: int, hi: int) -> None:
+        part, nodes = index[lo:hi], torch.arange(lo, hi)
+        geometry = PairGeometry(rows, finite, nodes, part[:, 8:], None, profile, surveyed)
+        with kernels.compiled(compiled):
+            rule.weighting(Evidence(Table(rows.values, geometry), nodes, part[:, :8], part[:, 8:]))
+
+    workers.over(len(index), work, most=20)
 
 
 def scale() -> dict[str, float]:

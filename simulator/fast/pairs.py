@@ -17,6 +17,7 @@ from torch import Tensor
 from aggregation.kernels import known_distances, numba_serves
 from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows
+from simulator.fast.survey import Survey
 
 _REMAINDER = 1e-2  # of the squared distance: below it two of seven digits are gone
 _STILL = 1e-13  # as aggregation.geometry: the difference of two equal rows
@@ -45,9 +46,31 @@ class Kept:
         self._next[0][nodes] = serials
         self._next[1][nodes] = distances
 
+    def known(self, serials: Tensor) -> Tensor:
+        """How many of the histories (H, r), 0 none, each node held in the last round: (H,)."""
+        match = (serials.unsqueeze(-1) == self.serials.unsqueeze(-2)) & (serials > 0).unsqueeze(-1)
+        return match.any(dim=-1).sum(dim=1) if match.shape[-1] else serials.new_zeros(len(serials))
+
     def turn(self) -> None:
         """This round becomes the last one."""
         self.serials, self.distances = self._next
+
+
+class Surveyed:
+    """All pairs of a round and the cosine gaps between them, for every group of nodes.
+
+    Attributes:
+        survey: the distances.
+        gaps: (L + 1, L + 1) float64, 1 - cosine; 1 past the end.
+    """
+
+    def __init__(self, survey: Survey, rows: Rows, finite: Tensor, profile: Profile) -> None:
+        self.survey = survey
+        count = len(survey.names)
+        geometry = PairGeometry(rows, finite, survey.names[:0], survey.names[:0], None, profile)
+        geometry.give(survey.names[None], survey.distances[None, :count, :count])
+        self.gaps = torch.ones(count + 1, count + 1, dtype=torch.float64, device=finite.device)
+        self.gaps[:count, :count] = geometry.cosine_gaps(survey.names[None])[0]
 
 
 class PairGeometry:
@@ -58,7 +81,14 @@ class PairGeometry:
     """
 
     def __init__(
-        self, rows: Rows, finite: Tensor, nodes: Tensor, relayed: Tensor, kept: Kept | None, profile: Profile
+        self,
+        rows: Rows,
+        finite: Tensor,
+        nodes: Tensor,
+        relayed: Tensor,
+        kept: Kept | None,
+        profile: Profile,
+        surveyed: Surveyed | None = None,
     ) -> None:
         self.finite = finite
         self._rows = rows
@@ -66,7 +96,12 @@ class PairGeometry:
         self._relayed = relayed
         self._kept = kept
         self._profile = profile
+        self._surveyed = surveyed
         self._last: tuple[Tensor, Tensor] | None = None
+
+    def give(self, index: Tensor, distances: Tensor) -> None:
+        """Say what the distances (..., k, k) between these rows (..., k) are."""
+        self._last = index, distances
 
     def products(self, index: Tensor) -> Tensor:
         """Inner products: (..., k) -> (..., k, k) float64."""
@@ -81,6 +116,12 @@ class PairGeometry:
 
     def cosine_gaps(self, index: Tensor, origin: Tensor | None = None) -> Tensor:
         """1 - cosine of rows less the origin: (..., k) -> (..., k, k) float64."""
+        if origin is None and self._surveyed is not None:
+            usable = (index >= 0) & self.finite[index.clamp(min=0)]
+            at = self._surveyed.survey.among(torch.where(usable, index, -1))
+            if at is not None:
+                self._distances(index)  # kept for the next round
+                return self._surveyed.gaps[at.unsqueeze(-1), at.unsqueeze(-2)]
         distances, usable = self._distances(index)
         if origin is None and index.numel() and numba_serves(self._rows.values):
             from aggregation import compiled_pairs
@@ -161,10 +202,19 @@ class PairGeometry:
 
     def _found(self, index: Tensor) -> Tensor:
         rows, kept = self._rows, self._kept
+        found = None
+        if self._surveyed is not None:
+            survey = self._surveyed.survey
+            at = survey.among(index)
+            found = None if at is None else survey.distances[at.unsqueeze(-1), at.unsqueeze(-2)]
         if kept is None or len(index) != len(self._nodes):
-            none = index.new_zeros(len(index), 0)
-            return known_distances(rows.values, index, rows.serial, none, rows.values.new_zeros(len(index), 0, 0))
-        found = known_distances(rows.values, index, rows.serial, kept.serials[self._nodes], kept.distances[self._nodes])
+            if found is None:
+                none = index.new_zeros(len(index), 0)
+                found = known_distances(rows.values, index, rows.serial, none, rows.values.new_zeros(len(index), 0, 0))
+            return found
+        if found is None:
+            before, known = kept.serials[self._nodes], kept.distances[self._nodes]
+            found = known_distances(rows.values, index, rows.serial, before, known)
         held = self._relayed.shape[-1]
         mine = index[:, index.shape[-1] - held :]
         if held and torch.equal(mine, torch.where(self._relayed >= 0, self._relayed, -1)):
