@@ -79,11 +79,13 @@ class Cell:
         scenario: what to run; of its rules and seeds, only those below.
         rule: the rule.
         seed: the seed.
+        device: where the array engine's models live; it changes a result by rounding alone, so it names nothing.
     """
 
     scenario: Scenario
     rule: Choice
     seed: int
+    device: str = "cpu"
 
     def __str__(self) -> str:
         return f"{self.scenario.name}, rule {self.rule}, seed {self.seed}"
@@ -97,7 +99,8 @@ class Cell:
         """Run the cell, round by round; a task of the caller's own takes the place of the scenario's."""
         began = perf_counter()
         setup = prepare(self.scenario, task, seed=self.seed)
-        engine = build_engine(setup, build_rule(self.rule.name, **self.rule.parameters), name=str(self.rule))
+        rule = build_rule(self.rule.name, **self.rule.parameters)
+        engine = build_engine(setup, rule, name=str(self.rule), device=self.device)
         seconds = {"prepare": perf_counter() - began}
         yield Started(f"{choose_engine(self.scenario)}; {engine.description}")
         spent, left = 0.0, perf_counter()
@@ -120,9 +123,9 @@ def said(cell: Cell) -> Iterator[News | Failed]:
         yield Failed(f"{type(error).__name__}: {error}", asked=False)
 
 
-def cells_of(scenario: Scenario) -> list[Cell]:
+def cells_of(scenario: Scenario, device: str = "cpu") -> list[Cell]:
     """Every rule with every seed, rule by rule."""
-    return [Cell(scenario, rule, seed) for rule in scenario.rules for seed in scenario.seeds]
+    return [Cell(scenario, rule, seed, device) for rule in scenario.rules for seed in scenario.seeds]
 
 
 def save(path: Path, records: Sequence[RoundRecord]) -> None:

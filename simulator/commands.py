@@ -52,6 +52,7 @@ def simulate(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes for independent cells.")] = None,
     ray: Annotated[str | None, typer.Option(help="Run cells on Ray: its address, or local.")] = None,
+    device: Annotated[str, typer.Option(help="Where fast keeps models: cpu or cuda (never tried on a GPU).")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
     profile: Annotated[bool, typer.Option(help="Show where the time went, phase by phase.")] = False,
 ) -> None:
@@ -71,7 +72,7 @@ def simulate(
     base = ScenarioClass.load(scenario) if scenario is not None else ScenarioClass()
     if given and scenario is None:
         given["name"] = "simulation"
-    _simulate(base.but(**given), out, workers, ray, as_json, profile)
+    _simulate(base.but(**given), out, workers, ray, device, as_json, profile)
 
 
 def _raw(scenario: Path | None) -> dict[str, object]:
@@ -83,16 +84,24 @@ def _raw(scenario: Path | None) -> dict[str, object]:
 
 
 def _simulate(
-    scenario: Scenario, out: Path | None, workers: int | None, ray: str | None, as_json: bool, profile: bool
+    scenario: Scenario,
+    out: Path | None,
+    workers: int | None,
+    ray: str | None,
+    device: str,
+    as_json: bool,
+    profile: bool,
 ) -> None:
     from simulator.cells import cells_of
+    from simulator.engines import check_device, choose_engine
     from simulator.pace import Pace
     from simulator.ray_pool import RayPool
     from simulator.sweep import sweep
     from simulator.timesheet import Timesheet
 
+    check_device(device, choose_engine(scenario).engine)
     folder = out or _unused(Path("runs"), scenario.name)
-    pace, sheet = Pace(cells_of(scenario)), Timesheet()
+    pace, sheet = Pace(cells_of(scenario, device)), Timesheet()
     pool = None if ray is None else RayPool(ray, workers)
     try:
         with progress(TextColumn("{task.fields[left]}")) as bar:
@@ -107,7 +116,7 @@ def _simulate(
                 what = f"{cell.rule}, seed {cell.seed}"
                 bar.update(job, completed=pace.done, description=what, left=clock(pace.remaining()))
 
-            report = sweep(scenario, workers=workers, folder=folder, tell=hear, pool=pool)
+            report = sweep(scenario, workers=workers, folder=folder, tell=hear, pool=pool, device=device)
     except KeyboardInterrupt:
         kept = f"{pace.finished} of {pace.cells} cells are finished and kept"
         LOG.print(f"Stopped: {kept}; go on with: {go_on(folder)}", markup=False, soft_wrap=True)

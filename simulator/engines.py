@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal, Protocol
 
+import torch
+
 from aggregation.evidence import Rule
-from simulator.fast.engine import FastEngine
+from simulator.fast.engine import FastEngine, Options
 from simulator.records import RoundRecord
-from simulator.scenario import Scenario
+from simulator.scenario import Scenario, ScenarioError
 from simulator.setup import Setup
 from simulator.world import engine as world
 
@@ -73,17 +75,38 @@ class Engine(Protocol):
         ...
 
 
-def build_engine(setup: Setup, rule: Rule, *, name: str) -> Engine:
+def check_device(device: str, engine: Literal["fast", "world"] = "fast") -> None:
+    """Whether models can live there.
+
+    Raises:
+        ScenarioError: no such device here, or the engine has no use for it.
+    """
+    try:
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise ScenarioError(f"device '{device}': known are cpu and cuda")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ScenarioError(f"device '{device}' is not there: {str(error).splitlines()[0]}") from None
+    if engine == "world" and device != "cpu":
+        raise ScenarioError(f"device '{device}' is for the array engine; the world runs on the processor")
+
+
+def build_engine(setup: Setup, rule: Rule, *, name: str, device: str = "cpu") -> Engine:
     """The engine of a run, ready for its first round.
 
     Args:
         setup: of this run; its scenario's engine decides.
         rule: what honest nodes believe.
         name: of the rule in the records.
+        device: where the array engine's models live.
+
+    Raises:
+        ScenarioError: see `check_device`.
     """
     choice = choose_engine(setup.scenario)
+    check_device(device, choice.engine)
     if choice.engine == "fast":
-        return Arrays(setup, FastEngine(setup, rule, name=name))
+        return Arrays(setup, FastEngine(setup, rule, Options(device=device), name=name))
     return Services(setup, rule, name)
 
 

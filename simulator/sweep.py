@@ -83,6 +83,7 @@ def sweep(
     folder: Path | str | None = None,
     tell: Callable[[Cell, News | Found], None] | None = None,
     pool: Pool | None = None,
+    device: str = "cpu",
 ) -> Report:
     """Run all cells of a scenario.
 
@@ -94,6 +95,7 @@ def sweep(
         folder: where finished cells are kept, and looked for; absent = nowhere.
         tell: is told what is heard of each cell, as it comes, once it is safe on disk.
         pool: where cells run, in place of `workers`.
+        device: where the array engine's models live, "cpu" or "cuda".
 
     Returns:
         All records, rule by rule, seed by seed, round by round; its scenario names the engine that ran.
@@ -106,7 +108,7 @@ def sweep(
         scenario.check_task()
     scenario = settled(scenario)
     neighbours, _ = links(scenario, scenario.seeds[0])
-    cells = cells_of(scenario)
+    cells = cells_of(scenario, device)
     kept = None if folder is None or task is not None else Path(folder) / "cells"
     records: list[list[RoundRecord]] = [_before(kept, cell) for cell in cells]
     todo = [position for position, found in enumerate(records) if not found]

@@ -6,6 +6,7 @@ There is no GPU here: a stand-in plays the device (tests/elsewhere.py), so CUDA'
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from aggregation.rules import RULES, build_rule
 from node.learning.models import lenet
 from node.learning.optimizers import Adam, Sgd
 from node.learning.task import Task
+from simulator.engines import check_device
 from simulator.fast.engine import FastEngine, Options
-from simulator.scenario import Scenario
+from simulator.scenario import Scenario, ScenarioError
 from simulator.setup import prepare
 
 SMALL: Mapping[str, object] = {
@@ -99,3 +101,19 @@ def test_the_stand_in_refuses_what_a_gpu_refuses(wrong: Callable[[Tensor], objec
         assert (there + 1)[torch.tensor([0, 2])].tolist() == [1.0, 3.0]
         with pytest.raises(Astray):
             wrong(there)
+
+
+@pytest.mark.parametrize(
+    ("device", "engine", "sentence"),
+    [
+        ("cudda", "fast", "is not there"),
+        ("meta", "fast", "known are cpu and cuda"),
+        ("cuda:97", "fast", "is not there"),
+        (NAME, "world", "known are cpu and cuda"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_in_one_sentence(
+    device: str, engine: Literal["fast", "world"], sentence: str
+) -> None:
+    with pytest.raises(ScenarioError, match=rf"^device '{device}'.*{sentence}"):
+        check_device(device, engine)
