@@ -13,7 +13,7 @@ import numpy as np
 
 from identity.keys import PeerId
 from node.draws import address
-from node.strangers import SETTLED, Bools, Strangers, Words
+from node.strangers import SETTLED, Bools, Strangers, Words, turns
 
 KEPT = 256  # peers whose service is remembered
 DRAWN = 4  # rounds whose voices are remembered: the present one and those that neighbours may lead
@@ -88,9 +88,8 @@ class Standing:
         drawn = self._voices.get(round)
         if drawn is None or drawn[0] != ordered:
             words = np.array([address(peer) for peer in ordered], dtype=np.uint64)
-            heard = self.limit.voices(
-                self._known(ordered, round), words, self._from(ordered), seed=self._seed, own=self._own, round=round
-            )
+            draws = turns(self._seed, self._own, round, words, self._from(ordered))
+            heard = self.limit.voices(self._known(ordered, round), draws)
             drawn = ordered, frozenset(peer for peer, has in zip(ordered, heard, strict=True) if has)
             while len(self._voices) >= DRAWN:
                 del self._voices[min(self._voices)]

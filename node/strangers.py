@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from node.draws import Purpose, uniforms
 
@@ -37,6 +37,7 @@ not by who has a say in that round: so that must not change any more."""
 Bools = NDArray[np.bool_]
 Words = NDArray[np.uint64]
 Ints = NDArray[np.int64]
+Draws = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +65,21 @@ class Strangers:
                 `SETTLED` rounds before the round that is asked about.
             origins: (n,) where each comes from.
         """
+        old = np.flatnonzero(served >= self.probation) if self.probation else served[:0]
+        if not len(old):
+            return named
         out = named.copy()
-        if not self.probation:
-            return out
-        old = np.flatnonzero(served >= self.probation)
         longest = old[np.argsort(-served[old], kind="stable")]
         _, first = np.unique(origins[longest], return_index=True)
         out[longest[first]] = True
         return out
 
-    def voices(self, known: Bools, peers: Words, origins: Words, *, seed: int, own: int, round: int) -> Bools:
+    def voices(self, known: Bools, draws: Draws) -> Bools:
         """Which neighbours have a say in a round: (n,); all known ones, and the strangers whose turn it is.
 
         Args:
             known: (n,) as `known` says.
-            peers: (n,) addresses of the neighbours in draws.
-            origins: (n,) where each comes from: equal words share their turns.
-            seed: of the draws.
-            own: address of the node in draws.
-            round: number of the round.
+            draws: (2, n) of this round, as `turns` gives them.
         """
         strange = np.flatnonzero(~known)
         friends = int(known.sum())
@@ -90,12 +87,29 @@ class Strangers:
         if len(strange) <= seats:
             return np.ones_like(known)
         out = known.copy()
-        turn = uniforms(seed, Purpose.STRANGERS, own, round, 0, peers[strange])
-        place = uniforms(seed, Purpose.STRANGERS, own, round, 1, origins[strange])
+        turn, place = draws[:, strange]
         order = np.lexsort((turn, place))
         lap = _position(place[order])
         out[strange[order[np.lexsort((place[order], lap))[:seats]]]] = True
         return out
+
+
+def turns(seed: int, own: ArrayLike, round: int, peers: Words, origins: Words) -> Draws:
+    """What turns are drawn by: (2, n), one number for each peer and one for where it comes from.
+
+    Args:
+        seed: of the draws.
+        own: address of the node in draws, or (n,) of the node that each peer is a neighbour of.
+        round: number of the round.
+        peers: (n,) addresses of the neighbours in draws.
+        origins: (n,) where each comes from: equal words share their turns.
+    """
+    return np.stack(
+        [
+            uniforms(seed, Purpose.STRANGERS, own, round, 0, peers),
+            uniforms(seed, Purpose.STRANGERS, own, round, 1, origins),
+        ]
+    )
 
 
 def _position(groups: NDArray[np.float64]) -> Ints:

@@ -9,7 +9,7 @@ from collections import deque
 
 import numpy as np
 
-from node.strangers import SETTLED, Bools, Ints, Strangers
+from node.strangers import SETTLED, Bools, Ints, Strangers, turns
 from simulator.setup import Setup
 
 
@@ -18,9 +18,13 @@ class Standing:
 
     def __init__(self, setup: Setup, limit: Strangers) -> None:
         self._setup, self._limit = setup, limit
-        self._beside = [np.array(beside, dtype=np.int64) for beside in setup.neighbours[: setup.honest]]
-        self._named = [np.isin(beside, list(setup.named[node])) for node, beside in enumerate(self._beside)]
-        self._ends = np.concatenate([[0], np.cumsum([len(beside) for beside in self._beside])]).astype(np.int64)
+        beside = [np.array(each, dtype=np.int64) for each in setup.neighbours[: setup.honest]]
+        senders = np.concatenate([np.zeros(0, dtype=np.int64), *beside])
+        named = [np.isin(each, list(setup.named[node])) for node, each in enumerate(beside)]
+        self._named = np.concatenate([np.zeros(0, dtype=bool), *named])
+        self._own = np.repeat(setup.addresses[: setup.honest], [len(each) for each in beside])
+        self._peers, self._origins = setup.addresses[senders], setup.origins[senders]
+        self._ends = np.concatenate([[0], np.cumsum([len(each) for each in beside])]).astype(np.int64)
         self._served: deque[Ints] = deque([np.zeros(int(self._ends[-1]), dtype=np.int64)], maxlen=SETTLED)
 
     def voices(self, round: int) -> Bools:
@@ -28,14 +32,11 @@ class Standing:
         setup = self._setup
         served = self._served[0]
         out = np.ones(len(served), dtype=bool)
-        for node, beside in enumerate(self._beside):
+        draws = turns(setup.seed, self._own, round, self._peers, self._origins)
+        for node in range(setup.honest):
             edges = slice(self._ends[node], self._ends[node + 1])
-            origins = setup.origins[beside]
-            known = self._limit.known(self._named[node], served[edges], origins)
-            own = int(setup.addresses[node])
-            out[edges] = self._limit.voices(
-                known, setup.addresses[beside], origins, seed=setup.seed, own=own, round=round
-            )
+            known = self._limit.known(self._named[edges], served[edges], self._origins[edges])
+            out[edges] = self._limit.voices(known, draws[:, edges])
         return out
 
     def note(self, heard: Bools, kept: Bools) -> None:

@@ -12,7 +12,7 @@ from peers import peer
 
 from node.draws import address
 from node.standing import KEPT, Standing, origin_of
-from node.strangers import SETTLED, Bools, Strangers
+from node.strangers import SETTLED, Bools, Strangers, turns
 
 OWN = address(peer(0))
 
@@ -20,7 +20,7 @@ OWN = address(peer(0))
 def drawn(limit: Strangers, known: list[bool], round: int, origins: list[int] | None = None) -> Bools:
     peers = np.array([address(peer(1 + n)) for n in range(len(known))], dtype=np.uint64)
     words = peers if origins is None else np.array(origins, dtype=np.uint64)
-    return limit.voices(np.array(known, dtype=bool), peers, words, seed=7, own=OWN, round=round)
+    return limit.voices(np.array(known, dtype=bool), turns(7, OWN, round, peers, words))
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_order_of_peers_is_nothing(order: list[int], round: int) -> None:
     limit, known = Strangers(seats=2, enough=0), np.array([True] * 2 + [False] * 6)
     peers = np.array([address(peer(1 + n)) for n in range(8)], dtype=np.uint64)
     origins = np.array([1, 2, 3, 3, 3, 4, 4, 5], dtype=np.uint64)
-    straight = limit.voices(known, peers, origins, seed=7, own=OWN, round=round)
-    shuffled = limit.voices(known[order], peers[order], origins[order], seed=7, own=OWN, round=round)
+    straight = limit.voices(known, turns(7, OWN, round, peers, origins))
+    shuffled = limit.voices(known[order], turns(7, OWN, round, peers[order], origins[order]))
     np.testing.assert_array_equal(shuffled, straight[order])
 
 
