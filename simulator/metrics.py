@@ -1,6 +1,8 @@
 """How good honest models are, and how far the attack has come: accuracy and attack success of many models at once.
 
-Law: one pass over the samples for all models together; for a backdoor one more over the triggered samples.
+Laws:
+- One pass over the samples for all models together; for a backdoor one more over the triggered samples.
+- An evaluator serves any number of threads: every call has a learner to itself.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class Evaluator:
         """
         test, wish = setup.task.test, setup.scenario.evaluate_samples
         self.samples = torch.arange(len(test)) if wish is None else subset(test.labels, wish, setup.seed)
-        self._learner = learner or setup.learner
+        self._task, self._learner = setup.task, learner or setup.learner
+        self._spare = [self._learner]
         self._clean = test if wish is None else test.take(self.samples)
         self._measure: Measure = UNTARGETED if setup.attack is None else setup.attack.measure
         self._triggered = self._clean
@@ -64,15 +67,25 @@ class Evaluator:
             Two (N,) float64 tensors in [0, 1] on the processor; both 0 for a model that is not finite.
         """
         finite = torch.isfinite(params).all(dim=1)
-        safe = torch.where(finite[:, None], params, torch.zeros((), dtype=params.dtype, device=params.device))
+        safe = params if bool(finite.all()) else params.masked_fill(~finite[:, None], 0.0)
         finite = finite.cpu()
-        predicted = self._learner.predict(safe, self._clean.inputs).cpu()
+        predicted = self._predict(safe, self._clean.inputs)
         accuracy = _share(predicted == self._clean.labels)
         if isinstance(self._measure, Backdoor):
-            success = _share(self._learner.predict(safe, self._triggered.inputs).cpu() == self._triggered.labels)
+            success = _share(self._predict(safe, self._triggered.inputs) == self._triggered.labels)
         else:
             success = success_of(predicted, self._clean.labels, self._measure, self._learner.classes)
         return accuracy * finite, success * finite
+
+    def _predict(self, params: Tensor, inputs: Tensor) -> Tensor:
+        try:
+            learner = self._spare.pop()
+        except IndexError:
+            learner = Learner(self._task, self._learner.device)
+        try:
+            return learner.predict(params, inputs).cpu()
+        finally:
+            self._spare.append(learner)
 
 
 def wanted(measure: Flip | Shift, labels: Tensor, classes: int) -> Tensor:

@@ -90,6 +90,29 @@ class Forward:
         outputs = self._run_rows(rows, stacked, shared, buffers or {})
         return outputs.reshape(*shape, *outputs.shape[1:])
 
+    def predicted(self, params: Tensor, inputs: Tensor, sample_dims: int, buffers: Buffers | None = None) -> Tensor:
+        """Class of the greatest output, of equal ones the lowest: params (n, d), inputs as fed (p, *shape) -> (n, p).
+
+        In a chain outputs stand in columns, (n, c, p): the greatest of c rows is found many samples at a time.
+        """
+        if self._links is None:
+            return self(params, inputs, sample_dims, buffers).argmax(dim=-1)
+        named = self._layout.read(params)
+        state = inputs.flatten(1).T
+        for link in self._links:
+            if not isinstance(link.layer, nn.Linear):
+                state = link.layer(state)
+                continue
+            weight, bias = _tensors(link.path, link.layer, named)
+            if state.dim() == 2 and weight.dim() == 3:
+                product = weight.reshape(-1, weight.shape[-1]) @ state  # all models are rows of one product
+                state = product.view(*weight.shape[:2], -1)
+            else:
+                state = weight @ state
+            if bias is not None:
+                state.add_(bias.unsqueeze(-1))
+        return state.max(dim=-2).indices.expand(len(params), len(inputs))
+
     def chain_inputs(self, params: Tensor, inputs: Tensor, sample_dims: int) -> Iterator[tuple[str, Tensor]] | None:
         """Name of each linear layer of a chain with what it is fed, (..., p, f); None when the module is no chain."""
         if self._links is None:
@@ -110,9 +133,7 @@ class Forward:
             if isinstance(link.layer, nn.Linear):
                 if seen is not None:
                     seen(link.path, state)
-                prefix = f"{link.path}." if link.path else ""
-                bias = named.get(f"{prefix}bias", link.layer.bias)
-                state = _linear(state, named.get(f"{prefix}weight", link.layer.weight), bias)
+                state = _linear(state, *_tensors(link.path, link.layer, named))
             else:
                 state = link.layer(state)
         return state.expand(*lead, *state.shape[-2:])
@@ -201,6 +222,12 @@ def _linear(state: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     else:
         state = state @ weight.transpose(-1, -2)
     return state if bias is None else state + bias.unsqueeze(-2)
+
+
+def _tensors(path: str, layer: nn.Linear, named: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias: the models' own where they are exchanged, else the module's."""
+    prefix = f"{path}." if path else ""
+    return named.get(f"{prefix}weight", layer.weight), named.get(f"{prefix}bias", layer.bias)
 
 
 def _chain(module: nn.Module, sample: Tensor) -> tuple[Link, ...] | None:

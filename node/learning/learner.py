@@ -27,6 +27,7 @@ from node.learning.optimizers import Steps, steps
 from node.learning.task import Task
 
 BLOCK_FLOATS = 1 << 23  # 32 MB of inputs are fed at a time in training
+CHAIN_SAMPLES, CHAIN_FLOATS = 1024, 1 << 20  # samples and widest activations (4 MB) of a chain's predictions at a time
 
 # Modules that draw nothing in training; anything else is trained under a seed of its own.
 _STEADY = (
@@ -190,17 +191,23 @@ class Learner:
         """
         rows = params.reshape(-1, self.dimension)
         found = torch.empty(len(rows), len(inputs), dtype=torch.int64, device=self.device)
-        models = max(1, CHUNK_FLOATS // max(1, self.dimension))
         width = self._forward.width
-        for first in range(0, len(rows), models):
-            some = rows[first : first + models]
-            # a loop holds one model's activations at a time, the other ways all models'
-            at_once = 1 if self.path == "loop" else len(some)
-            floats = max(width * at_once, inputs[0].numel())
-            samples = max(16, CHUNK_FLOATS // (4 * floats))
+        if self.path == "chain":
+            samples = max(1, min(len(inputs), CHAIN_SAMPLES))
+            models = max(1, CHAIN_FLOATS // (samples * width))
+        else:
+            # a loop holds one model's activations at a time, vmap all models'
+            models = max(1, CHUNK_FLOATS // max(1, self.dimension))
+            at_once = 1 if self.path == "loop" else min(models, len(rows))
+            samples = max(16, CHUNK_FLOATS // (4 * max(width * at_once, inputs[0].numel())))
+        with torch.no_grad():
             for start in range(0, len(inputs), samples):
-                part = self.logits(some, inputs[start : start + samples], buffers)
-                found[first : first + len(some), start : start + part.shape[1]] = part.argmax(dim=-1)
+                fed = feed(inputs[start : start + samples].to(self.device))
+                for first in range(0, len(rows), models):
+                    part = self._forward.predicted(
+                        rows[first : first + models], fed, self._sample_dims, buffers or self._fresh_buffers
+                    )
+                    found[first : first + len(part), start : start + samples] = part
         return found.view(*params.shape[:-1], len(inputs))
 
     def accuracy(self, params: Tensor, data: Dataset, buffers: Mapping[str, Tensor] | None = None) -> Tensor:

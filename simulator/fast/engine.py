@@ -37,6 +37,7 @@ from simulator.metrics import Evaluator
 from simulator.records import Edges, Observer, RoundRecord, Trace, influence
 from simulator.setup import Setup
 
+_MEASURED = 64  # models that a thread measures at a time
 _HEADER = 545  # bytes of a signed header with its envelope and the request for its payload, about; payloads are exact
 
 
@@ -133,9 +134,9 @@ class FastEngine:
         for node, beside in enumerate(setup.neighbours[:honest]):
             self._beside[node, : len(beside)] = beside
         # every neighbour gets a header, the honest ones pull the payload
-        listening = ((self._beside >= 0) & (self._beside < honest)).sum(axis=1)
+        listening: NDArray[np.int64] = ((self._beside >= 0) & (self._beside < honest)).sum(axis=1)
         self._payload = 4 * setup.learner.dimension
-        self._sent = degrees * _HEADER + listening * self._payload
+        self._sent: NDArray[np.int64] = degrees * _HEADER + listening * self._payload
 
     @property
     def params(self) -> Tensor:
@@ -162,8 +163,7 @@ class FastEngine:
         accuracy = success = None
         if measured:
             with self.profile.phase("evaluate"):
-                found, hit = self._evaluator.measure(self._params)
-                accuracy, success = found.double().numpy(), hit.double().numpy()
+                accuracy, success = self._measured()
         record = RoundRecord(
             rule=self._name,
             seed=self._setup.seed,
@@ -264,14 +264,27 @@ class FastEngine:
         self._seen = taken, heard, relayed
         return edges, before
 
+    def _measured(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        accuracy, success = np.empty(self._setup.honest), np.empty(self._setup.honest)
+
+        def work(lo: int, hi: int) -> None:
+            found, hit = self._evaluator.measure(self._params[lo:hi])
+            accuracy[lo:hi], success[lo:hi] = found.numpy(), hit.numpy()
+
+        with self._workers.single_threaded():
+            self._workers.over(self._setup.honest, work, most=_MEASURED)
+        return accuracy, success
+
     def _direct(self, heard: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.where(self._beside >= 0, heard[self._beside], -1)
+        direct: NDArray[np.int64] = np.where(self._beside >= 0, heard[self._beside], -1)
+        return direct
 
     def _bytes(self) -> NDArray[np.int64]:
         # a relay is a header, and a payload where the receiver lacks it
-        if self._histories is None:
-            return self._sent.copy()
-        return self._sent + self._histories.relays * _HEADER + self._histories.lacking * self._payload
+        sent = self._sent.copy()
+        if self._histories is not None:
+            sent += self._histories.relays * _HEADER + self._histories.lacking * self._payload
+        return sent
 
 
 def run(
