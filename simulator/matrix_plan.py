@@ -39,10 +39,10 @@ from simulator.scenario import Named as Spelled
 
 PRESETS: Mapping[str, str] = {
     "smoke": "digits, eight rules, four attacks, one seed: under two minutes on two cores",
-    "core": "Fashion-MNIST, the rules and attacks that matter, about two hours on two cores",
-    "defence": "Fashion-MNIST, the cells of docs/defence.md: about an hour on two cores",
+    "core": "Fashion-MNIST, the rules and attacks that matter: about an hour on two cores",
+    "defence": "the cells of docs/defence.md: about an hour on two cores",
     "strangers": "Fashion-MNIST, what a limit on strangers holds and costs: about half an hour on two cores",
-    "withstands": "digits, three seeds, the section of the README: a few minutes",
+    "withstands": "digits, three seeds, the section of the README: two minutes on two cores",
     "full": "all rules and attacks, splits, networks and numbers of attackers: days",
 }
 ENDS = ("alone", "oracle-mean")
