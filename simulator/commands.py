@@ -43,6 +43,8 @@ def simulate(
     attack: Annotated[str | None, typer.Option(help="`hedgerow attacks`; NAME, A+B, or none.")] = None,
     sybils: Annotated[int | None, typer.Option(help="Identities of the adversary; wins over --phi.")] = None,
     phi: Annotated[float | None, typer.Option(help="Attack edges per honest node.")] = None,
+    strangers: Annotated[int | None, typer.Option(help="Strangers with a say in a round; absent = all.")] = None,
+    known: Annotated[float | None, typer.Option(help="Share of honest links on which both know each other.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed; repeatable.")] = None,
     engine: Annotated[
         str | None, typer.Option(help="auto, fast (arrays) or world (real services, virtual time).")
@@ -60,7 +62,7 @@ def simulate(
     typed: dict[str, object] = {
         "task": task, "model": model, "data_dir": data_dir, "nodes": nodes, "rounds": rounds, "rules": rule or None,
         "topology": topology, "partition": partition, "alpha": alpha, "attack": attack, "sybils": sybils, "phi": phi,
-        "seeds": seed or None, "engine": engine,
+        "strangers": strangers, "known": known, "seeds": seed or None, "engine": engine,
     }  # fmt: skip
     given = {key: value for key, value in typed.items() if value is not None}
     if sybils is not None and phi is None and scenario is not None:
