@@ -138,6 +138,8 @@ def test_predictions_in_chunks_are_the_argmax_of_the_whole(case, monkeypatch):
     params = torch.stack([own.initial(seed) for seed in range(5)])
     whole = own.logits(params, DATA.inputs).argmax(dim=-1)
     monkeypatch.setattr("node.learning.learner.CHUNK_FLOATS", 2 * own.dimension)
+    monkeypatch.setattr("node.learning.learner.CHAIN_SAMPLES", 16)
+    monkeypatch.setattr("node.learning.learner.CHAIN_FLOATS", 2 * 16 * own.width)
     assert torch.equal(own.predict(params, DATA.inputs), whole)
     assert torch.equal(own.predict(params[0], DATA.inputs), whole[0])
     right = (whole == DATA.labels).double().mean(dim=1)
@@ -249,3 +251,16 @@ def test_activity_of_a_first_layer_is_the_root_mean_square_of_the_features():
     found = own.layout.read(own.activity(own.initial(0), DATA.inputs))["1.weight"]
     wanted = (DATA.inputs.float() / 255).flatten(1).square().mean(dim=0).sqrt()
     assert torch.allclose(found, wanted.expand(3, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["softmax", "mlp"])
+def test_of_equal_outputs_the_lowest_class_is_predicted(model):
+    task = Task(lambda: MODELS[model].build((1, 12, 12), 3), DATA, DATA)
+    learner = Learner(task)
+    params = torch.zeros(3, learner.dimension)
+    params[1, -2:] = 1.0  # the last tensor is the bias of the output layer
+    params[2, -3:] = torch.tensor([float("nan"), 2.0, 2.0])
+    assert learner.path == "chain"
+    wanted = torch.tensor([[0], [1], [0]]).expand(3, len(DATA))
+    assert torch.equal(learner.predict(params, DATA.inputs), wanted)
+    assert torch.equal(learner.logits(params, DATA.inputs).argmax(dim=-1), wanted)
