@@ -21,10 +21,11 @@ from aggregation.integration import weighted_mean
 from node.draws import Purpose, uniforms
 from node.learning.learner import Learner
 from node.learning.probe import LocalProbe
-from simulator.fast.pairs import Kept, PairGeometry
+from simulator.fast.pairs import Kept, PairGeometry, Surveyed
 from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows
 from simulator.fast.standing import Standing
+from simulator.fast.survey import survey
 from simulator.fast.workers import Workers
 from simulator.records import Edges
 from simulator.setup import Setup
@@ -108,6 +109,7 @@ class Decisions:
         width = 0 if relayed is None else relayed.shape[1]
         if self._kept is not None:
             self._kept.begin(width)
+        surveyed = self._look(rows, taken, heard, relayed, finite)
         for group in self._groups:
             degree = group.beside.shape[1]
 
@@ -119,7 +121,7 @@ class Decisions:
                 said_to = here if voices is None else np.where(voices[place], here, -1)
                 held = np.full((len(nodes), 0), -1, dtype=np.int64) if relayed is None else relayed[nodes]
                 where, known = self._there(nodes), self._there(held)
-                geometry = PairGeometry(rows, finite, where, known, self._kept, self._profile)
+                geometry = PairGeometry(rows, finite, where, known, self._kept, self._profile, surveyed)
                 probe = self._borrow()
                 with torch.no_grad(), kernels.compiled(self._compiled):
                     own = self._there(taken[nodes])
@@ -161,6 +163,24 @@ class Decisions:
         if self._standing is not None and voices is not None:
             self._standing.note(voices & (heard[self._senders] >= 0), weights > 0)
         return Edges(self._receivers, self._senders, weights, verdicts)
+
+    def _look(self, rows: Rows, taken: Ints, heard: Ints, relayed: Ints | None, finite: Tensor) -> Surveyed | None:
+        """All pairs at once, where the nodes together need a large share of them; for rules that compare histories."""
+        kept = self._kept
+        if kept is None or relayed is None:
+            return None
+        honest = len(relayed)
+        widest = max((group.beside.shape[1] for group in self._groups), default=0)
+        beside = np.full((honest, widest), -1, dtype=np.int64)
+        for group in self._groups:
+            beside[group.nodes, : group.beside.shape[1]] = heard[group.beside]
+        index = self._there(np.concatenate([taken[:honest, None], beside, relayed], axis=1))
+        index = torch.where((index >= 0) & finite[index.clamp(min=0)], index, -1)
+        with self._profile.phase("gram"):
+            held = self._there(relayed)
+            serials = torch.where(held >= 0, rows.serial[held.clamp(min=0)], 0)
+            found = survey(rows, index, lambda: kept.known(serials), self._workers, self._compiled)
+            return None if found is None else Surveyed(found, rows, finite, self._profile)
 
     def _priority(self, nodes: Ints, beside: Ints, round: int) -> Tensor | None:
         """As node.judgement draws it."""
