@@ -107,8 +107,10 @@ def _products(values: Tensor, names: Tensor, new: int) -> tuple[Tensor, Tensor]:
             moved = rows.view(len(some), wide, -1)
             moved[:, 1:].sub_(moved[:, :1])
             moved[:, 0] = 0.0
-            part += torch.bmm(moved, moved[:, :new].transpose(1, 2))
-            lengths += torch.linalg.vector_norm(moved, dim=2).double().square_()
+            found = torch.bmm(moved, moved[:, :new].transpose(1, 2))
+            part += found
+            lengths[:, :new] += torch.diagonal(found, dim1=1, dim2=2)
+            lengths[:, new:] += torch.linalg.vector_norm(moved[:, new:], dim=2).double().square_()
     return products, squares
 
 
