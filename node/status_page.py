@@ -41,7 +41,7 @@ code{font:.9em ui-monospace,monospace}
 table{border-collapse:collapse;width:100%;background:#fff;border:1px solid #e1e4e8}
 td,th{padding:.4em .7em;text-align:left;border-top:1px solid #eceff1;vertical-align:top}
 th{font-weight:600;border-top:0;background:#fbfcfc}
-td.number{text-align:right;font-variant-numeric:tabular-nums}
+th.number,td.number{text-align:right;font-variant-numeric:tabular-nums}
 tr.gone td{color:#8a939c}tr.gone td.bad{color:#a3122c}tr.gone svg{opacity:.55}
 td.link{white-space:nowrap}
 .key{display:inline-block;width:.8em;height:.8em;margin:0 .35em 0 0;border-radius:2px}
@@ -58,7 +58,7 @@ def render(status: Mapping[str, Any]) -> str:
     newest = max((row["round"] for peer in shown for row in peer["history"]), default=0)
     rows = "".join(_row(peer, newest) for peer in shown)
     table = (
-        "<table><tr><th>neighbour<th>link<th>round<th>weight<th>why"
+        '<table><tr><th>neighbour<th>link<th class="number">round<th class="number">weight<th>why'
         f"<th>last {ROUNDS} rounds, newest at the right<th>remarks</tr>{rows}</table>"
         if shown
         else "<p>nobody yet</p>"

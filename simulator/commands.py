@@ -185,7 +185,7 @@ def attack(
             rows.append(row)
             verdict = "pass" if row.passed else f"FAIL, {row.note}"
             done = f"{len(rows)} of {bar.tasks[job].total:.0f}, about {_clock(left)} left"
-            LOG.print(f"{row.suite}: {row.attack}: {verdict} ({done})", markup=False, soft_wrap=True)
+            LOG.print(f"{row.suite}: {_name(row)}: {verdict} ({done})", markup=False, soft_wrap=True)
 
         bounds = Bounds(seconds, rounds, seed=seed)
         try:
@@ -202,6 +202,10 @@ def attack(
         LOG.print(f"Stopped after {len(rows)} attacks; the node forgets ours by itself", markup=False)
         raise typer.Exit(130)
     raise typer.Exit(1 if failed else 0)
+
+
+def _name(row: Row) -> str:
+    return f"{row.attack} x {row.sybils}" if row.sybils > 1 else row.attack
 
 
 def _clock(seconds: float) -> str:
@@ -230,9 +234,8 @@ def _scorecard(rows: Sequence[Row]) -> None:
         others = f"{row.neighbours[1]} of {row.neighbours[0]}"
         mark = "[green]pass[/]" if row.passed else "[red]FAIL[/]"
         counts = [str(value) for value in (row.tried, row.taken, row.ignored)]
-        name = f"{row.attack} x {row.sybils}" if row.sybils > 1 else row.attack
         grid.add_row(
-            row.suite, name, *counts, share, pair(row.accuracy), pair(row.success), pair(row.pace), others, mark
+            row.suite, _name(row), *counts, share, pair(row.accuracy), pair(row.success), pair(row.pace), others, mark
         )
     OUT.print(grid)
     OUT.print("before > at worst; share: most of all weight that ours had in one round (fair: what one would have had)")
@@ -242,7 +245,7 @@ def _scorecard(rows: Sequence[Row]) -> None:
             refused, note = words
             said = "; ".join(filter(None, (note, f"refused: {refused}" if refused else "")))
             style = None if row.passed else "red"
-            OUT.print(f"{row.suite}: {row.attack}: {said}", style=style, markup=False, soft_wrap=True)
+            OUT.print(f"{row.suite}: {_name(row)}: {said}", style=style, markup=False, soft_wrap=True)
 
 
 def matrix(

@@ -94,6 +94,7 @@ def test_a_scenario_file_runs_and_flags_win_over_it(tmp_path: Path) -> None:
         (("status", "nonsense"), "HOST:PORT"),
         (("attack", "nonsense"), "HOST:PORT"),
         (("attack", "127.0.0.1:1", "--suite", "wires"), "did you mean 'wire'?"),
+        (("attack", "127.0.0.1:1", "--task", "digit"), "did you mean 'digits'?"),
         (("init", "n", "--part", "3"), "0/3"),
         (("init", "n", "--rule", "krumm"), "did you mean 'krum'?"),
     ],
@@ -119,8 +120,14 @@ def test_what_the_machine_refuses_gives_one_sentence_and_exit_1(tmp_path: Path) 
         done = hedgerow("run", "n", "--listen", address, cwd=tmp_path, code=1)
         assert "in use" in done.stderr
         assert address in done.stderr
-    done = hedgerow("status", "127.0.0.1:1", cwd=tmp_path, code=1)
-    assert "nobody answers" in done.stderr
+    for command in ("status", "attack"):
+        done = hedgerow(command, "127.0.0.1:1", cwd=tmp_path, code=1)
+        assert "nobody answers" in done.stderr
+        done = hedgerow(command, "n", cwd=tmp_path, code=1)
+        assert "start it with `hedgerow run n`" in done.stderr
+        assert done.stdout == ""
+    done = hedgerow("attack", "n", "--key", "n/nothing", cwd=tmp_path, code=1)
+    assert "n/nothing" in done.stderr
     done = hedgerow("simulate", *SMALL, "--out", str(tmp_path / "n" / "key"), cwd=tmp_path, code=1)
     assert "Traceback" not in done.stderr
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from daemons import until
+from daemons import ROOT, until
 from weak_node import WEAKNESSES, hurry, running
 
 from identity.keys import SigningKey, format_peer
@@ -25,7 +29,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "network": {"name": "harness"},
     "round": {"pace": 0.1, "least": 0.5, "most": 2.0, "evaluate_samples": 0},
 }
-BOUNDS = Bounds(seconds=60, rounds=3, settle=6.0, seed=5)
+BOUNDS = Bounds(seconds=60, rounds=3, settle=4.0, seed=5)
 WIRE = [("wire", trial) for trial in SUITES["wire"]]
 
 
@@ -164,3 +168,20 @@ def test_every_attack_is_in_a_suite_and_can_be_built() -> None:
     assert {trial.attack for trial in SUITES["wire"]} == REFUSALS.keys()
     assert all(ATTACKS[name].stage is Stage.WIRE for name in REFUSALS)
     assert all(trial.sybils > 1 for trial in SUITES["sybil"])
+
+
+def test_whoever_is_stopped_shows_what_there_is(tmp_path: Path) -> None:
+    with running(tmp_path, QUICK, others=1) as folder:
+        words = [sys.executable, "-m", "hedgerow", "attack", str(grown(folder)), "--suite", "wire", "--json"]
+        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert "(1 of 16, about " in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            said, words_for_people = process.communicate(timeout=60)
+    assert process.returncode == 130
+    found = json.loads(said)
+    assert (found["stopped"], found["passed"]) == (True, False)
+    assert found["rows"][0]["attack"] == "ahead"
+    assert len(found["rows"]) < 16
+    assert "Traceback" not in words_for_people
+    assert "Stopped after" in words_for_people
