@@ -27,6 +27,10 @@ AGAINST_SYBILWALL = {
 HEADS = {"nodes": 10, "topology": "complete", "partition": {"name": "classes", "k": 4}, "phi": 2.0}
 """Every node trains four of ten classes: the other columns of its model come from others, or from the adversary."""
 FOREIGN = {"name": "label-shift+foreign-columns", "by": 9}
+FEW = {"nodes": 10, "topology": "complete", "partition": {"name": "classes", "k": 2}}
+"""Two holders for every class, all of them beside every node."""
+SHIFTED = {"name": "label-shift", "every": True}
+POISONED = {"name": "label-shift+foreign-columns", "every": True}
 
 
 @pytest.mark.parametrize("attack", AGAINST_SYBILWALL.values(), ids=AGAINST_SYBILWALL.keys())
@@ -97,6 +101,28 @@ def test_open_two_diverse_sybils_beside_a_node_break_hedgerow() -> None:
 
 def test_open_two_classes_a_node_cost_hedgerow_dear() -> None:
     """Recorded in docs/defence.md: what few neighbours know is cut off at each coordinate like a lie."""
-    few = {"nodes": 10, "topology": "complete", "partition": {"name": "classes", "k": 2}}
-    best, ours = measure("oracle-mean", None, **few), measure("hedgerow", None, **few)
+    best, ours = measure("oracle-mean", None, **FEW), measure("hedgerow", None, **FEW)
     assert best.accuracy[0] - ours.accuracy[0] > 0.15
+
+
+@pytest.mark.parametrize("attack", [None, SHIFTED, POISONED], ids=["none", "labels shifted", "foreign columns"])
+def test_who_trains_a_class_speaks_for_it_and_two_classes_a_node_are_enough(attack: object) -> None:
+    resists("hedgerow-bristle", attack, bound=0.03, accuracy_loss=0.02, phi=2.0, **FEW)  # type: ignore[arg-type]
+
+
+def test_without_its_test_two_sybils_outvote_the_holders_of_a_class() -> None:
+    assert measure("hedgerow-bristle(test=false)", POISONED, phi=2.0, **FEW).accuracy[0] < 0.4
+
+
+def test_without_masks_who_knows_nothing_of_a_class_speaks_for_it() -> None:
+    assert measure("hedgerow-bristle(test=false, claims=false)", None, **FEW).accuracy[0] < 0.7
+
+
+def test_without_the_bound_per_column_it_is_bristle() -> None:
+    ours, bristle = measure("hedgerow-bristle(bounded=false)", FOREIGN, **HEADS), measure("bristle", FOREIGN, **HEADS)
+    assert abs(ours.accuracy[0] - bristle.accuracy[0]) < 0.05
+
+
+def test_nnm_leaves_out_the_one_sybil_that_stands_out_and_falls_to_two_clones() -> None:
+    resists("nnm-trimmed-mean", "label-flip", bound=0.01, accuracy_loss=0.01)
+    assert measure("nnm-trimmed-mean", "label-flip", phi=2.0).success[0] > 0.8
