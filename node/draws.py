@@ -81,7 +81,9 @@ def generator(seed: int, purpose: Purpose, node: int = 0, round: int = 0) -> np.
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-def orders(seed: int, nodes: ArrayLike, round: int, epoch: int, size: int) -> NDArray[np.int64]:
+def orders(
+    seed: int, nodes: ArrayLike, round: int, epoch: int, size: int, sizes: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Order in which each node visits its `size` samples in one local epoch.
 
     Args:
@@ -90,13 +92,17 @@ def orders(seed: int, nodes: ArrayLike, round: int, epoch: int, size: int) -> ND
         round: round number.
         epoch: local epoch within the round.
         size: samples of each of these nodes.
+        sizes: (n,) samples of each where they differ, at most `size`.
 
     Returns:
-        (n, size) int64; each row is a permutation of 0 .. size - 1.
+        (n, size) int64; each row is a permutation of 0 .. size - 1, and begins with one of 0 .. sizes[n] - 1.
     """
     who = _words(nodes).reshape(-1, 1)
     keys = bits(seed, Purpose.BATCHES, who, round, epoch, np.arange(size, dtype=np.uint64))
-    return np.argsort(keys.reshape(len(who), size), axis=1, kind="stable")
+    keys = keys.reshape(len(who), size)
+    if sizes is not None:
+        keys[np.arange(size) >= sizes[:, None]] = np.iinfo(np.uint64).max
+    return np.argsort(keys, axis=1, kind="stable")
 
 
 def _words(word: ArrayLike) -> NDArray[np.uint64]:

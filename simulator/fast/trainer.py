@@ -105,19 +105,30 @@ class Visits:
             if size > 0 and epochs > 0
         ]
 
+        # sizes within a factor of two are drawn together: one call instead of one a size
+        heights = np.stack([np.ceil(np.log2(np.maximum(self.sizes, 1))), self.epochs], axis=1)
+        self._alike = [
+            (int(self.sizes[nodes].max()), int(kind[1]), nodes)
+            for kind in np.unique(heights[self.steps > 0], axis=0)
+            for nodes in [np.flatnonzero((heights == kind).all(axis=1) & (self.steps > 0))]
+        ]
+
     def sequence(self, round: int, workers: Workers) -> NDArray[np.int64]:
         """All visits of a round: node n's are [first[n] : first[n + 1]], epoch after epoch."""
         out = np.empty(int(self.first[-1]), dtype=np.int64)
-        for size, epochs, nodes in self.groups:
+        for size, epochs, nodes in self._alike:
             steps = np.arange(size, dtype=np.int64)
 
             def fill(lo: int, hi: int, nodes: NDArray[np.int64] = nodes, size: int = size, epochs: int = epochs,
                      steps: NDArray[np.int64] = steps) -> None:  # fmt: skip
                 who = nodes[lo:hi]
+                sizes = self.sizes[who]
+                there = steps < sizes[:, None]
+                begin = self.first[who][:, None] + steps
                 for epoch in range(epochs):
-                    order = orders(self._seed, self._addresses[who], round, epoch, size)
-                    place = self.first[who][:, None] + epoch * size + steps
-                    out[place] = self._rows[self._offsets[who][:, None] + order]
+                    order = orders(self._seed, self._addresses[who], round, epoch, size, sizes)
+                    place = begin + epoch * sizes[:, None]
+                    out[place[there]] = self._rows[(self._offsets[who][:, None] + order)[there]]
 
             workers.over(len(nodes), fill, most=256)
         return out

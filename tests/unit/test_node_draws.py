@@ -77,3 +77,10 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
         choose("rule", "medain", known)
     with pytest.raises(UnknownName, match="known: mean, median"):
         choose("rule", "zzz", known)
+
+
+def test_orders_of_unequal_sizes_drawn_together_are_those_drawn_alone() -> None:
+    nodes, sizes = [3, 2**63 + 1, 7], np.array([5, 1, 9])
+    together = orders(4, nodes, 2, 1, 9, sizes)
+    for node, size, row in zip(nodes, sizes.tolist(), together, strict=True):
+        assert row[:size].tolist() == orders(4, [node], 2, 1, size)[0].tolist()
