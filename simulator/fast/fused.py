@@ -30,7 +30,7 @@ _FEWEST = 8  # nodes a group: below it the cost of a call shows
 
 
 class Fused:
-    """Trains groups of nodes of equal sample counts by batched products."""
+    """Trains groups of nodes of equally many batches by batched products; a batch that is not full is padded."""
 
     name = "fused"
 
@@ -48,6 +48,12 @@ class Fused:
         self._moments = [torch.zeros(shape, device=device) for _ in range(moments)]
         self._taken = np.zeros(len(job.samples), dtype=np.int64)
         self._spare: list[Scratch] = []
+        batches = -(-self._visits.sizes // self._visits.batch)
+        kinds = np.stack([batches, self._visits.epochs], axis=1)
+        self._even = [
+            (int(kind[0]), np.flatnonzero((kinds == kind).all(axis=1)))
+            for kind in np.unique(kinds[self._visits.steps > 0], axis=0)
+        ]
         widths = chain.layers[0].inputs + 2 * sum(layer.outputs for layer in chain.layers)
         bytes_a_node = 4 * (chain.dimension * (1 + moments) + widths * self._visits.batch)
         self.group = max(_FEWEST, _CACHE // bytes_a_node)
@@ -59,22 +65,26 @@ class Fused:
         idle = torch.from_numpy(np.flatnonzero(visits.steps == 0)).to(start.device)
         if len(idle):
             out[rows[idle]] = start[idle]
-        for size, _, nodes in visits.groups:
+        for batches, nodes in self._even:
 
-            def work(lo: int, hi: int, size: int = size, nodes: NDArray[np.int64] = nodes) -> None:
+            def work(lo: int, hi: int, batches: int = batches, nodes: NDArray[np.int64] = nodes) -> None:
                 who = company(nodes[lo:hi], 2)
-                first = torch.from_numpy(visits.first[who]).to(start.device)
-                length = int(visits.first[who[0] + 1] - visits.first[who[0]])
-                order = sequence[first.unsqueeze(1) + torch.arange(length, device=start.device)]
-                self._group(start, out, rows, who, order, size)
+                # every epoch in whole batches: past a node's last sample its last one again, with no say
+                slots, sizes = np.arange(batches * visits.batch), visits.sizes[who, None]
+                begin = visits.first[who, None] + np.arange(visits.epochs[who[0]]) * sizes
+                visit = begin[:, :, None] + np.minimum(slots, sizes - 1)[:, None]
+                order = sequence[torch.from_numpy(visit.reshape(len(who), -1)).to(start.device)]
+                counts = np.clip(sizes - np.arange(batches) * visits.batch, 0, visits.batch)
+                self._group(start, out, rows, who, order, torch.from_numpy(counts).to(start.device))
 
             self._job.workers.over(len(nodes), work, most=self.group)
         if self._optimizer.keep_state:
             self._taken += visits.steps
 
     def _group(
-        self, start: Tensor, out: Tensor, rows: Tensor, who: NDArray[np.int64], order: Tensor, size: int
+        self, start: Tensor, out: Tensor, rows: Tensor, who: NDArray[np.int64], order: Tensor, counts: Tensor
     ) -> None:
+        # order (n, epochs x batches x batch) samples, counts (n, batches) of each batch
         chosen = torch.from_numpy(who).to(start.device)
         scratch = self._spare.pop() if self._spare else Scratch(start.device)
         optimizer, chain, nodes = self._optimizer, self._chain, len(who)
@@ -87,15 +97,11 @@ class Fused:
             else:
                 moment.zero()
         gradient = _Layers(chain, scratch, "gradient", nodes) if isinstance(optimizer, Adam) else None
-        batch, steps = self._visits.batch, int(self._visits.steps[who[0]])
-        batches = -(-size // batch)
+        batch, steps, batches = self._visits.batch, int(self._visits.steps[who[0]]), counts.shape[1]
         for step in range(steps):
-            begin = step // batches * size + step % batches * batch
-            count = min(batch, size - step % batches * batch)
-            picked = order[:, begin : begin + count]
-            inputs = self._feed(picked, scratch)
-            labels = self._labels[picked]
-            self._step(params, moments, gradient, inputs, labels, int(self._taken[who[0]]) + step, scratch)
+            picked = order[:, step * batch : (step + 1) * batch]
+            inputs, labels, count = self._feed(picked, scratch), self._labels[picked], counts[:, step % batches]
+            self._step(params, moments, gradient, inputs, labels, count, int(self._taken[who[0]]) + step, scratch)
         params.write(out, rows[chosen], scratch)
         if optimizer.keep_state:
             for store, moment in zip(self._moments, moments, strict=True):
@@ -123,6 +129,7 @@ class Fused:
         gradient: _Layers | None,
         inputs: Tensor,
         labels: Tensor,
+        counts: Tensor,
         taken: int,
         scratch: Scratch,
     ) -> None:
@@ -131,8 +138,10 @@ class Fused:
         values = params.forward(inputs, scratch)
         above = functional.softmax(values[-1], dim=1)
         above[:, :, :count].scatter_add_(1, labels.unsqueeze(1), above.new_full((), -1.0).expand(len(labels), 1, count))
-        above.div_(count)
+        above.div_(counts[:, None, None])
         above[:, :, count:] = 0.0
+        if bool((counts < count).any()):
+            above[:, :, :count].mul_(torch.arange(count, device=counts.device) < counts[:, None, None])
         if isinstance(optimizer, Adam):
             assert gradient is not None
             goal, scale = gradient, 1.0
