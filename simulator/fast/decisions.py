@@ -145,7 +145,7 @@ class Decisions:
                         said = self._rule.weighting(evidence)
                     with self._profile.within("mix"):
                         decision = self._rule.integration(evidence, said)
-                        out[where] = decision.params
+                        _put(out, nodes, decision.params)
                 weights[place] = decision.weights.float().cpu().numpy()
                 verdicts[place] = decision.verdicts.cpu().numpy()
                 if voices is not None:
@@ -207,3 +207,12 @@ class Decisions:
             return None
         some = probe.select(nodes.cpu())
         return some.under(rows.values[own]) if Need.ACTIVITY in self._rule.needs else some
+
+
+def _put(out: Tensor, nodes: Ints, params: Tensor) -> None:
+    # out[nodes] = params; a slice is copied three times as fast
+    first, count = int(nodes[0]), len(nodes)
+    if int(nodes[-1]) - first == count - 1:
+        out[first : first + count] = params
+    else:
+        out[torch.from_numpy(nodes).to(out.device)] = params
