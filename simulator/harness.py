@@ -173,11 +173,12 @@ async def _admitted(where: str, network: str, task: Task, opening: Open, seed: i
         await puppet.start()
         await puppet.join(where)
     except RemoteFault as fault:
+        other = f"it learns another model than '{task.name}': name its own with --task and --model"
         hints = {
             Drop.UNREACHABLE: "does it still run?",
             Drop.TIMEOUT: "does it still run?",
-            Drop.SCHEMA: f"it learns another model than '{task.name}': name its own with --task and --model",
-            Drop.REFUSED: "if its node.toml has [network] allow, strangers cannot attack it; attack one without",
+            Drop.SCHEMA: other,
+            Drop.REFUSED: f"either its [network] allow keeps strangers out: attack one without; or {other}",
         }
         hint = hints.get(fault.reason, "it takes no strangers")
         raise NodeError(f"the node at {where} does not let us in ({fault}): {hint}") from None
