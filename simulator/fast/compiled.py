@@ -10,6 +10,8 @@ from node.learning.optimizers import Adam, Sgd
 from simulator.fast.chain import Chain
 from simulator.fast.trainer import Job, Visits
 
+_FEWEST = 8  # nodes a range: below it what a call costs shows
+
 
 class Compiled:
     """Runs `simulator.fast.kernels.train` on ranges of nodes.
@@ -62,7 +64,8 @@ class Compiled:
                 self._activations, self._kind, self._numbers, self._moments, self._seconds, self._taken,
             )  # fmt: skip
 
-        job.workers.over(len(names), work)
+        fair = -(-len(names) // (8 * job.workers.threads))  # so that no thread waits long for another's last range
+        job.workers.over(len(names), work, most=max(_FEWEST, fair))
         if job.learner.task.optimizer.keep_state:
             self._taken += visits.steps
 

@@ -1,8 +1,8 @@
-"""Optimizer steps on stacked tensors of a group of nodes, with state that may live from round to round."""
+"""Groups of nodes on stacked tensors: who trains together, and optimizer steps with state that may live on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod, sqrt
 
 import numpy as np
@@ -12,6 +12,52 @@ from torch import Tensor
 
 from node.learning.layout import Layout
 from node.learning.optimizers import Adam, Optimizer
+from simulator.fast.trainer import Job, Visits, company
+
+Group = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
+"""Trains one group: params (n, d), nodes (n,), order of visits (n, k), samples an epoch and steps -> params (n, d)."""
+
+
+def by_size(
+    job: Job,
+    visits: Visits,
+    group: Group,
+    start: Tensor,
+    out: Tensor,
+    rows: Tensor,
+    round: int,
+    *,
+    least: int,
+    most: int,
+) -> None:
+    """Train groups of nodes of equal sample counts on all workers; the others are as `Trainer.train` says.
+
+    Args:
+        job: what is trained.
+        visits: its visits.
+        group: trains one group.
+        start: params to start from.
+        out: where they go.
+        rows: row of each node.
+        round: number of the round.
+        least: nodes a group; the last one is repeated where there are fewer.
+        most: nodes a group.
+    """
+    sequence = torch.from_numpy(visits.sequence(round, job.workers)).to(start.device)
+    idle = torch.from_numpy(np.flatnonzero(visits.steps == 0)).to(start.device)
+    if len(idle):
+        out[rows[idle]] = start[idle]
+    for size, _, nodes in visits.groups:
+
+        def work(lo: int, hi: int, size: int = size, nodes: NDArray[np.int64] = nodes) -> None:
+            who = company(nodes[lo:hi], least)
+            first = torch.from_numpy(visits.first[who]).to(start.device)
+            length = int(visits.first[who[0] + 1] - visits.first[who[0]])
+            order = sequence[first.unsqueeze(1) + torch.arange(length, device=start.device)]
+            chosen = torch.from_numpy(who).to(start.device)
+            out[rows[chosen]] = group(start[chosen], chosen, order, size, int(visits.steps[who[0]]))
+
+        job.workers.over(len(nodes), work, most=most)
 
 
 class Steps:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from math import prod
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from simulator.fast.flat import Steps
-from simulator.fast.trainer import Job, Visits, company
+from simulator.fast.flat import Steps, by_size
+from simulator.fast.trainer import Job, Visits
 
 _CACHE = 5 << 19  # bytes that the widest activations of a group may take: measured best with LeNet, 4 nodes
 _MOST = 16  # nodes a convolution
@@ -105,23 +103,8 @@ class Grouped:
 
     def train(self, start: Tensor, out: Tensor, rows: Tensor, round: int) -> None:
         """Train every node for one round; see `Trainer`."""
-        visits = self._visits
-        sequence = torch.from_numpy(visits.sequence(round, self._job.workers)).to(start.device)
-        idle = torch.from_numpy(np.flatnonzero(visits.steps == 0)).to(start.device)
-        if len(idle):
-            out[rows[idle]] = start[idle]
-        for size, _, nodes in visits.groups:
-
-            def work(lo: int, hi: int, size: int = size, nodes: NDArray[np.int64] = nodes) -> None:
-                who = company(nodes[lo:hi], self.group)
-                first = torch.from_numpy(visits.first[who]).to(start.device)
-                length = int(visits.first[who[0] + 1] - visits.first[who[0]])
-                order = sequence[first.unsqueeze(1) + torch.arange(length, device=start.device)]
-                chosen = torch.from_numpy(who).to(start.device)
-                out[rows[chosen]] = self._group(start[chosen], chosen, order, size, int(visits.steps[who[0]]))
-
-            self._job.workers.over(len(nodes), work, most=self.group)
-        self._steps.advance(visits.steps)
+        by_size(self._job, self._visits, self._group, start, out, rows, round, least=self.group, most=self.group)
+        self._steps.advance(self._visits.steps)
 
     def _group(self, params: Tensor, who: Tensor, order: Tensor, size: int, steps: int) -> Tensor:
         # params by tensor, each contiguous: (n, *shape)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import warnings
 from math import prod
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from node.learning.dataset import feed
-from simulator.fast.flat import Steps
-from simulator.fast.trainer import Job, Visits, company
+from simulator.fast.flat import Steps, by_size
+from simulator.fast.trainer import Job, Visits
 
 _MOST_PARAMS = 200_000  # beyond it a node's own products fill the machine, and stacking gains nothing (measured: 1.0x)
 _CACHE = 16 << 20  # bytes of params and gradients in one group
@@ -57,23 +55,8 @@ class Mapped:
 
     def train(self, start: Tensor, out: Tensor, rows: Tensor, round: int) -> None:
         """Train every node for one round; see `Trainer`."""
-        visits = self._visits
-        sequence = torch.from_numpy(visits.sequence(round, self._job.workers)).to(start.device)
-        idle = torch.from_numpy(np.flatnonzero(visits.steps == 0)).to(start.device)
-        if len(idle):
-            out[rows[idle]] = start[idle]
-        for size, _, nodes in visits.groups:
-
-            def work(lo: int, hi: int, size: int = size, nodes: NDArray[np.int64] = nodes) -> None:
-                who = company(nodes[lo:hi], 2)
-                first = torch.from_numpy(visits.first[who]).to(start.device)
-                length = int(visits.first[who[0] + 1] - visits.first[who[0]])
-                order = sequence[first.unsqueeze(1) + torch.arange(length, device=start.device)]
-                chosen = torch.from_numpy(who).to(start.device)
-                out[rows[chosen]] = self._group(start[chosen], chosen, order, size, int(visits.steps[who[0]]))
-
-            self._job.workers.over(len(nodes), work, most=self._group_size)
-        self._steps.advance(visits.steps)
+        by_size(self._job, self._visits, self._group, start, out, rows, round, least=2, most=self._group_size)
+        self._steps.advance(self._visits.steps)
 
     def _group(self, params: Tensor, who: Tensor, order: Tensor, size: int, steps: int) -> Tensor:
         task = self._job.learner.task
