@@ -102,7 +102,7 @@ def _built(stamp: int) -> Callable[..., None]:
             count[n] = here
             for k in range(here):
                 start[n, k] = index[n, spot[n, k]] * columns
-        total = np.empty((width, width), dtype=np.float64)
+        total = np.empty((first.max() if nodes else 0, width), dtype=np.float64)
         ends = np.zeros((width, _LANES), dtype=np.float32)  # what is left of each row after whole vectors
         ends_at = np.arange(width) * _LANES
         for n in range(nodes):
