@@ -18,7 +18,7 @@ from simulator.fast.workers import Workers
 
 Ints = NDArray[np.int64]
 
-_DRAWS = 1 << 15  # draws at a time: what is made of them on the way stays in the second-level cache
+_DRAWS = 1 << 17  # draws at a time: below it threads wait for the interpreter lock, above it arrays leave the cache
 
 
 class Histories:
