@@ -1,8 +1,7 @@
 """The whole behaviour of a node, without I/O: events and the time go in, effects come out.
 
 One round: train; publish; wait for the neighbours' updates of this round, until all are here or the deadline; let the
-    rule decide;
-relay one known record to each neighbour; next round. Everything that changes this course lives in this file:
+rule decide; relay one known record to each neighbour; next round. Everything that changes this course lives here:
 
 - A neighbour is whoever is connected. One that leaves during a round counts to its end if its update is here.
 - Of strangers only a few have a say in a round (`node.strangers`): the others' models are not fetched, nobody waits for
@@ -11,8 +10,8 @@ relay one known record to each neighbour; next round. Everything that changes th
   round.
 - Without neighbours a node trains on alone, at its pace.
 - When more than half of the live neighbours are ahead by more than one round, the node goes on in the lower median of
-  the rounds
-  they say they are in (`node.neighbour.overtaken`): before it publishes, or after it closes its round at once.
+  the rounds they say they are in (`node.neighbour.overtaken`): before it publishes, or after it closes its round at
+  once.
 - Rounds of own updates grow strictly. A restart resumes with the update that is in the ledger, or after it.
 - Relays of the present round count in the next one (`node.history`).
 """
@@ -26,7 +25,8 @@ from identity.keys import PeerId
 from node import events as ev
 from node.events import Effect, Event, Phase, Timer
 from node.history import PER_SENDER, History, Known
-from node.neighbour import Neighbour, deadline, overtaken, waited_for
+from node.neighbour import Neighbour
+from node.neighbourhood import Neighbourhood
 from node.policy import RoundPolicy
 from node.standing import Standing
 
@@ -56,7 +56,7 @@ class NodeCore:
         self._own = own
         self._policy = policy
         self._history = History(own, seed, policy.authors, policy.age)
-        self._neighbours: dict[PeerId, Neighbour] = {}
+        self._neighbours = Neighbourhood(self.standing)
         self._resumed = False
         self._floor = 0  # own rounds below are spent
         self._opened = 0.0
@@ -113,22 +113,12 @@ class NodeCore:
 
     def neighbours(self) -> tuple[Neighbour, ...]:
         """Live neighbours in order of peer id: for status pages; not to be changed."""
-        return tuple(self._live())
+        return tuple(self._neighbours.live())
 
     def validate(self) -> None:
         """Raise AssertionError when an invariant is broken; tests call it after every step."""
         assert self._own not in self._neighbours
         closed = self.phase in (Phase.INTEGRATING, Phase.PACING, Phase.LINGERING, Phase.STOPPED)
-        for peer, neighbour in self._neighbours.items():
-            assert peer == neighbour.peer
-            assert neighbour.live or self.round in neighbour.updates
-            assert len(neighbour.updates) <= AHEAD + 1
-            assert len(neighbour.stamps) <= PER_SENDER
-            assert 0 <= neighbour.trust <= 1
-            assert neighbour.lag is None or (neighbour.lag >= 0 and neighbour.deviation >= 0)
-            for round, update in neighbour.updates.items():
-                assert (update.header.author, update.header.round) == (peer, round)
-                assert round >= self.round
         if self.phase is Phase.WAITING:
             assert self._why_close() is None
             assert self._policy.least <= self._deadline <= max(self._policy.least, self._policy.most)
@@ -140,14 +130,14 @@ class NodeCore:
         assert len(self._sent) <= MEMORY
         assert all(round <= self.round for round in self._sent)
         self._history.validate()
-        self.standing.validate()
+        self._neighbours.validate(self.round, AHEAD, PER_SENDER)
 
     def _begin(self, round: int, published: bool, now: float) -> list[Effect]:
         self.round, self._resumed, self._opened = round, published, now
         if self._over(round):
             return self._linger(round, now)
         self.phase = Phase.GATHERING
-        if self._policy.expect > len(self._live()):
+        if self._policy.expect > len(self._neighbours.live()):
             return [ev.Wake(Timer.GATHER, round, now + self._policy.gather)]
         return self._gathered(now)
 
@@ -162,13 +152,8 @@ class NodeCore:
     def _joined(self, peer: PeerId, round: int, group: str, now: float) -> list[Effect]:
         if peer == self._own:
             return []
-        self.standing.joined(peer, group)
-        neighbour = self._neighbours.get(peer)
-        if neighbour is None:
-            self._neighbours[peer] = Neighbour(peer, round)
-        else:
-            neighbour.live, neighbour.trust, neighbour.claimed = True, 1.0, max(neighbour.claimed, round)
-        if self.phase is Phase.GATHERING and len(self._live()) >= self._policy.expect:
+        self._neighbours.joined(peer, round, group)
+        if self.phase is Phase.GATHERING and len(self._neighbours.live()) >= self._policy.expect:
             return self._gathered(now)
         return self._perhaps_close(now)
 
@@ -178,34 +163,26 @@ class NodeCore:
             return []
         neighbour.live = False
         neighbour.stamps.clear()
-        departed = sum(not other.live for other in self._neighbours.values())
-        if self.round not in neighbour.updates or departed > self._policy.authors:
+        if self.round not in neighbour.updates or len(self._neighbours.gone()) > self._policy.authors:
             self._drop(neighbour)
-        if self.phase is Phase.LINGERING and not self._live():
+        if self.phase is Phase.LINGERING and not self._neighbours.live():
             return self._finish()
         return self._perhaps_close(now)
 
     def _ahead(self, peer: PeerId, round: int, now: float) -> list[Effect]:
-        if peer in self._neighbours:
-            self._neighbours[peer].claimed = max(self._neighbours[peer].claimed, round)
+        neighbour = self._neighbours.get(peer)
+        if neighbour is not None:
+            neighbour.claimed = max(neighbour.claimed, round)
         return self._perhaps_close(now)
 
     def _convicted(self, author: PeerId, now: float) -> list[Effect]:
         self._history.forget(author)
-        self.standing.convicted(author)
-        neighbour = self._neighbours.get(author)
-        if neighbour is not None:
-            neighbour.updates.clear()
-            neighbour.lag, neighbour.trust = None, 0.0  # as never heard: not waited for
-            if not neighbour.live:
-                del self._neighbours[author]
-                self.standing.left(author)
+        self._neighbours.convicted(author)
         return self._perhaps_close(now)
 
     def _drop(self, neighbour: Neighbour) -> None:
         """Forget a neighbour that left; its newest update becomes history at distance 1."""
-        del self._neighbours[neighbour.peer]
-        self.standing.left(neighbour.peer)
+        self._neighbours.remove(neighbour.peer)
         if neighbour.updates and self._policy.relays:
             newest = neighbour.updates[max(neighbour.updates)]
             self._history.keep(Known.own(newest))
@@ -229,9 +206,8 @@ class NodeCore:
         first = self.round if self._open_to_updates() else self.round + 1
         if round < first:
             self._note_lag(sender, round, now)
-        wanted = (
-            first <= round <= self.round + AHEAD and round not in sender.updates and sender.peer in self._voices(round)
-        )
+        news = first <= round <= self.round + AHEAD and round not in sender.updates
+        wanted = news and sender.peer in self._neighbours.voices(round)
         return [*([ev.Want()] if wanted else []), *self._perhaps_close(now)]
 
     def _arrived(self, update: Update, via: PeerId, distance: int, now: float) -> list[Effect]:
@@ -271,8 +247,7 @@ class NodeCore:
 
     def _open(self, round: int, now: float) -> list[Effect]:
         """Start a round, or the one to jump to."""
-        round = max(round, self._floor)
-        round = max(round, overtaken(round, self._heeded()) or 0)
+        round = self._caught_up(max(round, self._floor))
         if self._over(round):
             return self._linger(round, now)
         self._enter(round)
@@ -281,7 +256,7 @@ class NodeCore:
 
     def _trained(self, round: int, now: float) -> list[Effect]:
         self._expect(Phase.TRAINING, round)
-        target = max(round, overtaken(round, self._heeded()) or 0)
+        target = self._caught_up(round)
         if self._policy.rounds is not None:
             target = min(target, self._policy.rounds - 1)
         return self._publish(max(target, self._floor), now)
@@ -307,7 +282,7 @@ class NodeCore:
         self._sent[round] = now
         for old in sorted(self._sent)[:-MEMORY]:
             del self._sent[old]
-        self._deadline = self._allowed()
+        self._deadline = self._neighbours.deadline(round, self._policy)
         closing = self._perhaps_close(now)
         return closing or [ev.Wake(Timer.DEADLINE, round, now + self._deadline)]
 
@@ -316,25 +291,24 @@ class NodeCore:
         return [] if reason is None else self._close(reason, now)
 
     def _why_close(self) -> str | None:
-        live = self._live()
-        if not live:
-            return "alone" if not any(self.round in n.updates for n in self._neighbours.values()) else "all"
-        heeded = self._heeded()
-        if overtaken(self.round, heeded) is not None:
+        if not self._neighbours.live():
+            return "all" if self._neighbours.said(self.round) else "alone"
+        if self._neighbours.overtaken(self.round, self.round) is not None:
             return "behind"
-        waited = waited_for(heeded, self._policy)
+        waited = self._neighbours.waited_for(self.round, self._policy)
         return "all" if all(self.round in neighbour.updates for neighbour in waited) else None
 
     def _close(self, reason: str, now: float) -> list[Effect]:
         self.phase = Phase.INTEGRATING
         self._closed_at, self._closed_by = now, reason
-        for neighbour in self._heeded():
+        for neighbour in self._neighbours.heeded(self.round):
             if reason != "behind" or self.round in neighbour.updates:
                 neighbour.judge(self.round, self.round in neighbour.updates)
         self._history.settle(self.round, self._neighbours)
-        peers = tuple(sorted(self._neighbours))
-        voices = self._voices(self.round)
-        updates = tuple(self._neighbours[peer].updates.get(self.round) if peer in voices else None for peer in peers)
+        peers = tuple(self._neighbours)
+        voices = self._neighbours.voices(self.round)
+        said = self._neighbours.said(self.round)
+        updates = tuple(said.get(peer) if peer in voices else None for peer in peers)
         relayed = self._history.relayed(self._neighbours) if self._policy.relays else ()
         self._weighed = frozenset(peer for peer, update in zip(peers, updates, strict=True) if update is not None)
         return [ev.Integrate(self.round, peers, updates, relayed, frozenset(peers) - voices)]
@@ -342,15 +316,15 @@ class NodeCore:
     def _integrated(self, round: int, kept: frozenset[PeerId], now: float) -> list[Effect]:
         self._expect(Phase.INTEGRATING, round)
         effects: list[Effect] = list(self._relays())
-        heard = tuple(sorted(p for p, n in self._neighbours.items() if round in n.updates))
-        missing = tuple(sorted(p for p in self._neighbours if p not in heard))
-        following = max(round + 1, overtaken(round, self._heeded()) or 0, self._floor)
+        heard = tuple(self._neighbours.said(round))
+        missing = tuple(peer for peer in self._neighbours if peer not in heard)
+        following = max(round + 1, self._caught_up(round), self._floor)
         self.standing.note(round, self._weighed, kept)
         waited = self._closed_at - self._sent[round]
         effects.append(
             ev.Report(round, now - self._opened, waited, self._deadline, heard, missing, self._closed_by, following)
         )
-        for neighbour in [n for n in self._neighbours.values() if not n.live]:
+        for neighbour in self._neighbours.gone():
             self._drop(neighbour)
         if self._over(following):
             return effects + self._linger(following, now)
@@ -364,9 +338,9 @@ class NodeCore:
         """One record for each live neighbour: what neighbours said themselves this round, or what is stored."""
         if not self._policy.relays:
             return []
-        direct = [Known.own(n.updates[self.round]) for n in self._neighbours.values() if self.round in n.updates]
+        direct = [Known.own(update) for update in self._neighbours.said(self.round).values()]
         candidates = [*direct, *self._history.relayed(self._neighbours)]
-        chosen = ((n.peer, self._history.choose(self.round, n.peer, candidates)) for n in self._live())
+        chosen = ((n.peer, self._history.choose(self.round, n.peer, candidates)) for n in self._neighbours.live())
         return [ev.Relay(peer, known) for peer, known in chosen if known is not None]
 
     def _woken(self, timer: Timer, round: int, now: float) -> list[Effect]:
@@ -391,35 +365,25 @@ class NodeCore:
     def _linger(self, round: int, now: float) -> list[Effect]:
         """Stay as long as a neighbour would wait for our last update."""
         self._enter(round)
-        if not self._live():
+        if not self._neighbours.live():
             return self._finish()
         self.phase = Phase.LINGERING
-        return [ev.Wake(Timer.LINGER, round, now + self._allowed())]
+        return [ev.Wake(Timer.LINGER, round, now + self._neighbours.deadline(round, self._policy))]
 
     def _finish(self) -> list[Effect]:
         self.phase = Phase.STOPPED
         return [ev.Finish()]
 
-    def _live(self) -> list[Neighbour]:
-        return [self._neighbours[peer] for peer in sorted(self._neighbours) if self._neighbours[peer].live]
-
-    def _voices(self, round: int) -> frozenset[PeerId]:
-        return self.standing.voices(self._neighbours, round)
-
-    def _heeded(self) -> list[Neighbour]:
-        """Live neighbours that have a say in this round."""
-        voices = self._voices(self.round)
-        return [neighbour for neighbour in self._live() if neighbour.peer in voices]
-
-    def _allowed(self) -> float:
-        return deadline(waited_for(self._heeded(), self._policy), self._policy)
+    def _caught_up(self, round: int) -> int:
+        """This round, or the later one to jump to."""
+        return max(round, self._neighbours.overtaken(self.round, round) or 0)
 
     def _open_to_updates(self) -> bool:
         return self.phase not in (Phase.INTEGRATING, Phase.LINGERING, Phase.STOPPED)
 
     def _enter(self, round: int) -> None:
         self.round = round
-        for neighbour in list(self._neighbours.values()):
+        for neighbour in self._neighbours.all():
             neighbour.forget(round)
             if not neighbour.live and round not in neighbour.updates:
                 self._drop(neighbour)
