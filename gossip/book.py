@@ -4,6 +4,8 @@ Laws:
 - One record a peer, the higher sequence wins; our own, unsigned or foreign-network records never enter.
 - At most `Limits.records`; of those one introducer told `Limits.introduced`, of those in one public network
   `Limits.neighbourhood`: whoever tells more pushes out what it told before, not what others told. Else the oldest goes.
+- An address that is not public is taken from those only whom we see at such a one: we live among them. So a record
+  from outside that leads inside enters no book, and nobody is told of it.
 - Whom to dial is drawn introducer first, then network, then peer: a book that one peer has filled gives it one draw.
 - Nothing here dials anybody.
 """
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gossip.address import leads_inside
 from gossip.codec import RECORD, decode_record
 from gossip.errors import Drop, RemoteFault
 from gossip.limits import Limits
@@ -49,8 +52,13 @@ class AddressBook:
     def __len__(self) -> int:
         return len(self._records)
 
-    def learn(self, envelope: bytes, via: PeerId) -> PeerRecord | None:
-        """Take in a sealed record that `via` told; returns it if it is news.
+    def learn(self, envelope: bytes, via: PeerId, seen: str = "") -> PeerRecord | None:
+        """Take in a sealed record that `via` told; returns it if it is news that we may follow.
+
+        Args:
+            envelope: the record.
+            via: who told it.
+            seen: the IP address that we see `via` at, "" if it has none.
 
         Raises:
             RemoteFault: BAD_SIGNATURE, MALFORMED, OVERSIZE, WRONG_VERSION, WRONG_AUTHOR or WRONG_NETWORK.
@@ -67,6 +75,8 @@ class AddressBook:
         known = self._records.get(record.peer)
         if record.peer == self._me or (known is not None and known.record.sequence >= record.sequence):
             return None
+        if leads_inside(record.address, seen):
+            return None  # no fault: whoever lives behind a translator states what it listens on
         first = via if known is None else known.via  # who tells of a known peer anew has not introduced it
         told = _Told(record, envelope, first, group_of(record.address.rpartition(":")[0].strip("[]")))
         self._records[record.peer] = told

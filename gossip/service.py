@@ -127,6 +127,7 @@ class GossipService:
         self._blobs = BlobStore(limits.blobs)
         self._book = AddressBook(key.peer, network, limits)
         self._peer_buckets: dict[PeerId, Bucket] = {}
+        self._seen: dict[PeerId, str] = {}  # the IP address of each joined peer
         self._fetcher = Fetcher(
             transport,
             schema,
@@ -253,6 +254,7 @@ class GossipService:
         """See `Receiver.joined`: tell the node; show our head, addresses, and the peer its own head if it lost it."""
         hello = party.hello
         self._peer_buckets[party.peer] = self._bucket(self._limits.peer_rate, self._limits.peer_burst)
+        self._seen[party.peer] = party.seen
         group = group_of(party.seen)
         self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address, group))
         head = self._ledger.head()
@@ -268,6 +270,7 @@ class GossipService:
     def left(self, peer: PeerId, reason: str) -> None:
         """See `Receiver.left`."""
         self._peer_buckets.pop(peer, None)
+        self._seen.pop(peer, None)
         self._tell(peer)
         self._on_event(PeerLeft(peer, reason))
         self._dialer.wake()
@@ -307,7 +310,7 @@ class GossipService:
                 self._take_header(envelope, peer, min(claimed + 1, MAX_DISTANCE))
             case Peers(envelopes):
                 for envelope in envelopes:
-                    self._guard(peer, partial(self._book.learn, envelope, peer))
+                    self._guard(peer, partial(self._book.learn, envelope, peer, self._seen.get(peer, "")))
                 self._tell(peer)
                 self._dialer.wake()
             case HeaderRequest(author, first, last):

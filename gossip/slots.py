@@ -9,18 +9,14 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 
+from gossip.address import public
 from gossip.limits import Limits
 
 
 def group_of(seen: str) -> str:
     """The network of an IP address that we see somebody from: its /24 or /48; "" if it is not public or no address."""
-    try:
-        address = ipaddress.ip_address(seen)
-    except ValueError:
-        return ""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if not address.is_global:
+    address = public(seen)
+    if address is None:
         return ""
     width = 24 if address.version == 4 else 48
     return str(ipaddress.ip_network((address, width), strict=False))

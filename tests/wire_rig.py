@@ -168,11 +168,11 @@ class Rig:
     async def __aexit__(self, *_: object) -> None:
         await self.service.close()
 
-    def join(self, who: Author, sequence: int = 0, round: int = 0, address: str = "") -> None:
+    def join(self, who: Author, sequence: int = 0, round: int = 0, address: str = "", seen: str = "") -> None:
         """`who` is a neighbour from now on, and serves all that it made."""
         self.desk.blobs[who.peer] = who.payloads
         hello = Hello(NETWORK, who.peer, bytes(32), bytes(32), bytes(32), bytes(32), address, sequence, round)
-        self.service.joined(Party(who.peer, hello, bytes(32)))
+        self.service.joined(Party(who.peer, hello, bytes(32), seen))
 
     async def take(self, via: Author, *frames: bytes) -> None:
         """Frames from a neighbour, and time to fetch what they announce."""

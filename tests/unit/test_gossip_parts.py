@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from wire_rig import NETWORK, Author, Desk, author
 
-from gossip.address import is_address, is_unspecified, locate
+from gossip.address import is_address, is_unspecified, locate, public
 from gossip.blobs import Assembly, BlobStore
 from gossip.book import AddressBook
 from gossip.codec import RECORD, encode_record
@@ -160,6 +164,16 @@ def test_a_book_filled_by_one_peer_gives_it_one_draw_among_introducers() -> None
     assert 270 <= sum(peer in honest for peer in drawn) <= 330  # 3 of 4 turns; 3 of 33 if peers were drawn at once
 
 
+@pytest.mark.parametrize(("seen", "taken"), [("8.8.8.8", ("host:1", "9.9.9.9:1")), ("10.0.0.9", None), ("", None)])
+def test_a_book_takes_addresses_inside_from_those_inside_only(seen: str, taken: tuple[str, ...] | None) -> None:
+    book = AddressBook(author(1).peer, NETWORK, Limits())
+    told = ("host:1", "9.9.9.9:1", "10.0.0.1:1", "127.1:1", "[fe80::1]:1", "169.254.169.254:80", "localhost:1")
+    for number, address in enumerate(told, 10):
+        book.learn(record(author(number), address), author(2).peer, seen)
+    assert {address for _, address in book.candidates()} == set(told if taken is None else taken)
+    assert len(book.envelopes(author(1).peer, 99)) == len(taken or told)
+
+
 def test_a_book_takes_no_forged_foreign_or_misattributed_record() -> None:
     me, one, two = author(1), author(2), author(3)
     book = AddressBook(me.peer, NETWORK, Limits())
@@ -282,10 +296,52 @@ def test_an_address_is_a_host_and_a_port_and_may_leave_the_host_to_the_observer(
     assert [is_unspecified(one) for one in ("0.0.0.0", "::", "10.0.0.1")] == [True, True, False]
 
 
+PUBLIC = [ipaddress.ip_network(one) for one in ("8.8.8.0/24", "2a00:1450:4001::/48")]
+_hexadecimal = st.one_of(st.integers(0, 2**32 - 1).map(hex), st.sampled_from(["0x", "0x7F000001"]))
+_part = st.one_of(st.integers(0, 300).map(str), st.integers(0, 300).map(lambda n: f"0{n:o}"), _hexadecimal)
+_spelled = st.one_of(
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=4).map(lambda one: str(int(one))),
+    st.lists(_part, min_size=1, max_size=4).map(".".join),
+    st.ip_addresses(v=6).map(lambda one: f"[{one}]"),
+    st.ip_addresses(v=4).map(lambda one: f"[::ffff:{one}]"),
+    st.ip_addresses(v=4).map(lambda one: f"[64:ff9b::{one}]"),
+    st.sampled_from(["localhost", "LocalHost", "any.localhost", "10.0.0.1", "192.168.1.1", "127.0.0.1", "127.0.0.1."]),
+    st.sampled_from(["[::1]", "[::]", "[fe80::1]", "[fd00::1]", "[fec0::1]", "[2002:7f00:1::]", "100.64.0.1"]),
+)
+_outside = st.sampled_from(PUBLIC).flatmap(lambda network: st.ip_addresses(network=network))
+_inside = st.sampled_from(["127.0.0.1", "10.1.2.3", "192.168.1.7", "::1", "fe80::1", "::ffff:10.0.0.1", ""])
+
+
+@given(host=_spelled, port=st.integers(0, 65535), seen=_outside)
+@example("169.254.169.254", 80, ipaddress.ip_address("8.8.8.8"))
+@example("2130706433", 80, ipaddress.ip_address("8.8.8.8"))
+@example("0x7f.1", 80, ipaddress.ip_address("8.8.8.8"))
+def test_nobody_outside_leads_us_inside(
+    host: str, port: int, seen: ipaddress.IPv4Address | ipaddress.IPv6Address
+) -> None:
+    stated = f"{host}:{port}"
+    located = locate(stated, str(seen))
+    where = f"[{seen}]:{port}" if seen.version == 6 else f"{seen}:{port}"
+    assert located in (stated, where)
+    if located == stated and stated != where:  # then it is where the system would connect to, and public
+        (answer, *_) = socket.getaddrinfo(host.strip("[]"), port, flags=socket.AI_NUMERICHOST)
+        assert ipaddress.ip_address(answer[4][0]).is_global
+    if public(host.strip("[]")) is not None:
+        assert located == stated
+
+
+@given(host=_spelled, port=st.integers(0, 65535), seen=_inside)
+def test_whoever_is_inside_may_state_any_address(host: str, port: int, seen: str) -> None:
+    assert locate(f"{host}:{port}", seen) == f"{host}:{port}"
+
+
 @pytest.mark.parametrize(
     ("seen", "group"),
     [
         ("8.8.8.1", "8.8.8.0/24"),
+        ("64:ff9b::8.8.8.9", "8.8.8.0/24"),
+        ("2002:808:809::1", "8.8.8.0/24"),
         ("::ffff:8.8.8.9", "8.8.8.0/24"),
         ("2a00:1450:4001::1", "2a00:1450:4001::/48"),
         ("127.0.0.1", ""),

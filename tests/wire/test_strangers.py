@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from wire_rig import Rig, author
+from wire_rig import NETWORK, Rig, author
 
+from gossip.codec import RECORD, encode_frame, encode_record
 from gossip.errors import Drop
 from gossip.events import PeerJoined, PeerNamed
 from gossip.handshake import Party
-from gossip.messages import Hello
+from gossip.messages import Hello, PeerRecord, Peers
+from identity.envelope import seal
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,21 @@ async def test_a_peer_is_told_with_the_network_it_is_seen_in_not_the_one_it_clai
         rig.service.joined(Party(who.peer, hello, bytes(32), seen))
         (joined,) = (event for event in rig.events if isinstance(event, PeerJoined))
         assert joined.group == group
+
+
+@pytest.mark.parametrize(("seen", "dialled"), [("8.8.4.4", {"host:1"}), ("192.168.1.9", {"host:1", "192.168.1.1:80"})])
+async def test_the_book_judges_a_record_by_where_its_teller_is_seen(seen: str, dialled: set[str]) -> None:
+    teller = author(2)
+    told = {"host:1": author(3), "192.168.1.1:80": author(4)}
+    records = (
+        seal(who.key, RECORD, encode_record(PeerRecord(NETWORK, who.peer, address, 1))) for address, who in told.items()
+    )
+    async with Rig() as rig:
+        rig.join(teller, seen=seen)
+        await rig.take(teller, encode_frame(Peers(tuple(records))))
+        for _ in range(20):
+            await rig.settle()
+        assert set(rig.desk.dialled) == {(address, told[address].peer) for address in dialled}
 
 
 async def test_who_answers_where_the_operator_said_is_told() -> None:
