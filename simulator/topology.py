@@ -51,9 +51,7 @@ class TopologySpec:
     parameters: Mapping[str, Any]
 
 
-def draw(
-    name: str, nodes: int, generator: Generator, parameters: Mapping[str, Any] | None = None
-) -> nx.Graph[int]:
+def draw(name: str, nodes: int, generator: Generator, parameters: Mapping[str, Any] | None = None) -> nx.Graph[int]:
     """A connected graph on vertices 0 .. nodes - 1.
 
     Args:
@@ -136,9 +134,7 @@ def erdos_renyi(nodes: int, generator: Generator, probability: float = 0.0) -> n
 def small_world(nodes: int, generator: Generator, degree: int = 4, rewire: float = 0.1) -> nx.Graph[int]:
     """A ring of `degree` near neighbours, edges rewired with chance `rewire`, redrawn until connected."""
     near = min(degree, nodes - 1)
-    return _until_connected(
-        "small-world", lambda: nx.watts_strogatz_graph(nodes, max(2, near), rewire, seed=generator)
-    )
+    return _until_connected("small-world", lambda: nx.watts_strogatz_graph(nodes, max(2, near), rewire, seed=generator))
 
 
 def complete(nodes: int, generator: Generator) -> nx.Graph[int]:
