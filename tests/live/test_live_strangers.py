@@ -1,9 +1,10 @@
-"""A crowd of identities from one address dials a real daemon: it is one stranger, and honest rounds go on."""
+"""Strangers dial real nodes: a crowd from one address is one, silent ones hold nobody up, honest rounds go on."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from daemons import Daemon, until
+from weak_node import running
 
 from gossip.events import GossipEvent, PeerAhead, PeerJoined
 from gossip.executors import InlineExecutor
@@ -28,6 +30,7 @@ from node.status import fetch_status
 
 COMMON = ["network.name=crowded", "network.listen=127.0.0.1:0", "round.pace=0.3", "task.parts=3"]
 CROWD = 40
+ROUNDS = 12  # beside silent strangers
 
 
 @pytest.fixture
@@ -39,10 +42,10 @@ def trio(tmp_path: Path) -> Iterator[list[Daemon]]:
             daemon.kill()
 
 
-class Liar:
-    """One identity: says something huge in every round that its victim is in."""
+class Stranger:
+    """One identity that dials its victims; it says nothing until it is told to lie."""
 
-    def __init__(self, schema: Schema, pool: ThreadPoolExecutor, victim: str, number: int) -> None:
+    def __init__(self, schema: Schema, pool: ThreadPoolExecutor, victims: Sequence[str], number: int) -> None:
         key = SigningKey.generate()
         self.peer = key.peer
         self._round = -1
@@ -59,10 +62,11 @@ class Liar:
             generator=np.random.default_rng(number),
             executor=InlineExecutor(),
             limits=Limits(settle=0.0, degree=0),
-            bootstrap=[victim],
+            bootstrap=victims,
         )
 
     async def lie(self) -> None:
+        """Say something huge in every round that a victim is in."""
         await self.gossip.start()
         said = -1
         while True:
@@ -102,7 +106,7 @@ async def test_a_crowd_from_one_address_has_one_say_and_honest_rounds_do_not_suf
     before = a.records()
     with ThreadPoolExecutor(2) as pool:
         schema = Learner(make_task("digits")).schema
-        crowd = [Liar(schema, pool, a.told("join"), number) for number in range(CROWD)]
+        crowd = [Stranger(schema, pool, [a.told("join")], number) for number in range(CROWD)]
         lying = [asyncio.create_task(liar.lie()) for liar in crowd]
         names_of_crowd = {format_peer(liar.peer) for liar in crowd}
 
@@ -130,3 +134,46 @@ async def test_a_crowd_from_one_address_has_one_say_and_honest_rounds_do_not_suf
     assert {standing[name] for name in friends} == {"named"}
     assert all(standing[name].startswith("stranger, ") for name in names_of_crowd & standing.keys())
     assert min(daemon.round() for daemon in trio[1:]) >= rounds[-1]["round"] - 5
+
+
+def played(folder: Path) -> list[dict[str, Any]]:
+    """Rounds of a node so far."""
+    path = folder / "state" / "rounds.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def closings(folder: Path) -> list[str]:
+    """What closed its rounds."""
+    return [record["closed_by"] for record in played(folder)]
+
+
+async def test_silent_strangers_stretch_nobodys_rounds(tmp_path: Path) -> None:
+    """Two nodes, and beside each two strangers that have a say but were never heard."""
+    calm = {"network": {"name": "crowded"}, "round": {"pace": 0.05, "least": 0.5, "most": 600.0, "evaluate_samples": 0}}
+    with running(tmp_path, calm, others=1) as target, ThreadPoolExecutor(2) as pool:
+        honest = [target, tmp_path / "other-1"]
+        for folder in honest:  # until somebody was heard, all are waited for
+            await asyncio.to_thread(until, lambda folder=folder: "all" in closings(folder), 20.0)
+        pages = [await asyncio.to_thread(fetch_status, folder) for folder in honest]
+        schema = Learner(make_task("digits")).schema
+        silent = [Stranger(schema, pool, [page["address"] for page in pages], number) for number in range(2)]
+        names = {format_peer(stranger.peer) for stranger in silent}
+        for stranger in silent:
+            await stranger.gossip.start()
+
+        def beside(folder: Path) -> list[dict[str, Any]]:
+            """Rounds that closed while both strangers were neighbours with a say."""
+            return [
+                record for record in played(folder) if list(verdicts(record, names).values()) == ["absent", "absent"]
+            ]
+
+        try:
+            for folder in honest:
+                await asyncio.to_thread(until, lambda folder=folder: len(beside(folder)) >= ROUNDS, 20.0)
+            assert all(len(stranger.gossip.peers()) == 2 for stranger in silent)
+        finally:
+            await asyncio.gather(*(stranger.gossip.close() for stranger in silent))
+        for folder in honest:
+            closed = [record["closed_by"] for record in beside(folder)]
+            assert closed.count("all") >= ROUNDS // 3, closed  # not even waited for, but at first
