@@ -249,7 +249,9 @@ def _scorecard(rows: Sequence[Row]) -> None:
 
 
 def matrix(
-    plan: Annotated[str, typer.Argument(help="smoke, withstands, strangers, defence, core, full, or a TOML file.")] = "smoke",
+    plan: Annotated[
+        str, typer.Argument(help="smoke, withstands, strangers, defence, core, full, or a TOML file.")
+    ] = "smoke",
     out: Annotated[
         Path | None, typer.Option(help="Folder for records and page; finished cells found there are kept.")
     ] = None,
