@@ -29,12 +29,14 @@ class Workers:
         Args:
             count: nodes.
             work: called with (lo, hi), lo < hi.
-            most: nodes a range; None = two ranges a thread.
+            most: nodes a range; None = two ranges a thread. Where there are several ranges, every thread gets equally
+                many of about equal size.
         """
         if count == 0:
             return
-        size = most if most is not None else -(-count // (2 * self.threads))
-        size = max(1, min(size, count))
+        least = 2 * self.threads if most is None else -(-count // max(1, most))
+        turns = -(-least // self.threads) if least > 1 else 0
+        size = -(-count // max(1, turns * self.threads))
         cuts = range(0, count, size)
         if self._pool is None or len(cuts) == 1:
             for lo in cuts:
