@@ -72,6 +72,7 @@ SUITES: Mapping[str, tuple[Trial, ...]] = {
         _sybil("label-flip+pairs", 6, of="update"),
         _sybil("label-flip+structured-noise", of="update"),
         _sybil("label-flip+structured-noise", 2, of="update"),
+        _sybil("label-flip+structured-noise", 20, of="update"),  # a crowd of strangers
         _sybil("label-flip+null-space-decoys", of="update"),
         _sybil("label-flip+diverse-data"),
         _sybil("label-flip+framing", 6),

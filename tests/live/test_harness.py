@@ -98,6 +98,20 @@ async def test_a_rule_that_leaves_out_a_part_fails_the_rows_of_that_part(
         assert "5 identities had 5.0 votes" in clones.note
 
 
+@pytest.mark.parametrize(("probation", "rounds", "passes"), [(10, 60, True), (256, 12, False)])
+async def test_a_crowd_of_strangers_harms_a_node_until_its_neighbours_have_served(
+    probation: int, rounds: int, passes: bool, tmp_path: Path
+) -> None:
+    (crowd,) = (trial for trial in SUITES["sybil"] if trial.sybils == 20)
+    settings = QUICK | {"network": QUICK["network"] | {"probation": probation}}
+    with running(tmp_path, settings, others=3) as folder:
+        status = fetch_status(grown(folder, rounds))
+        assert [each["standing"] == "known" for each in status["neighbours"]] == [passes] * 3
+        (row,) = await assault(folder, trials=[("sybil", crowd)], bounds=Bounds(seconds=30, seed=3))
+    assert row.passed == passes, row
+    assert (row.votes <= 1) == passes
+
+
 async def test_without_neighbours_the_row_says_so_and_every_row_and_step_is_told(tmp_path: Path) -> None:
     told: list[tuple[Row, float]] = []
     steps: list[Step] = []
