@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aggregation.compose import RuleError, RuleSpec, compose
 from aggregation.evidence import Decision, Evidence, Integration, Rule, Verdict, Weighting, Weights
-from aggregation.integration import weighted_mean
+from aggregation.integration import InPlace, weighted_mean
 from aggregation.kernels import median
 from aggregation.kernels import trimmed_mean as sorted_rows_mean
 
@@ -26,11 +26,6 @@ def everyone(evidence: Evidence) -> Weights:
     dtype = evidence.table.values.dtype
     present = evidence.present().to(dtype)
     return Weights(own=present.new_ones(evidence.own.shape), neighbours=present, verdicts=evidence.absence())
-
-
-def coordinate_median(evidence: Evidence, weights: Weights) -> Decision:
-    """Median of each coordinate, own included; of an even number of rows the mean of the middle two."""
-    return _by_coordinate(evidence, weights, None)
 
 
 def trimmed_mean(f: int = 1) -> Integration:
@@ -43,10 +38,15 @@ def trimmed_mean(f: int = 1) -> Integration:
     """
     _check_f(f)
 
-    def integrate(evidence: Evidence, weights: Weights) -> Decision:
-        return _by_coordinate(evidence, weights, f)
+    return InPlace(lambda evidence, weights: _by_coordinate(evidence, weights, f))
 
-    return integrate
+
+def _median(evidence: Evidence, weights: Weights) -> Decision:
+    return _by_coordinate(evidence, weights, None)
+
+
+coordinate_median = InPlace(_median)
+"""Median of each coordinate, own included; of an even number of rows the mean of the middle two."""
 
 
 def krum_weighting(f: int = 1, selected: int = 1) -> Weighting:
@@ -111,7 +111,8 @@ def _by_coordinate(evidence: Evidence, weights: Weights, f: int | None) -> Decis
     votes = torch.cat([weights.own.unsqueeze(-1), weights.neighbours], dim=-1)
     usable = table.usable(index) & (votes > 0)
     rows = torch.where(usable, index, -1)
-    params = median(table.values, rows) if f is None else sorted_rows_mean(table.values, rows, f)
+    room = evidence.room
+    params = median(table.values, rows, room) if f is None else sorted_rows_mean(table.values, rows, f, room)
     empty = ~usable.any(dim=-1)
     if bool(empty.any()):
         params[empty] = table.values[evidence.own[empty]]

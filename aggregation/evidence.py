@@ -156,6 +156,7 @@ class Evidence:
         probe: what models do here, or None.
         priority: (..., n) numbers drawn uniformly by the caller, for rules that look at only some neighbours (lowest
             first within a third); None: in order of peer id.
+        room: (..., d) contiguous memory beside the table that integrated models may be written into; None: new.
     """
 
     table: Table
@@ -173,6 +174,7 @@ class Evidence:
     trusted: Tensor | None = None
     probe: Probe | None = None
     priority: Tensor | None = None
+    room: Tensor | None = None
 
     def present(self) -> Tensor:
         """Neighbours whose model is here and finite: bool (..., n)."""

@@ -56,50 +56,54 @@ def numba_serves(values: Tensor) -> bool:
     )
 
 
-def weighted_sum(values: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+def weighted_sum(values: Tensor, index: Tensor, weights: Tensor, out: Tensor | None = None) -> Tensor:
     """Sum over k of weights[..., k] * values[index[..., k]].
 
     Args:
         values: (R, d) float32 rows.
         index: (..., k) int64 row numbers; -1 absent.
         weights: (..., k) float32; rows of weight 0 are not read.
+        out: (..., d) contiguous, written and returned, no part of `values`; None: new.
 
     Returns:
         (..., d) float32; zeros where nothing has weight.
     """
     taken = (index >= 0) & (weights != 0)
     flat = taken.flatten(0, -2) if taken.dim() > 1 else taken.unsqueeze(0)
+    shape = (*index.shape[:-1], values.shape[1])
     if numba_serves(values):
         from aggregation import compiled as kernels
 
         rows = torch.where(taken, index, -1).reshape(flat.shape)
-        out = values.new_empty(flat.shape[0], values.shape[1])
+        out = values.new_empty(shape) if out is None else out
+        target = out.view(len(flat), values.shape[1])
         kernels.weighted_sum(
-            values.numpy(), rows.numpy(), weights.reshape(flat.shape).contiguous().numpy(), out.numpy()
+            values.numpy(), rows.numpy(), weights.reshape(flat.shape).contiguous().numpy(), target.numpy()
         )
-        return out.reshape(*index.shape[:-1], values.shape[1])
+        return out
     counts = flat.sum(dim=1)
     offsets = torch.cumsum(counts, dim=0) - counts
-    out = embedding_bag(index[taken], values, offsets, mode="sum", per_sample_weights=weights[taken].to(values.dtype))
-    return out.reshape(*index.shape[:-1], values.shape[1])
+    found = embedding_bag(index[taken], values, offsets, mode="sum", per_sample_weights=weights[taken].to(values.dtype))
+    return found.reshape(shape) if out is None else out.copy_(found.view(shape))
 
 
-def median(values: Tensor, index: Tensor) -> Tensor:
+def median(values: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
     """Median of the present rows, column by column; the mean of the middle two when their number is even.
 
     Args and returns as `trimmed_mean`.
     """
     count = (index >= 0).sum(dim=-1)
-    return trimmed_mean(values, index, (count - 1).clamp(min=0) // 2)
+    return trimmed_mean(values, index, (count - 1).clamp(min=0) // 2, out)
 
 
-def trimmed_mean(values: Tensor, index: Tensor, trim: Tensor | int) -> Tensor:
+def trimmed_mean(values: Tensor, index: Tensor, trim: Tensor | int, out: Tensor | None = None) -> Tensor:
     """Mean of what remains when the `trim` lowest and `trim` highest of the present rows go, column by column.
 
     Args:
         values: (R, d) float32 rows; the named ones are finite.
         index: (..., k) int64 row numbers; -1 absent.
         trim: rows dropped at each end, one number or (...,); where nothing would remain, the middle one or two do.
+        out: (..., d) contiguous, written and returned, no part of `values`; None: new.
 
     Returns:
         (..., d) float32; zeros where no row is present.
@@ -109,14 +113,16 @@ def trimmed_mean(values: Tensor, index: Tensor, trim: Tensor | int) -> Tensor:
     cut = torch.as_tensor(trim, device=rows.device).expand(index.shape[:-1]).reshape(-1)
     cut = torch.minimum(cut, (count - 1).clamp(min=0) // 2)
     packed = rows.gather(1, (rows < 0).to(torch.int8).argsort(dim=1, stable=True))
-    out = values.new_zeros(rows.shape[0], values.shape[1])
+    out = values.new_empty(*index.shape[:-1], values.shape[1]) if out is None else out
+    target = out.view(len(rows), values.shape[1])
     kinds = torch.unique(torch.stack([count, cut], dim=1), dim=0)
     for size, drop in kinds.tolist():
-        if size == 0:
-            continue
         who = ((count == size) & (cut == drop)).nonzero().squeeze(1)
-        _sorted_mean(values, packed[who, :size], int(drop), out, who)
-    return out.reshape(*index.shape[:-1], values.shape[1])
+        if size == 0:
+            target[who] = 0.0
+        else:
+            _sorted_mean(values, packed[who, :size], int(drop), target, who)
+    return out
 
 
 def fresh_distances(values: Tensor, index: Tensor, fresh: Tensor) -> Tensor:

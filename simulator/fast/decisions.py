@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aggregation import kernels
 from aggregation.evidence import Evidence, Need, Probe, Rule, Table, Verdict
-from aggregation.integration import weighted_mean
+from aggregation.integration import InPlace
 from node.draws import Purpose, uniforms
 from node.learning.learner import Learner
 from node.learning.probe import LocalProbe
@@ -32,7 +32,8 @@ from simulator.setup import Setup
 
 _FLOATS = 1 << 22  # floats of neighbours' models a group may gather (16 MB)
 _PAIRS = 1 << 18  # pairs a group may hold: 2 MB of float64
-_MOST = 256  # nodes a group
+_MOST = 512  # nodes a group: what many nodes name is read from cache
+_FEWEST = 16  # nodes for which a thread is asked
 _PROBING = frozenset({Need.SCORES, Need.OUTPUTS, Need.ACTIVITY})
 
 Ints = NDArray[np.int64]
@@ -77,7 +78,7 @@ class Decisions:
         self._classes = trained.to(self._device)
         self._probes: list[LocalProbe] | None = [] if rule.needs & _PROBING and honest else None
         self._kept = Kept(honest, self._device) if Need.RELAYS in rule.needs else None
-        self._gathers = rule.integration is not weighted_mean or self._probes is not None
+        self._gathers = not isinstance(rule.integration, InPlace) or self._probes is not None
 
     def decide(
         self,
@@ -140,6 +141,7 @@ class Decisions:
                         honest=self._there(beside < self._setup.honest),
                         priority=self._priority(nodes, beside, round),
                         probe=self._under(probe, where, own, rows),
+                        room=_room(out, nodes),
                     )
                     with self._profile.within("weights"):
                         said = self._rule.weighting(evidence)
@@ -153,7 +155,8 @@ class Decisions:
                 if probe is not None and self._probes is not None:
                     self._probes.append(probe)
 
-            most = min(_MOST, _PAIRS // (degree + 1 + width) ** 2)
+            fair = max(_FEWEST, -(-len(group.nodes) // self._workers.threads))
+            most = min(_MOST, fair, _PAIRS // (degree + 1 + width) ** 2)
             if self._gathers:
                 most = min(most, _FLOATS // ((degree + 1) * rows.values.shape[1]))
             most = max(1, most)
@@ -209,10 +212,16 @@ class Decisions:
         return some.under(rows.values[own]) if Need.ACTIVITY in self._rule.needs else some
 
 
-def _put(out: Tensor, nodes: Ints, params: Tensor) -> None:
-    # out[nodes] = params; a slice is copied three times as fast
+def _room(out: Tensor, nodes: Ints) -> Tensor | None:
+    # out[nodes] where that is one piece of memory
     first, count = int(nodes[0]), len(nodes)
-    if int(nodes[-1]) - first == count - 1:
-        out[first : first + count] = params
-    else:
+    return out[first : first + count] if int(nodes[-1]) - first == count - 1 else None
+
+
+def _put(out: Tensor, nodes: Ints, params: Tensor) -> None:
+    # out[nodes] = params, unless they were written there; a slice is copied three times as fast
+    room = _room(out, nodes)
+    if room is None:
         out[torch.from_numpy(nodes).to(out.device)] = params
+    elif room.data_ptr() != params.data_ptr():
+        room.copy_(params)

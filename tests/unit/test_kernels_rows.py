@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -124,6 +126,24 @@ def test_a_node_alone_gets_the_bits_it_gets_in_company(use: bool) -> None:
             )
             for together, apart in zip(whole, alone, strict=True):
                 assert torch.equal(together[one], apart)
+
+
+@pytest.mark.parametrize("use", USE)
+def test_what_is_written_into_given_memory_is_what_is_returned_without_it(use: bool) -> None:
+    values, names = table(), index(23, 9)
+    names[5] = -1  # nothing to combine: zeros there too
+    weights = torch.rand(23, 9)
+    with kernels.compiled(use):
+        for found, given in (
+            (kernels.weighted_sum(values, names, weights), partial(kernels.weighted_sum, values, names, weights)),
+            (kernels.median(values, names), partial(kernels.median, values, names)),
+            (kernels.trimmed_mean(values, names, 1), partial(kernels.trimmed_mean, values, names, 1)),
+        ):
+            room = torch.full((25, values.shape[1]), torch.nan)
+            assert given(room[1:24]).data_ptr() == room[1:24].data_ptr()
+            assert torch.equal(room[1:24], found)
+            assert torch.isnan(room[[0, 24]]).all()
+            assert (found[5] == 0).all()
 
 
 def test_compiled_kernels_refuse_rows_that_do_not_exist() -> None:
