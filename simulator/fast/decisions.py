@@ -125,7 +125,7 @@ class Decisions:
                 geometry = PairGeometry(rows, finite, where, known, self._kept, self._profile, surveyed)
                 probe = self._borrow()
                 with torch.no_grad(), kernels.compiled(self._compiled):
-                    own = self._there(taken[nodes])
+                    own, room = self._there(taken[nodes]), _room(out, nodes)
                     evidence = Evidence(
                         table=Table(rows.values, geometry),
                         own=own,
@@ -141,13 +141,16 @@ class Decisions:
                         honest=self._there(beside < self._setup.honest),
                         priority=self._priority(nodes, beside, round),
                         probe=self._under(probe, where, own, rows),
-                        room=_room(out, nodes),
+                        room=room,
                     )
                     with self._profile.within("weights"):
                         said = self._rule.weighting(evidence)
                     with self._profile.within("mix"):
                         decision = self._rule.integration(evidence, said)
-                        _put(out, nodes, decision.params)
+                        if room is None:
+                            out[where] = decision.params
+                        elif decision.params is not room:
+                            room.copy_(decision.params)
                 weights[place] = decision.weights.float().cpu().numpy()
                 verdicts[place] = decision.verdicts.cpu().numpy()
                 if voices is not None:
@@ -213,15 +216,6 @@ class Decisions:
 
 
 def _room(out: Tensor, nodes: Ints) -> Tensor | None:
-    # out[nodes] where that is one piece of memory
+    # out[nodes] where that is one piece of memory: written in place, or copied three times as fast as row by row
     first, count = int(nodes[0]), len(nodes)
     return out[first : first + count] if int(nodes[-1]) - first == count - 1 else None
-
-
-def _put(out: Tensor, nodes: Ints, params: Tensor) -> None:
-    # out[nodes] = params, unless they were written there; a slice is copied three times as fast
-    room = _room(out, nodes)
-    if room is None:
-        out[torch.from_numpy(nodes).to(out.device)] = params
-    elif room.data_ptr() != params.data_ptr():
-        room.copy_(params)
