@@ -70,6 +70,18 @@ def sorted_mean(values: Rows, index: Names, steps: Sequence[tuple[int, int]], dr
     _sorted_mean(values, index, np.array(steps, dtype=np.int64).reshape(-1, 2), drop, out, who)
 
 
+def squared_norms(values: Rows, index: Names, out: NDArray[np.float64]) -> None:
+    """out[n] = squared norm of values[index[n]], summed in float64.
+
+    Raises:
+        IndexError: a row number out of range, or absent.
+    """
+    _check(values, index)
+    if index.size and index.min() < 0:
+        raise IndexError("a row is absent")
+    _squared_norms(values, index, out)
+
+
 def _flat(rows: Rows) -> tuple[Rows, int]:
     # all floats from the first row on, and how many there are from one row to the next
     step = rows.strides[0] // 4
@@ -124,6 +136,17 @@ def _weighted_sum(values, index, weights, out):  # type: ignore[no-untyped-def]
                 for i in range(length):
                     part[i] += w0 * x0[i]
                 k += 1
+
+
+@_jit
+def _squared_norms(values, index, out):  # type: ignore[no-untyped-def]
+    for n in range(len(index)):
+        row = values[index[n]]
+        total = 0.0
+        for i in range(len(row)):
+            value = np.float64(row[i])
+            total += value * value
+        out[n] = total
 
 
 @_jit

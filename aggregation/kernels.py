@@ -22,6 +22,9 @@ from aggregation.distances import as_first, pair_distances
 from aggregation.sorting import network as network
 from aggregation.sorting import sorted_mean
 
+_COLUMNS = 8192  # columns of a norm at a time, and
+_ELEMENTS = 1 << 18  # numbers: 1 MB
+
 _COMPILED: ContextVar[bool] = ContextVar("compiled", default=False)
 
 
@@ -85,6 +88,24 @@ def weighted_sum(values: Tensor, index: Tensor, weights: Tensor, out: Tensor | N
     offsets = torch.cumsum(counts, dim=0) - counts
     found = embedding_bag(index[taken], values, offsets, mode="sum", per_sample_weights=weights[taken].to(values.dtype))
     return found.reshape(shape) if out is None else out.copy_(found.view(shape))
+
+
+def squared_norms(values: Tensor, index: Tensor) -> Tensor:
+    """Squared norms of rows (k,), summed in float64: (k,); not finite where a row is not."""
+    out = torch.zeros(len(index), dtype=torch.float64, device=values.device)
+    if numba_serves(values):
+        from aggregation import compiled as kernels
+
+        kernels.squared_norms(values.numpy(), index.numpy(), out.numpy())
+        return out
+    columns = min(values.shape[1], _COLUMNS)
+    step = max(1, _ELEMENTS // max(1, columns))
+    for first in range(0, len(index), step):
+        some = index[first : first + step]
+        for start in range(0, values.shape[1], columns):
+            part = values[:, start : start + columns].index_select(0, some)
+            out[first : first + step] += torch.linalg.vector_norm(part, dim=1, dtype=torch.float64).square_()
+    return out
 
 
 def median(values: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:

@@ -125,7 +125,7 @@ class FastEngine:
         self._rows = Rows(setup.learner.dimension, capacity, options.device)
         self._common = self._rows.take(np.array([-1], dtype=np.int32), -1)
         self._rows.values[self._common[0]] = setup.common
-        self._rows.settle(self._common, self._workers)
+        self._rows.settle(self._common, self._workers, self._compiled)
         self._starts = starts
         self._decisions = Decisions(setup, rule, learner, self._workers, self._compiled, self.profile)
         self._seen: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None] | None = None
@@ -239,7 +239,7 @@ class FastEngine:
             rows.values[torch.from_numpy(starts).to(self._device)] = self._params
         fresh = taken if starts is None else np.concatenate([taken, starts])
         with self.profile.phase("gram"):
-            rows.settle(fresh, self._workers)
+            rows.settle(fresh, self._workers, self._compiled)
         finite = rows.finite
         heard = np.where(finite.cpu().numpy()[taken], taken, -1)
         relayed = None

@@ -12,10 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aggregation import kernels
 from simulator.fast.workers import Workers
-
-_COLUMNS = 8192  # columns at a time, of
-_SOME = 8  # rows: 256 KB
 
 
 class Rows:
@@ -61,20 +59,15 @@ class Rows:
         self._next += count
         return rows
 
-    def settle(self, rows: NDArray[np.int64], workers: Workers) -> None:
-        """Measure rows that were just filled."""
+    def settle(self, rows: NDArray[np.int64], workers: Workers, compiled: bool = False) -> None:
+        """Measure rows that were just filled, with numba's kernels or with torch."""
         names = torch.from_numpy(rows).to(self.values.device)
 
         def work(lo: int, hi: int) -> None:
-            for first in range(lo, hi, _SOME):
-                some = names[first : min(first + _SOME, hi)]
-                total = torch.zeros(len(some), dtype=torch.float64, device=self.values.device)
-                for start in range(0, self.values.shape[1], _COLUMNS):
-                    part = self.values[:, start : start + _COLUMNS].index_select(0, some)
-                    total += torch.linalg.vector_norm(part, dim=1, dtype=torch.float64).square_()
-                self.squares[some] = total
+            with kernels.compiled(compiled):
+                self.squares[names[lo:hi]] = kernels.squared_norms(self.values, names[lo:hi])
 
-        workers.over(len(names), work, most=8 * _SOME)
+        workers.over(len(names), work)
 
     def keep(self, live: NDArray[np.int64]) -> None:
         """Free every row but these (unique, ascending)."""

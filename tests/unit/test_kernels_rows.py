@@ -129,6 +129,19 @@ def test_a_node_alone_gets_the_bits_it_gets_in_company(use: bool) -> None:
 
 
 @pytest.mark.parametrize("use", USE)
+@pytest.mark.parametrize("width", [1, 1500, 9000])
+def test_squared_norms_are_sums_in_float64_and_tell_rows_that_are_not_finite(use: bool, width: int) -> None:
+    values, names = table(width=width), torch.tensor([4, 29, 0, 7, 7])
+    values[0, width // 2], values[7, -1] = torch.inf, torch.nan
+    with kernels.compiled(use):
+        found = kernels.squared_norms(values, names)
+        alone = torch.cat([kernels.squared_norms(values, name[None]) for name in names])
+    torch.testing.assert_close(found[:2], values[names[:2]].double().square().sum(dim=1), rtol=1e-13, atol=0)
+    assert not torch.isfinite(found[2:]).any()
+    assert torch.equal(found[:2], alone[:2])
+
+
+@pytest.mark.parametrize("use", USE)
 def test_what_is_written_into_given_memory_is_what_is_returned_without_it(use: bool) -> None:
     values, names = table(), index(23, 9)
     names[5] = -1  # nothing to combine: zeros there too
