@@ -1,6 +1,7 @@
-"""The rule `hedgerow`: clip, compare in several views, one cluster one vote, winsorised mean.
+"""The rule `hedgerow`: clip, compare in several views, one cluster one vote, winsorised mean of mixed rows.
 
-Every part exists on its own and is left out by a parameter: clip = 0, views = "", threshold = 1, trim = 0.
+Every part exists on its own and is left out by a parameter: clip = 0, views = "", threshold = 1, trim = 0, mixing =
+false.
 No relays, no memory between rounds: it stands on nothing but the neighbours' own updates.
 """
 
@@ -23,15 +24,21 @@ ALL_VIEWS = "parameters,activity,function"
 
 
 def hedgerow(
-    clip: float = 2.0, views: str | Iterable[str] = ALL_VIEWS, threshold: float = 0.9, trim: float = 0.2
+    clip: float = 2.0,
+    views: str | Iterable[str] = ALL_VIEWS,
+    threshold: float = 0.9,
+    trim: float = 0.2,
+    mixing: bool = True,
 ) -> Rule:
-    """The composed defence, in four steps, for neighbours j of node i.
+    """The composed defence, in five steps, for neighbours j of node i.
 
     1. D_j = clip(x_j - x_i, tau), tau = clip x lower median of |x_j - x_i|.
     2. s_jk = largest over views of the cosine of D_j and D_k, each view centred over own (0) and neighbours.
     3. Nearest first, trusted before others: j keeps its vote unless s_jk > threshold for a k that kept its own.
-    4. x_i + winsorised mean of 0 and the kept D_j: m rows, b = min(max(1, floor(trim m)), floor((m - 1) / 2)), and b at
-       most the number of kept rows from neighbours that are not trusted.
+    4. Rows 0 (own) and the kept D_j, m of them, b = min(max(1, floor(trim m)), floor((m - 1) / 2)), and b at most the
+       number of kept rows from neighbours that are not trusted: per coordinate the b lowest count as the next one, the
+       b highest likewise.
+    5. Each row becomes the mean of its m - b nearest; x_i moves by the mean of these.
 
     Guarantee: for m >= 3, if at most b kept rows are dishonest, every coordinate of the result lies within [min, max]
     of own and honest kept rows. No neighbour: own model; one: the mean of both. A neighbour whose logits here are not
@@ -41,16 +48,20 @@ def hedgerow(
         clip: >= 0; 0 leaves clipping out.
         views: names from `VIEWS`, comma-separated; none: nobody is alike.
         threshold: cosine above which two share one vote; 1 leaves clusters out.
-        trim: in [0, .5); 0 leaves the bound per coordinate out.
+        trim: in [0, .5); 0 leaves the bound per coordinate out, and mixing with it.
+        mixing: whether step 5 counts a row by how many hold it near; False: all alike.
 
-    Source: this project; its parts stand on FoolsGold (similarity), ClippedGossip (clipping) and winsorised means.
+    Source: this project; its parts stand on FoolsGold (similarity), ClippedGossip (clipping), winsorised means and
+        nearest-neighbour mixing.
 
     Raises:
         RuleError: a parameter out of its range; at decision, evidence without a probe when a view needs one.
     """
     names = read_views(views)
     needs: frozenset[Need] = frozenset().union(*(VIEWS[name][1] for name in names))
-    return compose(one_cluster_one_vote(clip, names, threshold), clipped_winsorised_mean(clip, trim), "hedgerow", needs)
+    return compose(
+        one_cluster_one_vote(clip, names, threshold), clipped_winsorised_mean(clip, trim, mixing), "hedgerow", needs
+    )
 
 
 def one_cluster_one_vote(clip: float, views: Iterable[str], threshold: float) -> Weighting:
@@ -100,8 +111,8 @@ SPECS = (
     RuleSpec(
         "hedgerow",
         "this project",
-        "Clip, one cluster one vote over three views of similarity, winsorised mean.",
+        "Clip, one cluster one vote over three views of similarity, winsorised mean of mixed rows.",
         hedgerow,
-        {"clip": 2.0, "views": ALL_VIEWS, "threshold": 0.9, "trim": 0.2},
+        {"clip": 2.0, "views": ALL_VIEWS, "threshold": 0.9, "trim": 0.2, "mixing": True},
     ),
 )

@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from aggregation.compose import RuleError, RuleSpec
 from aggregation.evidence import Decision, Evidence, Rule, Weights
+from aggregation.mixing import nearest_shares
 from aggregation.neighbourhood import column_blocks, neighbourhood
 from aggregation.winsorised import sorted_sum, trim_shares
-
-
-def nearest_shares(squares: Tensor, present: Tensor, faults: Tensor) -> Tensor:
-    """Mixing matrix: row k takes 1 / (m - f) of each of its m - f nearest rows, itself among them, ties by position.
-
-    Args:
-        squares: (..., m, m) squared distances.
-        present: (..., m) bool.
-        faults: (...,) int64 f < m.
-
-    Returns:
-        (..., m, m) float64, rows sum to 1; 0 in rows and columns of absent ones.
-    """
-    size = present.shape[-1]
-    both = present.unsqueeze(-1) & present.unsqueeze(-2)
-    itself = torch.eye(size, dtype=torch.bool, device=squares.device)
-    order = torch.where(both, squares, torch.inf).masked_fill(itself, -1).argsort(dim=-1, stable=True)
-    keep = (present.sum(dim=-1) - faults)[..., None, None]
-    near = (torch.arange(size, device=squares.device) < keep).expand(squares.shape)
-    chosen = torch.zeros_like(both).scatter(-1, order, near) & both
-    return chosen.double() / keep
 
 
 def nnm_trimmed_mean(f: int = 1) -> Rule:

@@ -1,7 +1,7 @@
 """The winsorised mean: per coordinate the b lowest rows count as the next one, the b highest likewise; then the mean.
 
 Unlike in a trimmed mean nobody loses a whole vote; unlike in a mean no b rows carry a coordinate beyond the others'
-range.
+range. Bounded rows may count unequally: any shares that sum to 1 stay within the range.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from torch import Tensor
 from aggregation.clipping import median_bound, shrink
 from aggregation.compose import RuleError
 from aggregation.evidence import Decision, Evidence, Integration, Weights
+from aggregation.mixing import held_near
 from aggregation.neighbourhood import column_blocks, neighbourhood
 from aggregation.sorting import comparators, run
 
@@ -84,19 +85,25 @@ def sorted_sum(lanes: list[Tensor], shares: Tensor) -> Tensor:
     return total
 
 
-def clipped_winsorised_mean(clip: float = 2.0, trim: float = 0.2) -> Integration:
-    """Integration: x_i + winsorised mean of 0 (own) and w_j clip(x_j - x_i, tau) over neighbours with weight w_j > 0.
+def clipped_winsorised_mean(clip: float = 2.0, trim: float = 0.2, mixing: bool = True) -> Integration:
+    """Integration: x_i + winsorised mean of 0 (own) and D_j = w_j clip(x_j - x_i, tau) over neighbours with w_j > 0.
 
     tau = clip x lower median of |x_j - x_i| over all neighbours that are here, b by `winsor_bound` with the m rows that
-    vote. Nobody votes: own model, bit for bit. One votes: the mean of both. A weight below 1 shortens a row; it still
-    counts as one.
+    vote. Per coordinate the b lowest rows count as the next one, the b highest likewise. With `mixing` each row is then
+    replaced by the mean of its m - b nearest (itself among them; by the models' distances, before any clipping), which
+    gives row k the share c_k / (m - b) of the result, c_k the share of rows that hold it among their nearest; without,
+    all shares are 1 / m. Nobody votes: own
+    model, bit for bit. One votes: the mean of both. A weight below 1 shortens a row; it still counts as one.
 
     With m >= 3 and at most b dishonest rows every coordinate of the result lies within [min, max] of own and honest
-    rows.
+    rows. The weights of the decision are w_j c_j.
 
     Args:
         clip: bound in units of the lower median distance, >= 0; 0: no clipping.
         trim: share bounded at each end, in [0, .5); 0: plain mean of the rows.
+        mixing: whether rows count by how many hold them near.
+
+    Source: mixing after Y. Allouah et al., "Fixing by Mixing", arXiv 2302.01772 (2023), here on bounded rows.
 
     Raises:
         RuleError: a parameter out of its range.
@@ -113,33 +120,55 @@ def clipped_winsorised_mean(clip: float = 2.0, trim: float = 0.2) -> Integration
         factors = votes * shrink(around.lengths, median_bound(around, clip))
         strangers = None if evidence.trusted is None else (kept & ~evidence.trusted).sum(dim=-1)
         count = kept.sum(dim=-1) + 1
-        params = _pull(evidence, around.index[..., 1:], kept, factors, winsor_bound(count, trim, strangers))
-        return Decision(params=params, weights=votes.to(params.dtype), verdicts=weights.verdicts)
+        bound = winsor_bound(count, trim, strangers)
+        held = held_near(around, kept, bound if mixing else torch.zeros_like(bound))
+        params = _pull(evidence, around.index[..., 1:], kept, factors, bound, held)
+        said = (votes * held[..., 1:]).to(params.dtype)
+        return Decision(params=params, weights=said, verdicts=weights.verdicts)
 
     return integrate
 
 
-def _pull(evidence: Evidence, index: Tensor, kept: Tensor, factors: Tensor, bound: Tensor) -> Tensor:
-    """x_i + winsorised mean of 0 and factor_j (x_j - x_i), in blocks of columns: never holds (..., n, d)."""
+def _pull(evidence: Evidence, index: Tensor, kept: Tensor, factors: Tensor, bound: Tensor, held: Tensor) -> Tensor:
+    """x_i + mean by `held` of bounded 0 and factor_j (x_j - x_i), in blocks of columns: never holds (..., n, d)."""
     values, width = evidence.table.values, index.shape[-1]
     own = evidence.own.reshape(-1)
     flat = (own.numel(), width)
     kept, factors, index = kept.reshape(flat), factors.reshape(flat), index.reshape(flat)
-    votes = kept.sum(dim=-1)
+    votes, low = kept.sum(dim=-1), bound.reshape(-1, 1)
     most = int(votes.max()) if own.numel() else 0
     order = kept.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
     index, kept = index.gather(-1, order), kept.gather(-1, order)
     factors = factors.gather(-1, order).to(values.dtype)
-    shares = winsor_shares(votes + 1, bound.reshape(-1), most + 1).to(values.dtype)
+    held = held.reshape(own.numel(), width + 1)
+    shares = torch.cat([held[:, :1], held[:, 1:].gather(-1, order)], dim=-1)
+    shares = (shares / shares.sum(dim=-1, keepdim=True)).to(values.dtype)
     filler = torch.finfo(values.dtype).max
     full = kept.all(dim=0).tolist()
     out = values[own]
-    for columns in column_blocks(values.shape[-1], index.numel() + own.numel()) if most else ():
+    for columns in column_blocks(values.shape[-1], 2 * (index.numel() + own.numel())) if most else ():
         part = values[:, columns]
         mine = out[:, columns].contiguous()
         lanes = [torch.zeros_like(mine)]
         for k in range(most):
             lane = part[index[:, k]].sub_(mine).mul_(factors[:, k, None])
             lanes.append(lane if full[k] else lane.masked_fill_(~kept[:, k, None], filler))
-        out[:, columns] += sorted_sum(lanes, shares)
+        ordered = [lane.clone() for lane in lanes]
+        run(comparators(len(ordered)), ordered)
+        lowest, highest = _picked(ordered, low), _picked(ordered, votes.unsqueeze(-1) - low)
+        total = torch.zeros_like(mine)
+        for k, lane in enumerate(lanes):
+            total.addcmul_(torch.minimum(torch.maximum(lane, lowest), highest), shares[:, k, None])
+        out[:, columns] += total
     return out.reshape(*evidence.own.shape, values.shape[-1])
+
+
+def _picked(lanes: list[Tensor], place: Tensor) -> Tensor:
+    """Row n of lane place[n]: m tensors (N, d), (N, 1) int64 -> (N, d)."""
+    first = int(place[0])
+    if bool((place == first).all()):
+        return lanes[first]
+    found = lanes[0].clone()
+    for k in range(1, len(lanes)):
+        found = torch.where(place == k, lanes[k], found)
+    return found

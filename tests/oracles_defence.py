@@ -137,13 +137,27 @@ def nnm_trimmed_mean(own: Vector, heard: list[Vector], f: int) -> Vector:
     return out
 
 
-def winsorised(column: list[float], b: int) -> float:
+def bounded(column: list[float], b: int) -> list[float]:
     ordered = sorted(column)
-    m = len(ordered)
-    for k in range(b):
-        ordered[k] = ordered[b]
-        ordered[m - 1 - k] = ordered[m - 1 - b]
-    return sum(ordered) / m
+    low, high = ordered[b], ordered[len(ordered) - 1 - b]
+    return [min(max(value, low), high) for value in column]
+
+
+def winsorised(column: list[float], b: int) -> float:
+    return sum(bounded(column, b)) / len(column)
+
+
+def mixed_mean(rows: list[Vector], models: list[Vector], b: int, mixing: bool) -> Vector:
+    """Bound every column of the rows, replace each row by the mean of those whose models are nearest, average."""
+    m = len(rows)
+    safe = np.array([bounded([float(row[c]) for row in rows], b) for c in range(len(rows[0]))]).T
+    if not mixing:
+        return safe.mean(axis=0)
+    mixed = []
+    for k, model in enumerate(models):
+        near = sorted(range(m), key=lambda j: (j != k, norm(models[j] - model), j))[: m - b]
+        mixed.append(sum(safe[j] for j in near) / len(near))
+    return sum(mixed) / m
 
 
 def winsor_bound(m: int, trim: float) -> int:
@@ -171,6 +185,7 @@ def hedgerow(
     clip_factor: float = 2.0,
     threshold: float = 0.9,
     trim: float = 0.2,
+    mixing: bool = True,
 ) -> tuple[Vector, list[int]]:
     """Result, and who kept a vote (positions in `heard`). A view maps a clipped difference to what is compared."""
     if not heard:
@@ -184,5 +199,5 @@ def hedgerow(
         if not any(table[j][k] > threshold for k in kept for table in tables):
             kept.append(j)
     rows = [np.zeros_like(own), *(pulls[j] for j in kept)]
-    b = winsor_bound(len(rows), trim)
-    return own + np.array([winsorised([float(r[c]) for r in rows], b) for c in range(len(own))]), sorted(kept)
+    models = [own, *(heard[j] for j in kept)]
+    return own + mixed_mean(rows, models, winsor_bound(len(rows), trim), mixing), sorted(kept)

@@ -95,6 +95,10 @@ ORACLES: dict[str, tuple[Rule, Oracle]] = {
         hedgerow(1.0, "parameters", 0.3, 0.34),
         lambda e, own, heard: naive.hedgerow(own, heard, linear_views(e)[:1], 1.0, 0.3, 0.34)[0],
     ),
+    "hedgerow, not mixed": (
+        hedgerow(mixing=False),
+        lambda e, own, heard: naive.hedgerow(own, heard, linear_views(e), mixing=False)[0],
+    ),
 }
 
 

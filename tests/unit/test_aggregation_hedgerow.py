@@ -14,6 +14,8 @@ from neighbours import CLASSES, LinearProbe, many_nodes, one_node, probes
 
 from aggregation.defence import SPECS, hedgerow, one_cluster_one_vote
 from aggregation.evidence import Evidence, Need, Rule, Verdict, Weights
+from aggregation.mixing import held_near
+from aggregation.neighbourhood import neighbourhood
 from aggregation.winsorised import clipped_winsorised_mean, winsor_bound
 
 FEATURES = 40  # more than a node has samples: there are directions in which its own inputs see nothing
@@ -138,7 +140,7 @@ def test_canary_without_the_function_view_noise_that_own_inputs_do_not_see_hides
     noise = [unit((rng.normal(size=(CLASSES, len(blind))) @ blind).ravel()) for _ in range(7)]
     sybils = [target + 1.5 * q for q in noise]
     assert pull(hedgerow(), honest, sybils, target, probe) < 0.2
-    assert pull(hedgerow(views="parameters,activity"), honest, sybils, target, probe) > 0.4
+    assert pull(hedgerow(views="parameters,activity", mixing=False), honest, sybils, target, probe) > 0.4
 
 
 def test_canary_without_the_activity_view_noise_on_dead_inputs_hides_sybils() -> None:
@@ -168,6 +170,38 @@ def test_canary_without_the_bound_per_coordinate_one_row_moves_one_coordinate() 
     assert pull(hedgerow(trim=0), honest, [2 * target], target, wide_probe(6)) > 0.2
 
 
+def test_canary_without_mixing_one_row_that_stands_apart_counts_like_any_other() -> None:
+    rng = np.random.default_rng(9)
+    honest, target = honest_rows(rng, 7), unit(rng.normal(size=WIDE))
+    evidence = one_node(np.zeros(WIDE), [*honest, 3 * target], probe=wide_probe(9))
+    mixed, alike = hedgerow().decide(evidence), hedgerow(mixing=False).decide(evidence)
+    assert alike.weights.tolist() == [1] * 8
+    # of nine rows eight are near: nobody but itself holds the last one, which itself leaves out one other
+    assert mixed.weights[:7].min() >= 8 / 9 - 1e-6
+    assert mixed.weights[7].item() == pytest.approx(1 / 9)
+    moved = pull(hedgerow(), honest, [3 * target], target, wide_probe(9))
+    assert moved < 0.7 * pull(hedgerow(mixing=False), honest, [3 * target], target, wide_probe(9))
+
+
+@given(seed=st.integers(0, 10_000), good=st.integers(0, 9), trim=st.sampled_from([0.0, 0.2, 0.34, 0.49]))
+def test_rows_count_by_how_many_hold_them_near(seed: int, good: int, trim: float) -> None:
+    rng = np.random.default_rng(seed)
+    rows = [rng.normal(size=WIDE) * 10 ** rng.uniform(-2, 2) for _ in range(good)]
+    evidence = one_node(np.zeros(WIDE), rows)
+    around = neighbourhood(evidence)
+    kept = torch.tensor(rng.random(good) < 0.7)
+    m = int(kept.sum()) + 1
+    bound = winsor_bound(torch.tensor(m), trim)
+    held = held_near(around, kept, bound)
+    assert held[1:][~kept].tolist() == [0] * (good - m + 1)
+    there = torch.cat([held[:1], held[1:][kept]])
+    assert float(there.sum()) == pytest.approx(m - int(bound))
+    assert float(there.min()) >= 1 / m - 1e-12
+    assert float(there.max()) <= 1
+    if int(bound) == 0:
+        assert (there == 1).all()
+
+
 def test_trusted_neighbours_lift_the_bound() -> None:
     rng = np.random.default_rng(7)
     rows = honest_rows(rng, 4)
@@ -184,10 +218,10 @@ def test_copy_of_a_trusted_neighbour_does_not_take_its_vote() -> None:
     rng = np.random.default_rng(8)
     friend, other = honest_rows(rng, 2)
     evidence = one_node(np.zeros(WIDE), [0.99 * friend, friend, other], probe=wide_probe(8))
-    assert hedgerow().decide(evidence).weights.tolist() == [1, 0, 1]
+    assert (hedgerow().decide(evidence).weights > 0).tolist() == [True, False, True]
     trusting = replace(evidence, trusted=torch.tensor([False, True, False]))
     decision = hedgerow().decide(trusting)
-    assert decision.weights.tolist() == [0, 1, 1]
+    assert (decision.weights > 0).tolist() == [False, True, True]
     assert decision.verdicts.tolist() == [int(Verdict.DUPLICATE), int(Verdict.TAKEN), int(Verdict.TAKEN)]
 
 
@@ -198,7 +232,7 @@ def test_neighbour_that_breaks_the_model_here_has_no_vote() -> None:
     evidence = one_node(np.zeros(6), rows, probe=replace(probe, inputs=probe.inputs * torch.tensor([1e3, 1.0])))
     decision = hedgerow(views="function").decide(evidence)
     assert decision.verdicts[0] == int(Verdict.NOT_FINITE)
-    assert decision.weights.tolist() == [0, 1, 1]
+    assert (decision.weights > 0).tolist() == [False, True, True]
     assert torch.isfinite(decision.params).all()
 
 

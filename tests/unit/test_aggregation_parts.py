@@ -20,8 +20,8 @@ from aggregation.compose import RuleError
 from aggregation.evidence import Verdict
 from aggregation.flag import flag_coefficients
 from aggregation.geometric_median import weiszfeld
+from aggregation.mixing import nearest_shares
 from aggregation.neighbourhood import column_blocks, difference_products, neighbourhood
-from aggregation.nnm import nearest_shares
 from aggregation.views import centred_cosines, read_views
 from aggregation.winsorised import sorted_sum, trim_shares, winsor_bound, winsor_shares, winsorised_mean
 
