@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import oracles_defence as naive
@@ -200,6 +202,15 @@ def test_rows_count_by_how_many_hold_them_near(seed: int, good: int, trim: float
     assert float(there.max()) <= 1
     if int(bound) == 0:
         assert (there == 1).all()
+
+
+def test_golden_vectors() -> None:
+    cases = json.loads((Path(__file__).parents[1] / "golden" / "hedgerow.json").read_text())
+    for case in cases:
+        rows = [np.array(row) for row in case["rows"]]
+        decision = hedgerow(views="parameters").decide(one_node(np.array(case["own"]), rows))
+        assert decision.weights.nonzero().squeeze(1).tolist() == case["kept"]
+        np.testing.assert_allclose(decision.params, case["params"], atol=2e-6)
 
 
 def test_trusted_neighbours_lift_the_bound() -> None:
