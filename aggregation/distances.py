@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_ELEMENTS = 1 << 19  # floats gathered at a time: 2 MB
+_ELEMENTS = 1 << 20  # floats gathered at a time: 4 MB; with less, threads wait for the interpreter between calls
 _COLUMNS = 8192  # products in float32 over so many columns, sums of them in float64
 _LINE = 16  # floats of a cache line: rows start on one, or what a BLAS rounds would depend on their place
 _NEW = 16  # new rows of a node, in wholes: 9 take a BLAS as long as 16, and there are few kinds of nodes
