@@ -56,7 +56,7 @@ class Strangers:
     company: int = 8
     probation: int = 256
 
-    def known(self, named: Bools, served: Ints, origins: Words) -> Bools:
+    def known(self, named: Bools, served: Ints, origins: Words, nodes: Ints | None = None) -> Bools:
         """Which neighbours are no strangers: (n,).
 
         Args:
@@ -64,33 +64,38 @@ class Strangers:
             served: (n,) rounds in which each had a say and its vote was kept, less those in which it was not, up to
                 `SETTLED` rounds before the round that is asked about.
             origins: (n,) where each comes from.
+            nodes: (n,) whose neighbour each is, from 0, ascending; None: all are one node's.
         """
         old = np.flatnonzero(served >= self.probation) if self.probation else served[:0]
         if not len(old):
             return named
         out = named.copy()
-        longest = old[np.argsort(-served[old], kind="stable")]
-        _, first = np.unique(origins[longest], return_index=True)
-        out[longest[first]] = True
+        of = np.zeros_like(old) if nodes is None else nodes[old]
+        longest = np.lexsort((-served[old], origins[old], of))
+        out[old[longest[_position(of[longest], origins[old[longest]]) == 0]]] = True
         return out
 
-    def voices(self, known: Bools, draws: Draws) -> Bools:
+    def voices(self, known: Bools, draws: Draws, nodes: Ints | None = None) -> Bools:
         """Which neighbours have a say in a round: (n,); all known ones, and the strangers whose turn it is.
 
         Args:
             known: (n,) as `known` says.
             draws: (2, n) of this round, as `turns` gives them.
+            nodes: as `known` takes them.
         """
         strange = np.flatnonzero(~known)
-        friends = int(known.sum())
-        seats = self.seats if friends >= self.enough else max(self.seats, self.company - friends)
-        if len(strange) <= seats:
-            return np.ones_like(known)
-        out = known.copy()
+        if not len(strange):
+            return known.copy()
+        of = np.zeros(len(known), dtype=np.int64) if nodes is None else nodes
+        friends = np.bincount(of[known], minlength=int(of[-1]) + 1)
+        seats = np.where(friends >= self.enough, self.seats, np.maximum(self.seats, self.company - friends))
         turn, place = draws[:, strange]
-        order = np.lexsort((turn, place))
-        lap = _position(place[order])
-        out[strange[order[np.lexsort((place[order], lap))[:seats]]]] = True
+        mine = of[strange]
+        order = np.lexsort((turn, place, mine))
+        lap = _position(mine[order], place[order])
+        order = order[np.lexsort((place[order], lap, mine[order]))]
+        out = known.copy()
+        out[strange[order[_position(mine[order]) < seats[mine[order]]]]] = True
         return out
 
 
@@ -112,8 +117,9 @@ def turns(seed: int, own: ArrayLike, round: int, peers: Words, origins: Words) -
     )
 
 
-def _position(groups: NDArray[np.float64]) -> Ints:
+def _position(*groups: Ints | Words | Draws) -> Ints:
     """Position of each item within its run of equal ones: [a a b b b] -> [0 1 0 1 2]."""
-    starts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
-    lengths = np.diff(np.concatenate([starts, [len(groups)]]))
-    return np.arange(len(groups), dtype=np.int64) - np.repeat(starts, lengths)
+    changes = np.any([group[1:] != group[:-1] for group in groups], axis=0)
+    starts = np.flatnonzero(np.concatenate([[True], changes]))
+    lengths = np.diff(np.concatenate([starts, [len(groups[0])]]))
+    return np.arange(len(groups[0]), dtype=np.int64) - np.repeat(starts, lengths)

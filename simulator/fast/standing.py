@@ -1,6 +1,6 @@
 """Who is known to whom, and who has a say this round, link by link: node.strangers for all nodes.
 
-Law: the policy is the daemon's own function, called for each node; nothing of it is written here again.
+Law: the policy is the daemon's own function, called for all links at once; nothing of it is written here again.
 """
 
 from __future__ import annotations
@@ -24,20 +24,14 @@ class Standing:
         self._named = np.concatenate([np.zeros(0, dtype=bool), *named])
         self._own = np.repeat(setup.addresses[: setup.honest], [len(each) for each in beside])
         self._peers, self._origins = setup.addresses[senders], setup.origins[senders]
-        self._ends = np.concatenate([[0], np.cumsum([len(each) for each in beside])]).astype(np.int64)
-        self._served: deque[Ints] = deque([np.zeros(int(self._ends[-1]), dtype=np.int64)], maxlen=SETTLED)
+        self._nodes: Ints = np.repeat(np.arange(setup.honest, dtype=np.int64), [len(each) for each in beside])
+        self._served: deque[Ints] = deque([np.zeros(len(senders), dtype=np.int64)], maxlen=SETTLED)
 
     def voices(self, round: int) -> Bools:
         """Which links carry a vote in this round: (E,)."""
-        setup = self._setup
-        served = self._served[0]
-        out = np.ones(len(served), dtype=bool)
-        draws = turns(setup.seed, self._own, round, self._peers, self._origins)
-        for node in range(setup.honest):
-            edges = slice(self._ends[node], self._ends[node + 1])
-            known = self._limit.known(self._named[edges], served[edges], self._origins[edges])
-            out[edges] = self._limit.voices(known, draws[:, edges])
-        return out
+        known = self._limit.known(self._named, self._served[0], self._origins, self._nodes)
+        draws = turns(self._setup.seed, self._own, round, self._peers, self._origins)
+        return self._limit.voices(known, draws, self._nodes)
 
     def note(self, heard: Bools, kept: Bools) -> None:
         """A round was decided: who had a say and was there (E,), and whose vote was kept (E,)."""

@@ -56,6 +56,23 @@ def test_order_of_peers_is_nothing(order: list[int], round: int) -> None:
     np.testing.assert_array_equal(shuffled, straight[order])
 
 
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(0, 3), st.integers(0, 999))
+def test_many_nodes_at_once_hear_whom_each_hears_alone(degrees: list[int], probation: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    nodes = np.repeat(np.arange(len(degrees), dtype=np.int64), degrees)
+    named, served = draw.random(len(nodes)) < 0.2, draw.integers(0, 5, len(nodes))
+    origins = draw.integers(0, 6, len(nodes)).astype(np.uint64)
+    draws = np.stack([draw.random(len(nodes)), origins / 6])
+    limit = Strangers(seats=1, enough=2, company=4, probation=probation)
+    known = limit.known(named, served, origins, nodes)
+    voices = limit.voices(known, draws, nodes)
+    for node in range(len(degrees)):
+        mine = np.equal(nodes, node)
+        alone = limit.known(named[mine], served[mine], origins[mine])
+        assert (known[mine] == alone).all()
+        assert (voices[mine] == limit.voices(alone, draws[:, mine])).all()
+
+
 def test_every_stranger_gets_its_turn_equally_often() -> None:
     turns = sum(drawn(Strangers(seats=1, enough=0), [False] * 8, round).astype(int) for round in range(4000))
     assert turns.sum() == 4000
