@@ -6,8 +6,8 @@ rule decide; relay one known record to each neighbour; next round. Everything th
 - A neighbour is whoever is connected. One that leaves during a round counts to its end if its update is here.
 - Of strangers only a few have a say in a round (`node.strangers`): the others' models are not fetched, nobody waits for
   them, and what round they claim to be in moves nobody.
-- The deadline adapts to the neighbours' lags (`node.policy`); late, slow and dead peers cost their weight, never the
-  round.
+- The deadline adapts to the neighbours' lags (`node.policy`), within a round to an earlier one only; late, slow and
+  dead peers cost their weight, never the round.
 - Without neighbours a node trains on alone, at its pace.
 - When more than half of the live neighbours are ahead by more than one round, the node goes on in the lower median of
   the rounds they say they are in (`node.neighbour.overtaken`): before it publishes, or after it closes its round at
@@ -62,8 +62,7 @@ class NodeCore:
         self._opened = 0.0
         self._deadline = 0.0
         self._sent: dict[int, float] = {}  # round -> when the own update was out
-        self._closed_at = 0.0
-        self._closed_by = ""
+        self._waited, self._closed_by = 0.0, ""
         self._weighed: frozenset[PeerId] = frozenset()  # neighbours whose update the rule was shown
 
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -204,11 +203,10 @@ class NodeCore:
     def _announced_own(self, sender: Neighbour, round: int, now: float) -> list[Effect]:
         sender.claimed = max(sender.claimed, round)
         first = self.round if self._open_to_updates() else self.round + 1
-        if round < first:
-            self._note_lag(sender, round, now)
+        sooner = self._note_lag(sender, round, now) if round < first else []
         news = first <= round <= self.round + AHEAD and round not in sender.updates
         wanted = news and sender.peer in self._neighbours.voices(round)
-        return [*([ev.Want()] if wanted else []), *self._perhaps_close(now)]
+        return [*([ev.Want()] if wanted else []), *(self._perhaps_close(now) or sooner)]
 
     def _arrived(self, update: Update, via: PeerId, distance: int, now: float) -> list[Effect]:
         sender = self._neighbours.get(via)
@@ -219,10 +217,10 @@ class NodeCore:
             self._relayed(sender, update, distance)
             return []
         sender.claimed = max(sender.claimed, round)
-        self._note_lag(sender, round, now)
+        sooner = self._note_lag(sender, round, now)
         if self.round <= round <= self.round + AHEAD:
             sender.updates.setdefault(round, update)
-        return self._perhaps_close(now)
+        return self._perhaps_close(now) or sooner
 
     def _heard(self, author: PeerId, digest: bytes, via: PeerId, distance: int, now: float) -> list[Effect]:
         update = self._history.find(author, digest)
@@ -234,14 +232,16 @@ class NodeCore:
         if self._policy.relays and author not in self._neighbours and round <= self.round + AHEAD:
             self._history.receive(update, sender.peer, distance, ripe)
 
-    def _note_lag(self, sender: Neighbour, round: int, now: float) -> None:
-        """How much later than our own this update, or at least its header, came."""
+    def _note_lag(self, sender: Neighbour, round: int, now: float) -> list[Effect]:
+        """How much later than ours this update, or its header, came; a first word may end the round sooner."""
+        first = sender.lag is None
         if round in self._sent:
             lag = now - self._sent[round]
             sender.late(lag)
             sender.pardon(round, lag, self._deadline)
         elif round >= self.round:
             sender.late(0.0)
+        return self._set_deadline(now) if first and self.phase is Phase.WAITING else []
 
     # The round
 
@@ -277,14 +277,22 @@ class NodeCore:
         if round != self.round and round < self._floor:
             return []  # overtaken meanwhile
         self._expect(Phase.PUBLISHING, round)
-        self.phase = Phase.WAITING
-        self._floor = max(self._floor, round + 1)
+        self.phase, self._floor = Phase.WAITING, max(self._floor, round + 1)
         self._sent[round] = now
         for old in sorted(self._sent)[:-MEMORY]:
             del self._sent[old]
-        self._deadline = self._neighbours.deadline(round, self._policy)
-        closing = self._perhaps_close(now)
-        return closing or [ev.Wake(Timer.DEADLINE, round, now + self._deadline)]
+        self._deadline = float("inf")
+        waking = self._set_deadline(now)
+        return self._perhaps_close(now) or waking
+
+    def _set_deadline(self, now: float) -> list[Effect]:
+        """End the round by what is known of the neighbours now, but not later than was said before."""
+        spent = now - self._sent[self.round]
+        deadline = max(self._neighbours.deadline(self.round, self._policy), spent)
+        if deadline >= self._deadline:
+            return []
+        self._deadline = deadline
+        return [ev.Wake(Timer.DEADLINE, self.round, now + (deadline - spent))]
 
     def _perhaps_close(self, now: float) -> list[Effect]:
         reason = self._why_close() if self.phase is Phase.WAITING else None
@@ -300,7 +308,8 @@ class NodeCore:
 
     def _close(self, reason: str, now: float) -> list[Effect]:
         self.phase = Phase.INTEGRATING
-        self._closed_at, self._closed_by = now, reason
+        self._waited, self._closed_by = now - self._sent[self.round], reason
+        self._neighbours.waited(self.round, self._waited, self._policy)
         for neighbour in self._neighbours.heeded(self.round):
             if reason != "behind" or self.round in neighbour.updates:
                 neighbour.judge(self.round, self.round in neighbour.updates)
@@ -318,21 +327,20 @@ class NodeCore:
         effects: list[Effect] = list(self._relays())
         heard = tuple(self._neighbours.said(round))
         missing = tuple(peer for peer in self._neighbours if peer not in heard)
-        following = max(round + 1, self._caught_up(round), self._floor)
+        then = max(round + 1, self._caught_up(round), self._floor)
         self.standing.note(round, self._weighed, kept)
-        waited = self._closed_at - self._sent[round]
         effects.append(
-            ev.Report(round, now - self._opened, waited, self._deadline, heard, missing, self._closed_by, following)
+            ev.Report(round, now - self._opened, self._waited, self._deadline, heard, missing, self._closed_by, then)
         )
         for neighbour in self._neighbours.gone():
             self._drop(neighbour)
-        if self._over(following):
-            return effects + self._linger(following, now)
+        if self._over(then):
+            return effects + self._linger(then, now)
         if now - self._opened < self._policy.pace:
-            self._enter(following)
+            self._enter(then)
             self.phase = Phase.PACING
-            return [*effects, ev.Wake(Timer.PACE, following, self._opened + self._policy.pace)]
-        return effects + self._open(following, now)
+            return [*effects, ev.Wake(Timer.PACE, then, self._opened + self._policy.pace)]
+        return effects + self._open(then, now)
 
     def _relays(self) -> list[ev.Relay]:
         """One record for each live neighbour: what neighbours said themselves this round, or what is stored."""
@@ -344,8 +352,7 @@ class NodeCore:
         return [ev.Relay(peer, known) for peer, known in chosen if known is not None]
 
     def _woken(self, timer: Timer, round: int, now: float) -> list[Effect]:
-        due = (self.phase, round) == (ev.WOKEN_IN[timer], self.round)
-        if not due:
+        if (self.phase, round) != (ev.WOKEN_IN[timer], self.round):
             return []
         match timer:
             case Timer.GATHER:

@@ -71,9 +71,9 @@ class Neighbour:
         """Whether it is more often in time than after `patience` misses in a row from full trust."""
         return self.trust > math.pow(1 - GAIN_TRUST, policy.patience - 0.5)
 
-    def allowance(self, policy: RoundPolicy) -> float:
-        """How long to wait for it, before clamping; the policy's `most` while it has not been heard."""
-        return policy.most if self.lag is None else self.lag + policy.deviations * self.deviation
+    def allowance(self, policy: RoundPolicy) -> float | None:
+        """How long to wait for it, before clamping; None while it has not been heard."""
+        return None if self.lag is None else self.lag + policy.deviations * self.deviation
 
     def forget(self, before: int) -> None:
         """Drop updates of rounds before this one, and relays that were announced long before it and never came."""
@@ -91,15 +91,18 @@ def waited_for(live: Sequence[Neighbour], policy: RoundPolicy) -> list[Neighbour
     return [n for position, n in enumerate(ranked) if position < least or n.trusted(policy)]
 
 
-def deadline(waited: Sequence[Neighbour], policy: RoundPolicy) -> float:
+def deadline(waited: Sequence[Neighbour], policy: RoundPolicy, silence: float) -> float:
     """Seconds from own publication to the close of a round; `least` when nobody is waited for.
 
     A neighbour that was never heard does not stretch it, unless nobody was: strangers who join and stay silent cost no
     more than the others' pace.
+
+    Args:
+        silence: seconds, before clamping, to wait for neighbours of whom none was ever heard.
     """
     if not waited:
         return policy.least
-    allowed = sorted(n.allowance(policy) for n in waited if n.lag is not None) or [policy.most]
+    allowed = sorted(a for n in waited if (a := n.allowance(policy)) is not None) or [silence]
     middle = (allowed[(len(allowed) - 1) // 2] + allowed[len(allowed) // 2]) / 2
     return min(max(min(allowed[-1], policy.stretch * middle), policy.least), policy.most)
 

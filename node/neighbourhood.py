@@ -29,6 +29,7 @@ class Neighbourhood(Collection[PeerId]):
     def __init__(self, standing: Standing) -> None:
         self.standing = standing
         self._members: dict[PeerId, Neighbour] = {}
+        self._silence = 0.0  # seconds waited for neighbours of whom none had been heard, since anybody was
 
     def __len__(self) -> int:
         return len(self._members)
@@ -104,7 +105,12 @@ class Neighbourhood(Collection[PeerId]):
 
     def deadline(self, round: int, policy: RoundPolicy) -> float:
         """Seconds from own publication to the close of the round."""
-        return deadline(self.waited_for(round, policy), policy)
+        return deadline(self.waited_for(round, policy), policy, policy.most - self._silence)
+
+    def waited(self, round: int, seconds: float, policy: RoundPolicy) -> None:
+        """A round closes so long after own publication."""
+        heard = any(neighbour.lag is not None for neighbour in self.waited_for(round, policy))
+        self._silence = 0.0 if heard else self._silence + seconds
 
     def validate(self, round: int, ahead: int, stamps: int) -> None:
         """Raise AssertionError when an invariant is broken.

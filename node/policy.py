@@ -7,14 +7,16 @@ Then
 
     deadline = clamp(min(largest allowance, stretch * median allowance), least, most)
 
-over those neighbours that are waited for and were heard before; `most` as long as nobody was. So one slow peer cannot
-stretch a round beyond `stretch` times what its median neighbour needs, and a silent stranger not at all. A neighbour's
-trust is a running share of the rounds in which its update came before the deadline (also when the round had closed
-earlier without it), from 1:
-`t += (in time - t) / 8`. Once it is as low as after `patience` misses in a row it is no longer waited for, until it has
-risen again or the neighbour connects anew (but of those that were ever heard at least the better half is waited for).
-What it sends still counts when it is there. Trust rises slowly on purpose: nodes wait for nodes that wait, so a slow
-peer that were forgiven for a lucky round would stretch everybody's.
+over those neighbours that are waited for and were heard before. As long as nobody was, it is what is left of `most`
+seconds of silence: rounds that closed with nobody heard use them up, and with the first word of somebody the running
+round ends by what is known then. So one slow peer cannot stretch a round beyond `stretch` times what its median
+neighbour needs, a silent stranger not at all, and silent strangers alone, come and go as they may, stretch no more than
+`most` seconds between two words of others. A neighbour's trust is a running share of the rounds in which its update
+came before the deadline (also when the round had closed earlier without it), from 1: `t += (in time - t) / 8`. Once it
+is as low as after `patience` misses in a row it is no longer waited for, until it has risen again or the neighbour
+connects anew (but of those that were ever heard at least the better half is waited for). What it sends still counts
+when it is there. Trust rises slowly on purpose: nodes wait for nodes that wait, so a slow peer that were forgiven for a
+lucky round would stretch everybody's.
 
 Source: retransmission timer of TCP (Jacobson, "Congestion avoidance and control", SIGCOMM 1988; RFC 6298, section 2).
 Differs: pooled over peers by maximum and median; no doubling, since a missed update is not sent again.

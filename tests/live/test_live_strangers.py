@@ -31,6 +31,7 @@ from node.status import fetch_status
 COMMON = ["network.name=crowded", "network.listen=127.0.0.1:0", "round.pace=0.3", "task.parts=3"]
 CROWD = 40
 ROUNDS = 12  # beside silent strangers
+HALF = {"parts": 2}
 
 
 @pytest.fixture
@@ -143,37 +144,40 @@ def played(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def closings(folder: Path) -> list[str]:
-    """What closed its rounds."""
-    return [record["closed_by"] for record in played(folder)]
-
-
 async def test_silent_strangers_stretch_nobodys_rounds(tmp_path: Path) -> None:
-    """Two nodes, and beside each two strangers that have a say but were never heard."""
-    calm = {"network": {"name": "crowded"}, "round": {"pace": 0.05, "least": 0.5, "most": 600.0, "evaluate_samples": 0}}
-    with running(tmp_path, calm, others=1) as target, ThreadPoolExecutor(2) as pool:
-        honest = [target, tmp_path / "other-1"]
-        for folder in honest:  # until somebody was heard, all are waited for
-            await asyncio.to_thread(until, lambda folder=folder: "all" in closings(folder), 20.0)
-        pages = [await asyncio.to_thread(fetch_status, folder) for folder in honest]
-        schema = Learner(make_task("digits")).schema
-        silent = [Stranger(schema, pool, [page["address"] for page in pages], number) for number in range(2)]
-        names = {format_peer(stranger.peer) for stranger in silent}
-        for stranger in silent:
+    """Two nodes; two strangers are there before one of them ever heard anybody, two more come later; all are silent."""
+    calm = {"round": {"pace": 0.05, "least": 0.5, "most": 600.0, "evaluate_samples": 0}}
+    network = {"name": "crowded"}
+    schema = Learner(make_task("digits")).schema
+    silent: list[Stranger] = []
+
+    async def two_more(address: str) -> None:
+        fresh = [Stranger(schema, pool, [address], len(silent) + number) for number in range(2)]
+        silent.extend(fresh)
+        for stranger in fresh:
             await stranger.gossip.start()
+        await asyncio.to_thread(until, lambda: all(stranger.gossip.peers() for stranger in fresh), 20.0)
 
-        def beside(folder: Path) -> list[dict[str, Any]]:
-            """Rounds that closed while both strangers were neighbours with a say."""
-            return [
-                record for record in played(folder) if list(verdicts(record, names).values()) == ["absent", "absent"]
-            ]
+    def beside(folder: Path) -> list[dict[str, Any]]:
+        """Rounds that closed while two strangers at least, and somebody else, were neighbours with a say."""
+        names = {format_peer(stranger.peer) for stranger in silent}
+        said = [(record, list(verdicts(record, names).values())) for record in played(folder)]
+        return [
+            record for record, why in said if len(record["neighbours"]) > len(why) >= 2 and why == ["absent"] * len(why)
+        ]
 
+    with ThreadPoolExecutor(2) as pool, running(tmp_path / "early", calm | {"network": network, "task": HALF}) as early:
         try:
-            for folder in honest:
-                await asyncio.to_thread(until, lambda folder=folder: len(beside(folder)) >= ROUNDS, 20.0)
-            assert all(len(stranger.gossip.peers()) == 2 for stranger in silent)
+            address = (await asyncio.to_thread(fetch_status, early))["address"]
+            await two_more(address)
+            other = {"network": network | {"join": (address,)}, "task": HALF | {"part": 1}}
+            with running(tmp_path / "late", calm | other) as late:
+                await two_more((await asyncio.to_thread(fetch_status, late))["address"])
+                for folder in (early, late):
+                    await asyncio.to_thread(until, lambda at=folder: len(beside(at)) >= ROUNDS, 30.0)
+                assert all(stranger.gossip.peers() for stranger in silent)
         finally:
             await asyncio.gather(*(stranger.gossip.close() for stranger in silent))
-        for folder in honest:
-            closed = [record["closed_by"] for record in beside(folder)]
-            assert closed.count("all") >= ROUNDS // 3, closed  # not even waited for, but at first
+    for folder in (early, late):
+        closed = [record["closed_by"] for record in beside(folder)]
+        assert closed.count("all") >= ROUNDS // 3, closed  # not even waited for, but at first

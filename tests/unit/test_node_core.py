@@ -103,7 +103,7 @@ def test_a_round_trains_publishes_waits_integrates_relays_and_goes_on() -> None:
     bench.tell(Joined(B, 0), Joined(A, 0))
     assert bench.tell(Trained(0)) == [Publish(0)]
     assert only(Wake, bench.tell(Published(0))) == Wake(Timer.DEADLINE, 0, bench.now + 60)
-    assert bench.own_words(B) == []
+    assert bench.own_words(B) == [Wake(Timer.DEADLINE, 0, bench.now + 1)]
     assert bench.own_words(A) == [
         Integrate(0, (A, B), bench_updates(bench, A, B), ()),
     ]
@@ -135,9 +135,10 @@ def test_without_neighbours_it_trains_on_at_its_pace() -> None:
 
 def test_a_round_closes_at_the_deadline_without_the_dead_peer() -> None:
     bench = Bench()
-    wake = only(Wake, bench.waiting(A, B))
-    assert bench.own_words(A) == []
-    bench.now = wake.at  # type: ignore[union-attr]
+    bench.waiting(A, B)
+    wake = only(Wake, bench.own_words(A))
+    assert isinstance(wake, Wake)
+    bench.now = wake.at
     integrate = only(Integrate, bench.tell(Woken(Timer.DEADLINE, 0)))
     assert isinstance(integrate, Integrate)
     assert [u is None for u in integrate.updates] == [False, True]
@@ -545,7 +546,69 @@ def test_a_round_missed_by_a_moment_is_pardoned_once_and_a_slow_one_is_not() -> 
 def test_a_silent_stranger_stretches_no_deadline_unless_nobody_was_ever_heard() -> None:
     policy = RoundPolicy(least=0.1, most=60.0)
     known, stranger = Neighbour(A, 0), Neighbour(B, 0)
-    assert deadline([known, stranger], policy) == 60.0
+    assert deadline([known, stranger], policy, silence=60.0) == 60.0
+    assert deadline([known, stranger], policy, silence=-1.0) == 0.1
     known.late(0.5)
-    alone = deadline([known], policy)
-    assert deadline([known, stranger], policy) == alone < 60.0
+    alone = deadline([known], policy, silence=60.0)
+    assert deadline([known, stranger], policy, silence=60.0) == alone < 60.0
+
+
+def test_with_the_first_word_of_anybody_the_round_ends_by_what_is_known_of_those_who_speak() -> None:
+    bench = Bench(RoundPolicy(least=0.5))
+    opened = bench.now
+    assert bench.waiting(A, B, C, D) == [Wake(Timer.DEADLINE, 0, opened + 60)]
+    bench.now += 0.25
+    wake = only(Wake, bench.own_words(A))
+    assert wake == Wake(Timer.DEADLINE, 0, opened + 0.75)  # lag 0.25, deviation 0.125
+    bench.now += 0.25
+    assert bench.own_words(B) == []  # allowed 1.5 itself: never later than was said
+    bench.now += 0.25
+    assert only(Integrate, bench.tell(Woken(Timer.DEADLINE, 0)))
+    report = only(Report, bench.tell(Integrated(0)))
+    assert isinstance(report, Report)
+    assert (report.waited, report.deadline, report.heard, report.missing) == (0.75, 0.75, (A, B), (C, D))
+
+
+def test_a_first_word_of_one_who_is_ahead_ends_an_overlong_round_now_and_not_in_the_past() -> None:
+    bench = Bench()
+    bench.waiting(A, B)
+    bench.now += 30
+    wake = only(Wake, bench.tell(Arrived(update(A, 1), A, 1)))
+    assert wake == Wake(Timer.DEADLINE, 0, bench.now)
+
+
+def test_a_first_word_while_nobody_waits_sets_no_timer() -> None:
+    bench = Bench()
+    bench.tell(Begin(0), Joined(A, 0), Joined(B, 0))
+    assert bench.own_words(A) == []
+    assert only(Wake, bench.publish()) == Wake(Timer.DEADLINE, 0, bench.now + 1)
+
+
+def test_silence_is_waited_for_as_long_as_the_longest_deadline_in_all_come_and_go_who_may() -> None:
+    bench = Bench()
+    bench.waiting(A, B)
+    bench.now += 40
+    bench.tell(Left(A))
+    assert only(Integrate, bench.tell(Left(B)))
+    bench.tell(Integrated(0), Joined(A, 1), Joined(B, 1))
+    assert bench.publish() == [Wake(Timer.DEADLINE, 1, bench.now + 20)]
+    bench.now += 20
+    bench.tell(Woken(Timer.DEADLINE, 1), Integrated(1), Left(A), Joined(A, 2))
+    assert bench.publish() == [Wake(Timer.DEADLINE, 2, bench.now + 1)]
+    bench.now += 1
+    bench.tell(Woken(Timer.DEADLINE, 2), Integrated(2), Left(B))
+    assert bench.publish() == [Wake(Timer.DEADLINE, 3, bench.now + 1)]
+    bench.now += 1
+    bench.tell(Woken(Timer.DEADLINE, 3), Integrated(3))
+    assert only(Integrate, bench.publish())  # two misses: nobody waits for it
+
+
+def test_a_word_of_anybody_makes_up_for_silence() -> None:
+    bench = Bench()
+    bench.waiting(A)
+    bench.now += 60
+    bench.tell(Woken(Timer.DEADLINE, 0), Integrated(0))
+    bench.publish()
+    bench.own_words(A)
+    bench.tell(Integrated(1), Left(A), Joined(B, 2))
+    assert bench.publish() == [Wake(Timer.DEADLINE, 2, bench.now + 60)]

@@ -1,4 +1,7 @@
-"""The core under any order of events: invariants hold, own rounds grow strictly, something is always pending."""
+"""The core under any order of events: invariants hold, own rounds grow strictly, something is always pending.
+
+And a round that waits ends when it was said to, or sooner.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,7 @@ LIMITS = st.builds(Strangers, st.integers(0, 2), st.integers(0, 2), st.integers(
 PEERS = st.integers(1, 6).map(peer)
 ROUNDS = st.integers(0, 12)
 SECONDS = st.floats(0, 5)
+MOMENT = 1e-9  # what sums of times may be off by
 
 
 class Machine(RuleBasedStateMachine):
@@ -69,7 +73,6 @@ class Machine(RuleBasedStateMachine):
         self.published: list[int] = []
         self.reports: list[Report] = []
         self.finished = False
-        self.waiting_until = float("inf")
         self.tell(Begin(0, published))
 
     def tell(self, event: Event) -> None:
@@ -82,12 +85,16 @@ class Machine(RuleBasedStateMachine):
                     self.work = [other for other in self.work if not isinstance(other, Publish)]
                     self.work.append(effect)
                 case Wake():
+                    before = self.wakes.get(effect.timer)
+                    if effect.timer is Timer.DEADLINE and before is not None and before.round == effect.round:
+                        assert effect.at < before.at + MOMENT
                     self.wakes[effect.timer] = effect
                     assert effect.at >= self.now
                 case Report():
                     assert not self.reports or effect.round > self.reports[-1].round
                     assert effect.next_round > effect.round
                     assert not set(effect.heard) & set(effect.missing)
+                    assert effect.waited <= effect.deadline + MOMENT
                     self.reports.append(effect)
                 case Relay():
                     assert self.policy.relays
@@ -159,6 +166,12 @@ class Machine(RuleBasedStateMachine):
         del self.wakes[wake.timer]
         self.now = max(self.now, wake.at)
         self.tell(Woken(wake.timer, wake.round))
+
+    @precondition(lambda self: self.core.phase is Phase.WAITING)
+    @rule(part=st.floats(0, 1), name=PEERS)
+    def speak_after_a_while(self, part: float, name: bytes) -> None:
+        self.now += part * max(0.0, self.wakes[Timer.DEADLINE].at - self.now)
+        self.tell(Arrived(update(name, self.core.round), name, 1))  # type: ignore[arg-type]
 
     @invariant()
     def laws_hold(self) -> None:
