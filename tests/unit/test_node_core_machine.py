@@ -60,9 +60,17 @@ class Machine(RuleBasedStateMachine):
         relays=st.booleans(),
         published=st.booleans(),
         limit=st.none() | LIMITS,
+        company=st.integers(0, 6),
     )
     def begin(
-        self, rounds: int | None, pace: float, expect: int, relays: bool, published: bool, limit: Strangers | None
+        self,
+        rounds: int | None,
+        pace: float,
+        expect: int,
+        relays: bool,
+        published: bool,
+        limit: Strangers | None,
+        company: int,
     ) -> None:
         policy = RoundPolicy(rounds=rounds, pace=pace, expect=expect, relays=relays, authors=3)
         self.policy = policy
@@ -74,6 +82,8 @@ class Machine(RuleBasedStateMachine):
         self.reports: list[Report] = []
         self.finished = False
         self.tell(Begin(0, published))
+        for number in range(1, company + 1):
+            self.tell(Joined(peer(number), 0))
 
     def tell(self, event: Event) -> None:
         for effect in self.core.handle(event, self.now):
