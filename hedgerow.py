@@ -15,13 +15,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-import node.commands
-import simulator.commands
-from node.terminal import LOG
+try:
+    import node.commands
+    import simulator.commands
+    from node.terminal import LOG
+except (ImportError, AttributeError) as error:
+    for _name in ("identity", "gossip", "aggregation", "node", "simulator"):
+        _found = find_spec(_name)
+        _where = "" if _found is None or _found.origin is None else _found.origin
+        if _where and Path(_where).parent != Path(__file__).parent / _name:
+            raise ImportError(
+                f"{_where} stands in the way of hedgerow's package '{_name}': rename it, or run from another folder"
+            ) from error
+    raise
 
 if TYPE_CHECKING:
     from node.learning.dataset import Dataset

@@ -51,7 +51,6 @@ def run(
     """Run a node until it is told to stop (Ctrl-C or SIGTERM)."""
     from node.daemon import run_node
 
-    LOG.print(f"look at it with: hedgerow status {directory}", markup=False, soft_wrap=True)
     outcome = run_node(directory, _overrides(listen, join, task, rule, part, rounds))
     accuracy = "not measured" if outcome.accuracy is None else f"{outcome.accuracy:.1%}"
     LOG.print(f"stopped before round {outcome.round}, accuracy {accuracy}; the same command goes on from there")
