@@ -121,7 +121,9 @@ def _choice(value: object) -> object:
     if isinstance(value, str):
         return _parsed(value)
     if isinstance(value, Mapping) and "parameters" not in value:
-        return {"name": value.get("name"), "parameters": {k: v for k, v in value.items() if k != "name"}}
+        if "name" not in value:
+            raise ValueError(f"a table needs a name, this one has {', '.join(map(str, value)) or 'nothing'}")
+        return {"name": value["name"], "parameters": {k: v for k, v in value.items() if k != "name"}}
     return value
 
 

@@ -37,6 +37,7 @@ SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
         ({"cuts": [{"start": 5, "stpo": 6}], "engine": "world"}, "unknown key 'stpo': did you mean 'stop'?"),
         ({"crashes": [{"nodes": [99], "round": 1}], "engine": "world"}, "crashes: nodes are numbered 0 to 19"),
         ({"name": "../../etc"}, "name: "),
+        ({"attack": {"nme": "label-flip"}}, "attack: a table needs a name, this one has nme"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_one_sentence(values: dict[str, object], sentence: str) -> None:
