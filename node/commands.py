@@ -35,6 +35,7 @@ def init(
     OUT.print(f"peer id    {out.peer}")
     OUT.print(f"settings   {out.config}")
     OUT.print(f"start it   hedgerow run {directory}")
+    OUT.print(f"look at it hedgerow status {directory}")
     if out.join:
         OUT.print(f"others     hedgerow run DIR --join {out.join}", soft_wrap=True)
 

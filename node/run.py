@@ -132,7 +132,6 @@ class Run:
                     address = await page.start(self.config.status.listen)
                     found.write_text(address + "\n", encoding="utf-8")
                     self.say(f"status: http://{address}")
-                    self.say(f"look at it with: hedgerow status {self._folder}")
             await running
         except BaseException:
             running.cancel()
