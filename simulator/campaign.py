@@ -214,19 +214,26 @@ class Campaign:
             self._note(status)
             if turn >= rounds and settled(trial.attack, before, status, ours):
                 return
-            for puppet in puppets:
-                if not puppet.connected():  # it hung up on what we sent
-                    await puppet.join(self._target)
-            while (heard := _newest(first, target, last)) is None:
-                first.news.clear()
-                await first.news.wait()
-            last, honest = heard
+            last, honest = await self._newer(puppets, target, last)
             await self._look(first, target, harm)
             models = await asyncio.to_thread(adversary.act, turn, honest)
             for puppet, model in zip(puppets, models, strict=True):
                 if puppet.connected():
                     await puppet.send(last + 1, model, faults)
             self._tell(min(1.0, (turn + 1) / (rounds + AROUND)))
+
+    async def _newer(self, puppets: list[Puppet], target: PeerId, last: int) -> tuple[int, Tensor]:
+        """Wait for a newer round than `last` at the first puppet; whom the target hung up on joins again."""
+        first = puppets[0]
+        while True:
+            first.news.clear()  # before anything that waits: what comes meanwhile is looked at again
+            for puppet in puppets:
+                if not puppet.connected():
+                    await puppet.join(self._target)
+            heard = _newest(first, target, last)
+            if heard is not None:
+                return heard
+            await first.news.wait()
 
     async def _look(self, puppet: Puppet, target: PeerId, harm: Harm) -> None:
         """Measure the target's newest model, if it is new."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gossip.events import GossipEvent, PeerAhead, PeerJoined, UpdateVerified
+from gossip.events import GossipEvent, PeerAhead, PeerJoined, PeerLeft, UpdateVerified
 from gossip.limits import Limits
 from gossip.messages import Schema
 from gossip.transport import Transport
@@ -24,7 +24,7 @@ class Puppet:
     Attributes:
         heard: newest model of each author, by peer id: (round, (d,) float32).
         sent: frames and updates that left.
-        news: set when an update was heard; whoever waits clears it.
+        news: set when an update was heard or the connection ended; whoever waits clears it.
     """
 
     def __init__(
@@ -71,6 +71,8 @@ class Puppet:
     def _hear(self, event: GossipEvent) -> None:
         if isinstance(event, PeerJoined | PeerAhead):
             self._follow(event.round)
+        if isinstance(event, PeerLeft):
+            self.news.set()
         if not isinstance(event, UpdateVerified):
             return
         self._follow(event.update.header.round)
