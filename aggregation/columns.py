@@ -31,7 +31,7 @@ from aggregation.defence import ALL_VIEWS, one_cluster_one_vote
 from aggregation.evidence import Decision, Evidence, HeadLayout, Integration, Need, Rule, Verdict, Weights
 from aggregation.neighbourhood import column_blocks, neighbourhood
 from aggregation.views import VIEWS, read_views
-from aggregation.winsorised import winsor_bound, winsorised_mean
+from aggregation.winsorised import check_bounds, winsor_bound, winsorised_mean
 
 
 def spoken_columns(clip: float = 2.0, trim: float = 0.2, claims: bool = True, test: bool = True) -> Integration:
@@ -48,10 +48,7 @@ def spoken_columns(clip: float = 2.0, trim: float = 0.2, claims: bool = True, te
     Raises:
         RuleError: a parameter out of its range; at a decision, evidence without a probe when there is a test.
     """
-    if not clip >= 0:
-        raise RuleError(f"clip must be >= 0 (0: no clipping), got {clip}")
-    if not 0 <= trim < 0.5:
-        raise RuleError(f"trim must lie in [0, .5), got {trim}")
+    check_bounds(clip, trim)
 
     def integrate(evidence: Evidence, weights: Weights) -> Decision:
         around = neighbourhood(evidence)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import llvmlite.binding as llvm
 import numba
 import numpy as np
 from llvmlite import ir
@@ -22,7 +21,7 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from aggregation import sorting
+from aggregation import sorting, tiles
 from aggregation.compiled import cache_works
 
 _COLUMNS = 128  # columns a block: as many of a thousand rows stay in the second-level cache
@@ -30,15 +29,7 @@ _CACHED = cache_works()
 _WORD = ir.IntType(64)
 
 
-def _lanes() -> int:
-    try:
-        features = llvm.get_host_cpu_features()
-    except RuntimeError:
-        return 4
-    return 16 if features.get("avx512f") else 8 if features.get("avx") else 4
-
-
-_LANES = _lanes()
+_LANES = tiles.LANES
 _VECTOR = ir.VectorType(ir.FloatType(), _LANES)
 
 

@@ -17,6 +17,18 @@ from aggregation.neighbourhood import column_blocks, neighbourhood
 from aggregation.sorting import comparators, run
 
 
+def check_bounds(clip: float, trim: float) -> None:
+    """Refuse what no winsorised mean of clipped rows can be made with.
+
+    Raises:
+        RuleError: clip < 0, or trim outside [0, .5).
+    """
+    if not clip >= 0:
+        raise RuleError(f"clip must be >= 0 (0: no clipping), got {clip}")
+    if not 0 <= trim < 0.5:
+        raise RuleError(f"trim must lie in [0, .5), got {trim}")
+
+
 def winsor_bound(count: Tensor, trim: float, strangers: Tensor | None = None) -> Tensor:
     """b = min(max(1, floor(trim m)), floor((m - 1) / 2)), and no more than there are strangers.
 
@@ -92,8 +104,8 @@ def clipped_winsorised_mean(clip: float = 2.0, trim: float = 0.2, mixing: bool =
     vote. Per coordinate the b lowest rows count as the next one, the b highest likewise. With `mixing` each row is then
     replaced by the mean of its m - b nearest (itself among them; by the models' distances, before any clipping), which
     gives row k the share c_k / (m - b) of the result, c_k the share of rows that hold it among their nearest; without,
-    all shares are 1 / m. Nobody votes: own
-    model, bit for bit. One votes: the mean of both. A weight below 1 shortens a row; it still counts as one.
+    all shares are 1 / m. Nobody votes: own model, bit for bit. One votes: the mean of both. A weight below 1 shortens a
+    row; it still counts as one.
 
     With m >= 3 and at most b dishonest rows every coordinate of the result lies within [min, max] of own and honest
     rows. The weights of the decision are w_j c_j.
@@ -108,10 +120,7 @@ def clipped_winsorised_mean(clip: float = 2.0, trim: float = 0.2, mixing: bool =
     Raises:
         RuleError: a parameter out of its range.
     """
-    if not clip >= 0:
-        raise RuleError(f"clip must be >= 0 (0: no clipping), got {clip}")
-    if not 0 <= trim < 0.5:
-        raise RuleError(f"trim must lie in [0, .5), got {trim}")
+    check_bounds(clip, trim)
 
     def integrate(evidence: Evidence, weights: Weights) -> Decision:
         around = neighbourhood(evidence)

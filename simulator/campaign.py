@@ -91,7 +91,7 @@ class Campaign:
         bounds: Bounds,
         seed: int,
         calm: dict[Measure, float] | None = None,
-        baseline: float | None = None,
+        first: Status | None = None,
         tell: Callable[[float], None] = lambda part: None,
     ) -> None:
         """Nothing happens before `run`.
@@ -105,7 +105,8 @@ class Campaign:
             bounds: how much.
             seed: of keys, draws and the adversary's share.
             calm: lowest success of each measure that was seen before an attack; kept up to date.
-            baseline: accuracy before all attacks; it is waited for (at most `bounds.seconds`) before this one begins.
+            first: the target's status before all attacks: its accuracy is waited for (at most `bounds.seconds`) before
+                this one begins, and its pace is the usual one.
             tell: told how much is over.
         """
         config = parse_config({"network": {"name": str(status["network"])}})
@@ -120,7 +121,7 @@ class Campaign:
         self._bounds = bounds
         self._seed = seed
         self._calm = {} if calm is None else calm
-        self._baseline = baseline
+        self._first = first
         self._tell = tell
         self._measured = -1  # newest round of the target's that was measured
         self._accuracy: list[float] = []
@@ -180,11 +181,12 @@ class Campaign:
     async def _recovered(self) -> tuple[Status, str]:
         """The status before the attack, once the target is as accurate as at first, and a remark if it is not."""
         status = await self._read()
-        if self._baseline is None:
+        usual = None if self._first is None else self._first["accuracy"]
+        if usual is None:
             return status, ""
         try:
             async with asyncio.timeout(self._bounds.seconds):
-                while status["accuracy"] is None or status["accuracy"] < self._baseline - self._bounds.drop / 2:
+                while status["accuracy"] is None or status["accuracy"] < usual - self._bounds.drop / 2:
                     await asyncio.sleep(_AGAIN)
                     status = await self._read()
         except TimeoutError:
@@ -288,9 +290,9 @@ class Campaign:
         else:
             accuracy = (shown[0], min(shown)) if shown else (None, None)
         if not self._success:
-            return Sight(before, after, accuracy)
+            return Sight(before, after, accuracy, first=self._first)
         calm = self._calm[measure] = min(self._success[0], self._calm.get(measure, 1.0))
-        return Sight(before, after, accuracy, (calm, max(self._success)))
+        return Sight(before, after, accuracy, (calm, max(self._success)), self._first)
 
 
 def identities(seed: int, count: int) -> list[SigningKey]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from node.learning.dataset import Dataset
 from node.learning.learner import Learner
 from node.learning.task import Task
 from simulator.attacks.attack import Backdoor, Measure
-from simulator.attacks.trigger import white
-from simulator.metrics import success_of, wanted
+from simulator.metrics import success_of, triggered, wanted
 
 
 class Harm:
@@ -26,11 +24,7 @@ class Harm:
         self._learner = learner
         self._test = task.test
         self._measure = measure
-        self._triggered: Dataset | None = None
-        if isinstance(measure, Backdoor):
-            others = task.test.take((task.test.labels != measure.target).nonzero().flatten())
-            stamped = measure.trigger.stamp(others.inputs, white(task.train.inputs))
-            self._triggered = Dataset(stamped, torch.full_like(others.labels, measure.target))
+        self._triggered = triggered(measure, task.test, task.train.inputs) if isinstance(measure, Backdoor) else None
 
     def accuracy(self, params: Tensor) -> float:
         """Share of test samples that a model (d,) predicts right; 0 for one that is not finite."""

@@ -124,7 +124,7 @@ async def assault(
         await _admitted(where, str(status["network"]), task, opening, seed)
         for number, (suite, trial) in enumerate(chosen):
             campaign = Campaign(
-                where, status, task, opening, read, bounds, seed + number, calm, status["accuracy"],
+                where, status, task, opening, read, bounds, seed + number, calm, status,
                 partial(tell, suite, trial),
             )  # fmt: skip
             began = time.monotonic()

@@ -232,7 +232,8 @@ def _notes(matrix: Matrix, conditions: Sequence[Condition]) -> str:
     return (
         "<p>Accuracy and attack success are means over honest nodes after the last round, then over seeds. Tax: the "
         "oracle mean's accuracy less the rule's when nobody attacks. Sybils' share: their weight over all weight, the "
-        "own model counting 1. Shut out: honest neighbours that were heard and got weight 0. Times are wall times of "
+        "own model counting 1 (hedgerow: the share of rows that hold it near). Shut out: honest neighbours that were "
+        "heard and got weight 0. Times are wall times of "
         "the array engine, training and adversary included: compare them within this page only. Rest the pointer on a "
         "cell for its worst node and more.</p>"
         f"<pre>{html.escape(preset)} --out FOLDER</pre><p>Settings of all scenarios: {html.escape(settings)}.</p>"

@@ -51,9 +51,7 @@ class Evaluator:
         self._measure: Measure = UNTARGETED if setup.attack is None else setup.attack.measure
         self._triggered = self._clean
         if isinstance(self._measure, Backdoor):
-            others = self._clean.take((self._clean.labels != self._measure.target).nonzero().flatten())
-            stamped = self._measure.trigger.stamp(others.inputs, white(setup.data.inputs))
-            self._triggered = Dataset(stamped, torch.full_like(others.labels, self._measure.target))
+            self._triggered = triggered(self._measure, self._clean, setup.data.inputs)
         elif not bool((wanted(self._measure, self._clean.labels, setup.learner.classes) >= 0).any()):
             raise ValueError("the test set has no sample of the classes that the attack aims at")
 
@@ -86,6 +84,19 @@ class Evaluator:
             return learner.predict(params, inputs).cpu()
         finally:
             self._spare.append(learner)
+
+
+def triggered(measure: Backdoor, test: Dataset, seen: Tensor) -> Dataset:
+    """Test samples of other classes with the trigger on them, labelled as the adversary wants them taken.
+
+    Args:
+        measure: trigger and target.
+        test: clean samples.
+        seen: (S, ...) inputs that nodes train on: they say what is white.
+    """
+    others = test.take((test.labels != measure.target).nonzero().flatten())
+    stamped = measure.trigger.stamp(others.inputs, white(seen))
+    return Dataset(stamped, torch.full_like(others.labels, measure.target))
 
 
 def wanted(measure: Flip | Shift, labels: Tensor, classes: int) -> Tensor:

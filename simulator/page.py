@@ -71,7 +71,7 @@ def render(
         "<h2>Round by round</h2>",
         f"<figure>{plots.curves(records, attacked)}<figcaption>Line: mean over honest nodes. Band: worst to best "
         "decile of nodes. Weight: mean weight given to honest neighbours (solid) and to Sybils (dashed), the own model "
-        "counting 1.</figcaption></figure>",
+        "counting 1 (with hedgerow a little less).</figcaption></figure>",
         "<h2>Who was believed</h2>",
         _graph(neighbours, honest, first),
     ]

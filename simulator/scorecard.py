@@ -73,12 +73,14 @@ class Sight:
             measure, of the model that it publishes.
         success: (before, highest since) share of test samples for which the attack has its way, of the model that the
             target publishes; None where it was not heard.
+        first: its status before all attacks, which tells its usual pace; None: `before` does.
     """
 
     before: Status
     after: Status | None
     accuracy: Pair = (None, None)
     success: Pair = (None, None)
+    first: Status | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Row:
         share: most that they had of all weight in one round, the target's own model included; None: no decision.
         fair: what one identity would have had of it in that round.
         rounds: how many rounds the target went on.
-        pace: median seconds a round before and during the attack; None: no round.
+        pace: median seconds a round before all attacks and during this one; None: no round.
         accuracy, success: as in `Sight`.
         neighbours: others that the target was connected to when the attack began, and those of them that went on.
         seconds: how long the attack took.
@@ -155,11 +157,12 @@ def score(
         remark: what else to know.
     """
     before, after = sight.before, sight.after
+    usual = _pace(sight.first or before, -1)
     others = _others(before, ours)
     counts = (len(ours), tried)
     if after is None:
         return Row(
-            suite, spelling, *counts, 0, 0, {}, 0.0, None, None, 0, (_pace(before, -1), None),
+            suite, spelling, *counts, 0, 0, {}, 0.0, None, None, 0, (usual, None),
             (sight.accuracy[0], None), sight.success, (len(others), 0), seconds, False, "no answer",
         )  # fmt: skip
     since = int(before["round"])
@@ -168,7 +171,7 @@ def score(
     votes, share, fair = _weight(opinions, ours)
     refused = _refused(before, after, ours)
     rounds = int(after["round"]) - since
-    pace = (_pace(before, -1), _pace(after, since))
+    pace = (usual, _pace(after, since))
     going = _others(after, ours).keys() & others.keys()
     taken = sum(weight > 0 for weight in mine)
     vague = len(mine) < (2 if "replay" in attack.split("+") else suite != "wire")

@@ -22,6 +22,7 @@ from gossip.codec import (
     encode_frame,
     encode_header,
     payload_bytes,
+    payload_prefix,
     schema_digest,
 )
 from gossip.errors import RemoteFault
@@ -56,6 +57,11 @@ class FaultView:
     heard: Sequence[bytes]
     sent: Sequence[bytes]
     generator: np.random.Generator
+
+    def payload(self, numbers: bytes | None = None) -> bytes:
+        """What is fetched for a header: these little-endian float32 behind their prefix, or the model it would send."""
+        vector = self.vector if numbers is None else numbers
+        return payload_prefix(schema_digest(self.schema), len(vector)) + vector
 
     def header(self, payload: bytes = b"") -> UpdateHeader:
         """A header as it should be: first of a chain, naming `payload`, or as many bytes as the schema wants."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gossip.codec import payload_prefix, schema_digest
 from simulator.attacks.attack import AttackSpec, Stage
 from simulator.attacks.frame_fault import Broken, FaultView
 
@@ -22,7 +21,7 @@ class Ahead:
 
     def act(self, view: FaultView) -> Broken:
         """One update, in everything but its round as it should be."""
-        payload = payload_prefix(schema_digest(view.schema), view.schema.nbytes) + view.vector
+        payload = view.payload()
         header = replace(view.chained(payload), round=view.round + self.rounds)
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gossip.codec import payload_prefix, schema_digest
 from simulator.attacks.attack import AttackSpec, Stage
 from simulator.attacks.frame_fault import Broken, FaultView
 
@@ -17,7 +16,7 @@ class BrokenChain:
 
     def act(self, view: FaultView) -> Broken:
         """The first header of a chain, with a predecessor."""
-        payload = payload_prefix(schema_digest(view.schema), view.schema.nbytes) + view.vector
+        payload = view.payload()
         header = replace(view.header(payload), previous=view.generator.bytes(32))
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
 

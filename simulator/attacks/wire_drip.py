@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossip.codec import payload_prefix, schema_digest
 from simulator.attacks.attack import AttackSpec, Stage
-from simulator.attacks.frame_fault import Broken, FaultView
+from simulator.attacks.wire_withhold import Withhold
 
 
 @dataclass(frozen=True, slots=True)
-class Drip:
+class Drip(Withhold):
     """Announces its model; over sockets the payload then drips (`simulator.dripper`).
 
     Differs: blobs of the in-memory network come whole or not at all, so there it is withheld.
     """
-
-    instead: bool = True
-
-    def act(self, view: FaultView) -> Broken:
-        """A proper header; no blob."""
-        payload = payload_prefix(schema_digest(view.schema), view.schema.nbytes) + view.vector
-        return Broken(frames=[view.announce(view.chained(payload))])
 
 
 SPECS = (

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gossip.codec import payload_prefix, schema_digest
 from simulator.attacks.attack import AttackSpec, Stage
 from simulator.attacks.frame_fault import Broken, FaultView
 
@@ -19,9 +18,8 @@ class Equivocate:
 
     def act(self, view: FaultView) -> Broken:
         """The model that it would send and its negative, one after the other."""
-        prefix = payload_prefix(schema_digest(view.schema), view.schema.nbytes)
         vector = np.frombuffer(view.vector, dtype="<f4")
-        payloads = [prefix + numbers.tobytes() for numbers in (vector, -vector)]
+        payloads = [view.payload(numbers.tobytes()) for numbers in (vector, -vector)]
         headers = [view.chained(payload) for payload in payloads]
         blobs = {header.payload_digest: payload for header, payload in zip(headers, payloads, strict=True)}
         return Broken(frames=[view.announce(header) for header in headers], blobs=blobs)

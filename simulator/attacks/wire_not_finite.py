@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gossip.codec import payload_prefix, schema_digest
 from simulator.attacks.attack import AttackSpec, Stage
 from simulator.attacks.frame_fault import Broken, FaultView
 
@@ -23,7 +22,7 @@ class NotFinite:
         """NaN, infinity and minus infinity in turn, at a random place."""
         numbers = np.frombuffer(view.vector, dtype="<f4").copy()
         numbers[int(view.generator.integers(numbers.size))] = _VALUES[len(view.sent) % len(_VALUES)]
-        payload = payload_prefix(schema_digest(view.schema), view.schema.nbytes) + numbers.tobytes()
+        payload = view.payload(numbers.tobytes())
         header = view.chained(payload)
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossip.codec import payload_prefix, schema_digest
 from simulator.attacks.attack import AttackSpec, Stage
 from simulator.attacks.frame_fault import Broken, FaultView
 
@@ -17,7 +16,7 @@ class OtherBytes:
 
     def act(self, view: FaultView) -> Broken:
         """In turn: one bit flipped, half of the bytes, none at all."""
-        payload = payload_prefix(schema_digest(view.schema), view.schema.nbytes) + view.vector
+        payload = view.payload()
         header = view.chained(payload)
         flipped = payload[:-1] + bytes([payload[-1] ^ 1])
         served = (flipped, payload[: len(payload) // 2], b"")[len(view.sent) % 3]

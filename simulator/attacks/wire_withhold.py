@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossip.codec import payload_prefix, schema_digest
 from simulator.attacks.attack import AttackSpec, Stage
 from simulator.attacks.frame_fault import Broken, FaultView
 
@@ -17,8 +16,7 @@ class Withhold:
 
     def act(self, view: FaultView) -> Broken:
         """A proper header; no blob."""
-        payload = payload_prefix(schema_digest(view.schema), view.schema.nbytes) + view.vector
-        return Broken(frames=[view.announce(view.chained(payload))])
+        return Broken(frames=[view.announce(view.chained(view.payload()))])
 
 
 SPECS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gossip.codec import payload_prefix, schema_digest
 from simulator.attacks.attack import AttackSpec, Stage
 from simulator.attacks.frame_fault import Broken, FaultView
 
@@ -18,7 +17,7 @@ class WrongLength:
     def act(self, view: FaultView) -> Broken:
         """In turn half of the numbers, which it serves, and 2**40 bytes, which would have to be allocated."""
         numbers = view.vector[: len(view.vector) // 8 * 4]
-        payload = payload_prefix(schema_digest(view.schema), len(numbers)) + numbers
+        payload = view.payload(numbers)
         header = view.chained(payload)
         if len(view.sent) % 2:
             header = replace(header, payload_length=2**40)

@@ -35,7 +35,7 @@ def view(*rows: list[float]) -> Evidence:
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seeds, widths)
 def test_mean_and_median_follow_the_naive_loop(seed: int, width: int) -> None:
     evidence = network(4, width, 0, seed, bad=0.3)
@@ -46,7 +46,7 @@ def test_mean_and_median_follow_the_naive_loop(seed: int, width: int) -> None:
         np.testing.assert_allclose(median[node], oracles.coordinate_median(rows), atol=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seeds, widths, st.integers(0, 4))
 def test_trimmed_mean_follows_the_naive_loop(seed: int, width: int, f: int) -> None:
     evidence = network(4, width, 0, seed, bad=0.3)
@@ -55,7 +55,7 @@ def test_trimmed_mean_follows_the_naive_loop(seed: int, width: int, f: int) -> N
         np.testing.assert_allclose(params[node], oracles.trimmed_mean(rows_of(evidence, node), f), atol=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seeds, widths, st.integers(0, 3), st.integers(0, 4))
 def test_krum_and_multi_krum_follow_the_naive_loop(seed: int, width: int, f: int, m: int) -> None:
     evidence = network(4, width, 0, seed, bad=0.3)

@@ -110,7 +110,7 @@ def naive(evidence: Evidence, node: int, similarity: list[float], k: int = 10) -
     return total / weight, influence
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seeds, st.integers(0, 7), st.sampled_from([3, 10]))
 def test_the_rule_follows_the_naive_loop(seed: int, width: int, k: int) -> None:
     evidence = network(4, width, 0, seed)
@@ -121,7 +121,7 @@ def test_the_rule_follows_the_naive_loop(seed: int, width: int, k: int) -> None:
         np.testing.assert_allclose(decision.weights[node], influence, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seeds, st.integers(0, 7))
 def test_in_the_composition_similarity_multiplies_performance(seed: int, width: int) -> None:
     evidence = network(4, width, 4, seed)
@@ -133,7 +133,7 @@ def test_in_the_composition_similarity_multiplies_performance(seed: int, width: 
         np.testing.assert_allclose(decision.weights[node], influence, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seeds, st.integers(2, 5))
 def test_copies_together_weigh_no_more_than_one_in_the_composition(seed: int, copies: int) -> None:
     evidence = single(network(2, 4, 0, seed, bad=0.0), 0)

@@ -67,7 +67,7 @@ def loop(evidence: Evidence, trim: float = 0.2, clip: float = 2.0) -> np.ndarray
     return out
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seeds, st.integers(0, 7))
 def test_the_rule_follows_the_naive_loop(seed: int, width: int) -> None:
     evidence = network(4, width, 0, seed)
@@ -86,7 +86,7 @@ def test_decisions_are_the_recorded_ones() -> None:
         assert decision.verdicts[0].tolist() == case["verdicts"]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seeds, st.integers(2, 7), st.sampled_from([1.0, 30.0, 1e6]))
 def test_few_dishonest_speakers_cannot_leave_the_honest_range_of_a_column(seed: int, width: int, scale: float) -> None:
     evidence = single(network(3, width, 0, seed, bad=0.0), 0)
@@ -109,7 +109,7 @@ def test_few_dishonest_speakers_cannot_leave_the_honest_range_of_a_column(seed: 
         assert (decision.params[here] <= rows.max(dim=0).values + 1e-4 * scale).all()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seeds, st.integers(0, CLASSES - 1))
 def test_who_does_not_train_a_class_cannot_move_its_column(seed: int, number: int) -> None:
     evidence = single(network(2, 5, 0, seed, bad=0.0), 0)

@@ -13,7 +13,7 @@ from aggregation.evidence import HeadLayout, Table
 from aggregation.geometry import DenseGeometry
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.sampled_from([1e-3, 1.0, 1e4]))
 def test_geometry_is_that_of_the_rows(seed: int, count: int, scale: float) -> None:
     rng = np.random.default_rng(seed)

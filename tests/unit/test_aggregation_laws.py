@@ -39,7 +39,7 @@ def of(decision: Decision, node: int) -> Decision:
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=seeds, width=st.integers(0, 8))
 def test_many_nodes_in_one_table_decide_as_each_alone_in_its_own(name: str, seed: int, width: int) -> None:
     rule = build_rule(name)
@@ -54,7 +54,7 @@ def test_many_nodes_in_one_table_decide_as_each_alone_in_its_own(name: str, seed
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=seeds, shuffle=st.permutations(range(6)))
 def test_the_order_of_neighbours_does_not_matter(name: str, seed: int, shuffle: list[int]) -> None:
     rule, evidence, order = build_rule(name), network(2, 6, 2, seed, bad=0.0), torch.tensor(shuffle)
@@ -63,7 +63,7 @@ def test_the_order_of_neighbours_does_not_matter(name: str, seed: int, shuffle: 
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=seeds)
 def test_results_are_finite_and_within_the_range_of_each_coordinate(name: str, seed: int) -> None:
     evidence = network(6, 7, 3, seed, bad=0.5)
@@ -79,7 +79,7 @@ def test_results_are_finite_and_within_the_range_of_each_coordinate(name: str, s
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=seeds)
 def test_weights_are_votes_and_verdicts_say_who_was_not_there(name: str, seed: int) -> None:
     evidence = network(6, 7, 3, seed, bad=0.4)

@@ -27,14 +27,13 @@ def test_buckets_are_the_recorded_ones() -> None:
         assert [list(third) for third in buckets(case["distances"], case["ids"])] == case["buckets"]
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1), st.integers(0, 50))
 def test_quotas_sum_to_what_is_asked(alpha: float, k: int) -> None:
     assert sum(quotas(alpha, k)) == k
     assert min(quotas(alpha, k)) >= 0
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data(), st.integers(0, 14), st.integers(1, 12), st.sampled_from([0.0, 0.1, 0.4, 0.5, 0.75, 1.0]))
 def test_the_draw_follows_the_naive_loop(data: st.DataObject, count: int, k: int, alpha: float) -> None:
     small = st.lists(st.integers(0, 6), min_size=count, max_size=count)

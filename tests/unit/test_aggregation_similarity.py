@@ -76,7 +76,7 @@ def test_the_rule_gives_the_recorded_weights_from_a_table(case: dict[str, object
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(0, 9), st.integers(0, 5), st.sampled_from([0.0, 0.3, 1.0, 5.0]))
 def test_weights_follow_the_naive_loop(seed: int, direct: int, relayed: int, shared: float) -> None:
     histories = rows(seed, direct + relayed, shared=shared)
@@ -87,7 +87,7 @@ def test_weights_follow_the_naive_loop(seed: int, direct: int, relayed: int, sha
     assert normalised.sum() == pytest.approx(1)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(2, 7), st.integers(1, 4), st.sampled_from([1.0, 3.0, 100.0, 1e-3]))
 def test_identical_sybils_weigh_no_more_than_one(seed: int, copies: int, honest: int, scale: float) -> None:
     own, *others = rows(seed, honest + 2, shared=0.2)

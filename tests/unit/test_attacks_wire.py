@@ -48,7 +48,6 @@ def header(frame: bytes) -> UpdateHeader:
     return found
 
 
-@settings(deadline=None)
 @given(round=ROUNDS, seed=SEEDS)
 def test_equivocation_is_two_sound_updates_for_one_place(round: int, seed: int) -> None:
     for place, broken in enumerate(acts("equivocate", round, seed, 3), start=1):
@@ -63,7 +62,6 @@ def test_equivocation_is_two_sound_updates_for_one_place(round: int, seed: int) 
 
 
 @pytest.mark.parametrize("name", ["withhold", "drip"])
-@settings(deadline=None)
 @given(round=ROUNDS, seed=SEEDS)
 def test_what_is_withheld_is_announced_as_it_should_be(name: str, round: int, seed: int) -> None:
     first, second = acts(name, round, seed, 2)
@@ -74,7 +72,7 @@ def test_what_is_withheld_is_announced_as_it_should_be(name: str, round: int, se
         assert found.schema == schema_digest(SCHEMA)
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(round=ROUNDS, seed=SEEDS)
 def test_a_flood_is_more_than_both_buckets_hold(round: int, seed: int) -> None:
     (broken,) = acts("flood", round, seed)
@@ -83,7 +81,6 @@ def test_a_flood_is_more_than_both_buckets_hold(round: int, seed: int) -> None:
     assert len({header(frame).base for frame in signed}) == len(signed)  # none is a duplicate
 
 
-@settings(deadline=None)
 @given(round=ROUNDS, seed=SEEDS)
 def test_a_chain_that_breaks_begins_with_a_predecessor(round: int, seed: int) -> None:
     found = [header(broken.frames[0]) for broken in acts("broken-chain", round, seed, 3)]
@@ -91,14 +88,12 @@ def test_a_chain_that_breaks_begins_with_a_predecessor(round: int, seed: int) ->
     assert len({each.previous for each in found} - {bytes(32)}) == 3
 
 
-@settings(deadline=None)
 @given(round=ROUNDS, seed=SEEDS)
 def test_ahead_is_beyond_what_any_node_admits(round: int, seed: int) -> None:
     for turn, broken in enumerate(acts("ahead", round, seed, 2)):
         assert header(broken.frames[0]).round == round + turn + 1000 > round + turn + LIMITS.ahead
 
 
-@settings(deadline=None)
 @given(round=ROUNDS, seed=SEEDS)
 def test_another_encoding_says_the_same_and_is_refused(round: int, seed: int) -> None:
     (broken,) = acts("other-encoding", round, seed)
@@ -109,14 +104,12 @@ def test_another_encoding_says_the_same_and_is_refused(round: int, seed: int) ->
         assert "not the canonical encoding" in str(fault.value)
 
 
-@settings(deadline=None)
 @given(round=ROUNDS, seed=SEEDS)
 def test_a_wrong_length_is_wrong_in_both_directions(round: int, seed: int) -> None:
     short, long = (header(broken.frames[0]).payload_length for broken in acts("wrong-length", round, seed, 2))
     assert short < payload_bytes(SCHEMA) < long
 
 
-@settings(deadline=None)
 @given(round=ROUNDS, seed=SEEDS)
 def test_a_wrong_schema_has_the_right_length(round: int, seed: int) -> None:
     (broken,) = acts("wrong-schema", round, seed)

@@ -208,6 +208,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestMachine.settings = settings(max_examples=150, stateful_step_count=60, suppress_health_check=list(HealthCheck))

@@ -108,3 +108,11 @@ def test_what_was_never_taken_in_cannot_be_replayed() -> None:
     assert row.note == "too little was here in time to tell"
     taken = [peer("sybil-1", {11: 1.0, 12: 1.0})]
     assert "nothing was refused as duplicate or replay" in judged(status(15, taken), "replay").note
+
+
+def test_a_node_that_earlier_attacks_slowed_down_is_held_against_its_first_pace() -> None:
+    slow = [{"round": r, "accuracy": 0.9, "seconds": 5.0} for r in range(15)]
+    before, after = status(10, course=slow[:10]), status(15, course=slow)
+    assert judged(after, before=before).passed
+    row = score("wire", "silent", "silent", 4, OURS, Sight(before, after, first=status()), drop=0.1, seconds=1.0)
+    assert row.note == "rounds take 5.0 s instead of 1.0"

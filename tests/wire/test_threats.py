@@ -158,7 +158,7 @@ CHANGES = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(CHANGES)), st.data())
 async def test_no_header_with_one_wrong_field_is_accepted_though_its_author_signed_it(
     name: str, data: st.DataObject
