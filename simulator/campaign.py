@@ -91,22 +91,20 @@ class Campaign:
         bounds: Bounds,
         seed: int,
         calm: dict[Measure, float] | None = None,
-        first: Status | None = None,
         tell: Callable[[float], None] = lambda part: None,
     ) -> None:
         """Nothing happens before `run`.
 
         Args:
             target: address to dial.
-            status: the target's, for what does not change: network and rule.
+            status: the target's before all attacks: its network and rule, its usual pace, and its accuracy, which is
+                waited for (at most `bounds.seconds`) before this attack begins.
             task: what it learns.
             opening: makes transports.
             read: reads the target's status.
             bounds: how much.
             seed: of keys, draws and the adversary's share.
             calm: lowest success of each measure that was seen before an attack; kept up to date.
-            first: the target's status before all attacks: its accuracy is waited for (at most `bounds.seconds`) before
-                this one begins, and its pace is the usual one.
             tell: told how much is over.
         """
         config = parse_config({"network": {"name": str(status["network"])}})
@@ -121,7 +119,7 @@ class Campaign:
         self._bounds = bounds
         self._seed = seed
         self._calm = {} if calm is None else calm
-        self._first = first
+        self._first = status
         self._tell = tell
         self._measured = -1  # newest round of the target's that was measured
         self._accuracy: list[float] = []
@@ -181,7 +179,7 @@ class Campaign:
     async def _recovered(self) -> tuple[Status, str]:
         """The status before the attack, once the target is as accurate as at first, and a remark if it is not."""
         status = await self._read()
-        usual = None if self._first is None else self._first["accuracy"]
+        usual = self._first["accuracy"]
         if usual is None:
             return status, ""
         try:

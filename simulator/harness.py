@@ -124,9 +124,8 @@ async def assault(
         await _admitted(where, str(status["network"]), task, opening, seed)
         for number, (suite, trial) in enumerate(chosen):
             campaign = Campaign(
-                where, status, task, opening, read, bounds, seed + number, calm, status,
-                partial(tell, suite, trial),
-            )  # fmt: skip
+                where, status, task, opening, read, bounds, seed + number, calm, partial(tell, suite, trial)
+            )
             began = time.monotonic()
             row = await campaign.run(suite, trial)
             estimate.took(time.monotonic() - began)
