@@ -59,7 +59,8 @@ class Setup:
         origins: (H + S,) uint64 where each comes from, see `node.strangers`.
         shards: row numbers of every honest node, then the adversary's if there is one.
         attack: what the adversary does, or None.
-        initial: (H + 1, d) float32 starting models of honest nodes and (last) of the adversary.
+        initial: (H + 1, d) float32 starting models of honest nodes and (last) of the adversary; read only, and
+            one in memory where all start from it.
         common: (d,) the network's common initial model (histories `update`).
         network: 32 bytes that name the network; signed into every header.
     """
@@ -128,7 +129,7 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
 
     common = learner.initial(seed)
     if scenario.initial == "common":
-        initial = common.expand(honest + 1, -1).clone()
+        initial = common.expand(honest + 1, -1)  # one model in memory, however many start from it
     else:
         initial = torch.stack([learner.initial(_seed_of(seed, vertex)) for vertex in range(honest + 1)])
     return Setup(

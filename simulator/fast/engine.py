@@ -86,8 +86,8 @@ class FastEngine:
         self._compiled = options.device == "cpu" and options.compiled is not False and kernels.available()
         self._device = options.device
         honest = setup.honest
-        self._params = setup.initial[:honest].to(options.device)
-        self._replaced = False  # setup's own tensor until the first decision
+        self._params = torch.empty(honest, setup.learner.dimension, device=options.device)
+        self._params.copy_(setup.initial[:honest])
         learner = setup.learner if self._device == setup.learner.device else Learner(setup.task, self._device)
         job = Job(
             learner,
@@ -146,7 +146,6 @@ class FastEngine:
     @params.setter
     def params(self, params: Tensor) -> None:
         self._params = params.to(self._device, torch.float32).clone()
-        self._replaced = True
 
     def step(self, observer: Observer | None = None) -> RoundRecord:
         """Run one round.
@@ -248,9 +247,6 @@ class FastEngine:
                 self._histories.settle(rows, self.round)
                 relayed = self._histories.rows
         before = (self._params.clone(), rows.values[names[:honest]], sent.clone()) if watched else None
-        if not self._replaced:
-            self._params = torch.empty_like(self._params)
-            self._replaced = True
         edges = self._decisions.decide(
             self.round, rows, taken, heard, relayed, starts, int(self._common[0]), self._params
         )
