@@ -109,7 +109,7 @@ class Decisions:
         voices = None if self._standing is None else self._standing.voices(round)
         width = 0 if relayed is None else relayed.shape[1]
         if self._kept is not None:
-            self._kept.begin(width)
+            self._kept.widen(width)
         surveyed = self._look(rows, taken, heard, relayed, finite)
         for group in self._groups:
             degree = group.beside.shape[1]
@@ -164,8 +164,6 @@ class Decisions:
                 most = min(most, _FLOATS // ((degree + 1) * rows.values.shape[1]))
             most = max(1, most)
             self._workers.over(len(group.nodes), work, most=most)
-        if self._kept is not None:
-            self._kept.turn()
         if self._standing is not None and voices is not None:
             self._standing.note(voices & (heard[self._senders] >= 0), weights > 0)
         return Edges(self._receivers, self._senders, weights, verdicts)

@@ -24,36 +24,40 @@ _STILL = 1e-13  # as aggregation.geometry: the difference of two equal rows
 
 
 class Kept:
-    """Distances between the histories that each node holds, from round to round: 4 k^2 bytes a node, twice.
+    """Distances between the histories that each node holds, from round to round: 4 w^2 bytes a node.
+
+    A node's last ones stay until it puts new ones. Serials are never used twice, so none of them is ever wrong.
 
     Attributes:
-        serials: (N, w) of the histories held in the last round, 0 past the end.
+        serials: (N, w) of the histories held, 0 past the end; w is the most that any node ever held.
         distances: (N, w, w) between them.
     """
 
     def __init__(self, nodes: int, device: str = "cpu") -> None:
         self.serials = torch.zeros(nodes, 0, dtype=torch.int64, device=device)
         self.distances = torch.zeros(nodes, 0, 0, device=device)
-        self._next = self.serials, self.distances
 
-    def begin(self, width: int) -> None:
+    def widen(self, width: int) -> None:
         """Make room for what is held in this round."""
-        nodes = len(self.serials)
-        self._next = self.serials.new_zeros(nodes, width), self.distances.new_zeros(nodes, width, width)
+        nodes, before = self.serials.shape
+        if width > before:
+            serials, distances = self.serials, self.distances
+            self.serials = serials.new_zeros(nodes, width)
+            self.serials[:, :before] = serials
+            self.distances = distances.new_zeros(nodes, width, width)
+            self.distances[:, :before, :before] = distances
 
     def put(self, nodes: Tensor, serials: Tensor, distances: Tensor) -> None:
         """What these nodes hold in this round: (n, w) and (n, w, w)."""
-        self._next[0][nodes] = serials
-        self._next[1][nodes] = distances
+        width = serials.shape[1]
+        self.serials[nodes, :width] = serials
+        self.serials[nodes, width:] = 0
+        self.distances[nodes, :width, :width] = distances
 
     def known(self, serials: Tensor) -> Tensor:
-        """How many of the histories (H, r), 0 none, each node held in the last round: (H,)."""
+        """How many of the histories (H, r), 0 none, each node held before: (H,)."""
         match = (serials.unsqueeze(-1) == self.serials.unsqueeze(-2)) & (serials > 0).unsqueeze(-1)
         return match.any(dim=-1).sum(dim=1) if match.shape[-1] else serials.new_zeros(len(serials))
-
-    def turn(self) -> None:
-        """This round becomes the last one."""
-        self.serials, self.distances = self._next
 
 
 class Surveyed:

@@ -55,7 +55,7 @@ def test_a_survey_says_what_each_node_finds_on_its_own(use: bool) -> None:
     profile, nodes = Profile(), torch.arange(len(index))
     surveyed = Surveyed(found, rows, rows.finite, profile)
     kept = Kept(len(index))
-    kept.begin(index.shape[1])
+    kept.widen(index.shape[1])
     with kernels.compiled(use):
         alone = PairGeometry(rows, rows.finite, nodes, index, None, profile)
         together = PairGeometry(rows, rows.finite, nodes, index, kept, profile, surveyed)
@@ -64,7 +64,6 @@ def test_a_survey_says_what_each_node_finds_on_its_own(use: bool) -> None:
         torch.testing.assert_close(mine, others, rtol=1e-5, atol=0)
     assert mine[0, 0, 1] == 0
     assert torch.equal(mine[0, 0], mine[0, 1])
-    kept.turn()
     assert torch.equal(kept.distances.double(), mine)
 
 
@@ -93,3 +92,17 @@ def test_a_row_that_was_not_surveyed_is_missed() -> None:
     missing = torch.tensor([[0, COUNT + 5]])
     assert found.among(missing) is None
     assert found.among(torch.tensor([[int(found.names[2]), -1]])) is not None
+
+
+def test_kept_distances_stay_with_their_histories_however_many_a_node_holds() -> None:
+    kept = Kept(2)
+    kept.widen(3)
+    far = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]])
+    kept.put(torch.tensor([0, 1]), torch.tensor([[7, 8, 9], [7, 9, 0]]), torch.stack([far, far]))
+    kept.widen(2)
+    kept.put(torch.tensor([0]), torch.tensor([[9, 11]]), torch.tensor([[[0.0, 5.0], [5.0, 0.0]]]))
+    kept.widen(4)
+    assert kept.serials.tolist() == [[9, 11, 0, 0], [7, 9, 0, 0]]
+    assert kept.distances[0, 0, 1] == 5
+    assert torch.equal(kept.distances[1, :3, :3], far)
+    assert kept.known(torch.tensor([[7, 8, 9], [9, 0, 0]])).tolist() == [1, 1]
