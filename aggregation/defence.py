@@ -1,7 +1,7 @@
-"""The rule `hedgerow`: clip, compare in several views, one cluster one vote, winsorised mean of mixed rows.
+"""The rule `hedgerow`: clip, compare in several views, one cluster one vote, bounded mean of mixed rows.
 
 Every part exists on its own and is left out by a parameter: clip = 0, views = "", threshold = 1, trim = 0, mixing =
-false.
+false, slack = 0.
 No relays, no memory between rounds: it stands on nothing but the neighbours' own updates.
 """
 
@@ -29,6 +29,7 @@ def hedgerow(
     threshold: float = 0.9,
     trim: float = 0.2,
     mixing: bool = True,
+    slack: float = 1.0,
 ) -> Rule:
     """The composed defence, in five steps, for neighbours j of node i.
 
@@ -36,9 +37,9 @@ def hedgerow(
     2. s_jk = largest over views of the cosine of D_j and D_k, each view centred over own (0) and neighbours.
     3. Nearest first, trusted before others: j keeps its vote unless s_jk > threshold for a k that kept its own.
     4. Rows 0 (own) and the kept D_j, m of them, b = min(max(1, floor(trim m)), floor((m - 1) / 2)), and b at most the
-       number of kept rows from neighbours that are not trusted: per coordinate the b lowest count as the next one, the
-       b highest likewise.
-    5. Each row becomes the mean of its m - b nearest; x_i moves by the mean of these.
+       number of kept rows from neighbours that are not trusted. Per coordinate [l, h] is the range of the rows without
+       the b lowest and the b highest: a row counts at most `slack` widths of it beyond it.
+    5. Each row becomes the mean of its m - b nearest; x_i moves by the mean of these, bounded to [l, h].
 
     Guarantee: for m >= 3, if at most b kept rows are dishonest, every coordinate of the result lies within [min, max]
     of own and honest kept rows. No neighbour: own model; one: the mean of both. A neighbour whose logits here are not
@@ -50,6 +51,7 @@ def hedgerow(
         threshold: cosine above which two share one vote; 1 leaves clusters out.
         trim: in [0, .5); 0 leaves the bound per coordinate out, and mixing with it.
         mixing: whether step 5 counts a row by how many hold it near; False: all alike.
+        slack: >= 0; 0: no row counts beyond [l, h], which is the winsorised mean.
 
     Source: this project; its parts stand on FoolsGold (similarity), ClippedGossip (clipping), winsorised means and
         nearest-neighbour mixing.
@@ -60,7 +62,10 @@ def hedgerow(
     names = read_views(views)
     needs: frozenset[Need] = frozenset().union(*(VIEWS[name][1] for name in names))
     return compose(
-        one_cluster_one_vote(clip, names, threshold), clipped_winsorised_mean(clip, trim, mixing), "hedgerow", needs
+        one_cluster_one_vote(clip, names, threshold),
+        clipped_winsorised_mean(clip, trim, mixing, slack),
+        "hedgerow",
+        needs,
     )
 
 
@@ -111,8 +116,8 @@ SPECS = (
     RuleSpec(
         "hedgerow",
         "this project",
-        "Clip, one cluster one vote over three views of similarity, winsorised mean of mixed rows.",
+        "Clip, one cluster one vote over three views of similarity, bounded mean of mixed rows.",
         hedgerow,
-        {"clip": 2.0, "views": ALL_VIEWS, "threshold": 0.9, "trim": 0.2, "mixing": True},
+        {"clip": 2.0, "views": ALL_VIEWS, "threshold": 0.9, "trim": 0.2, "mixing": True, "slack": 1.0},
     ),
 )

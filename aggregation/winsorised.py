@@ -1,10 +1,13 @@
 """The winsorised mean: per coordinate the b lowest rows count as the next one, the b highest likewise; then the mean.
 
 Unlike in a trimmed mean nobody loses a whole vote; unlike in a mean no b rows carry a coordinate beyond the others'
-range. Bounded rows may count unequally: any shares that sum to 1 stay within the range.
+range. Bounded rows may count unequally: any shares that sum to 1 stay within the range. Rows may also be bounded less
+tightly than their mean: what is promised is where the mean lies.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -17,16 +20,18 @@ from aggregation.neighbourhood import column_blocks, neighbourhood
 from aggregation.sorting import comparators, run
 
 
-def check_bounds(clip: float, trim: float) -> None:
+def check_bounds(clip: float, trim: float, slack: float = 0.0) -> None:
     """Refuse what no winsorised mean of clipped rows can be made with.
 
     Raises:
-        RuleError: clip < 0, or trim outside [0, .5).
+        RuleError: clip < 0, trim outside [0, .5), or slack below 0 or not finite.
     """
     if not clip >= 0:
         raise RuleError(f"clip must be >= 0 (0: no clipping), got {clip}")
     if not 0 <= trim < 0.5:
         raise RuleError(f"trim must lie in [0, .5), got {trim}")
+    if not 0 <= slack < math.inf:
+        raise RuleError(f"slack must be >= 0 (0: no row counts beyond the inner range) and finite, got {slack}")
 
 
 def winsor_bound(count: Tensor, trim: float, strangers: Tensor | None = None) -> Tensor:
@@ -97,15 +102,18 @@ def sorted_sum(lanes: list[Tensor], shares: Tensor) -> Tensor:
     return total
 
 
-def clipped_winsorised_mean(clip: float = 2.0, trim: float = 0.2, mixing: bool = True) -> Integration:
-    """Integration: x_i + winsorised mean of 0 (own) and D_j = w_j clip(x_j - x_i, tau) over neighbours with w_j > 0.
+def clipped_winsorised_mean(
+    clip: float = 2.0, trim: float = 0.2, mixing: bool = True, slack: float = 1.0
+) -> Integration:
+    """Integration: x_i + bounded mean of 0 (own) and D_j = w_j clip(x_j - x_i, tau) over neighbours with w_j > 0.
 
     tau = clip x lower median of |x_j - x_i| over all neighbours that are here, b by `winsor_bound` with the m rows that
-    vote. Per coordinate the b lowest rows count as the next one, the b highest likewise. With `mixing` each row is then
-    replaced by the mean of its m - b nearest (itself among them; by the models' distances, before any clipping), which
-    gives row k the share c_k / (m - b) of the result, c_k the share of rows that hold it among their nearest; without,
-    all shares are 1 / m. Nobody votes: own model, bit for bit. One votes: the mean of both. A weight below 1 shortens a
-    row; it still counts as one.
+    vote. Per coordinate the inner range [l, h] goes from the (b + 1)-th lowest row to the (b + 1)-th highest. Every row
+    is bounded to [l - s (h - l), h + s (h - l)], s = `slack`; the mean of the bounded rows is bounded to [l, h]. With
+    s = 0 that is the winsorised mean. With `mixing` each bounded row is first replaced by the mean of its m - b nearest
+    (itself among them; by the models' distances, before any clipping), which gives row k the share c_k / (m - b) of the
+    result, c_k the share of rows that hold it among their nearest; without, all shares are 1 / m. Nobody votes: own
+    model, bit for bit. One votes: the mean of both. A weight below 1 shortens a row; it still counts as one.
 
     With m >= 3 and at most b dishonest rows every coordinate of the result lies within [min, max] of own and honest
     rows. The weights of the decision are w_j c_j.
@@ -114,13 +122,15 @@ def clipped_winsorised_mean(clip: float = 2.0, trim: float = 0.2, mixing: bool =
         clip: bound in units of the lower median distance, >= 0; 0: no clipping.
         trim: share bounded at each end, in [0, .5); 0: plain mean of the rows.
         mixing: whether rows count by how many hold them near.
+        slack: how far a row counts beyond the inner range, in widths of it, >= 0.
 
-    Source: mixing after Y. Allouah et al., "Fixing by Mixing", arXiv 2302.01772 (2023), here on bounded rows.
+    Source: this project; mixing after Y. Allouah et al., "Fixing by Mixing", arXiv 2302.01772 (2023), here on bounded
+        rows.
 
     Raises:
         RuleError: a parameter out of its range.
     """
-    check_bounds(clip, trim)
+    check_bounds(clip, trim, slack)
 
     def integrate(evidence: Evidence, weights: Weights) -> Decision:
         around = neighbourhood(evidence)
@@ -131,14 +141,16 @@ def clipped_winsorised_mean(clip: float = 2.0, trim: float = 0.2, mixing: bool =
         count = kept.sum(dim=-1) + 1
         bound = winsor_bound(count, trim, strangers)
         held = held_near(around, kept, bound if mixing else torch.zeros_like(bound))
-        params = _pull(evidence, around.index[..., 1:], kept, factors, bound, held)
+        params = _pull(evidence, around.index[..., 1:], kept, factors, bound, held, slack)
         said = (votes * held[..., 1:]).to(params.dtype)
         return Decision(params=params, weights=said, verdicts=weights.verdicts)
 
     return integrate
 
 
-def _pull(evidence: Evidence, index: Tensor, kept: Tensor, factors: Tensor, bound: Tensor, held: Tensor) -> Tensor:
+def _pull(
+    evidence: Evidence, index: Tensor, kept: Tensor, factors: Tensor, bound: Tensor, held: Tensor, slack: float
+) -> Tensor:
     """x_i + mean by `held` of bounded 0 and factor_j (x_j - x_i), in blocks of columns: never holds (..., n, d)."""
     values, width = evidence.table.values, index.shape[-1]
     own = evidence.own.reshape(-1)
@@ -165,10 +177,14 @@ def _pull(evidence: Evidence, index: Tensor, kept: Tensor, factors: Tensor, boun
         ordered = [lane.clone() for lane in lanes]
         run(comparators(len(ordered)), ordered)
         lowest, highest = _picked(ordered, low), _picked(ordered, votes.unsqueeze(-1) - low)
+        below, above = lowest, highest
+        if slack > 0:
+            reach = (highest - lowest).mul_(slack)
+            below, above = lowest - reach, highest + reach
         total = torch.zeros_like(mine)
         for k, lane in enumerate(lanes):
-            total.addcmul_(torch.minimum(torch.maximum(lane, lowest), highest), shares[:, k, None])
-        out[:, columns] += total
+            total.addcmul_(torch.minimum(torch.maximum(lane, below), above), shares[:, k, None])
+        out[:, columns] += total if slack == 0 else torch.minimum(torch.maximum(total, lowest), highest)
     return out.reshape(*evidence.own.shape, values.shape[-1])
 
 

@@ -137,25 +137,36 @@ def nnm_trimmed_mean(own: Vector, heard: list[Vector], f: int) -> Vector:
     return out
 
 
-def bounded(column: list[float], b: int) -> list[float]:
+def inner_range(column: list[float], b: int) -> tuple[float, float]:
     ordered = sorted(column)
-    low, high = ordered[b], ordered[len(ordered) - 1 - b]
-    return [min(max(value, low), high) for value in column]
+    return ordered[b], ordered[len(ordered) - 1 - b]
+
+
+def bounded(column: list[float], b: int, slack: float = 0.0) -> list[float]:
+    low, high = inner_range(column, b)
+    reach = slack * (high - low)
+    return [min(max(value, low - reach), high + reach) for value in column]
 
 
 def winsorised(column: list[float], b: int) -> float:
     return sum(bounded(column, b)) / len(column)
 
 
-def mixed_mean(rows: list[Vector], models: list[Vector], b: int, mixing: bool) -> Vector:
-    """Bound every column of the rows, replace each row by the mean of those whose models are nearest, average."""
+def mixed_mean(rows: list[Vector], models: list[Vector], b: int, mixing: bool, slack: float) -> Vector:
+    """Bound columns, replace each row by the mean of those whose models are nearest, average, stay in inner ranges."""
     m = len(rows)
-    safe = np.array([bounded([float(row[c]) for row in rows], b) for c in range(len(rows[0]))]).T
-    if not mixing:
-        return safe.mean(axis=0)
+    columns = [[float(row[c]) for row in rows] for c in range(len(rows[0]))]
+    safe = np.array([bounded(column, b, slack) for column in columns]).T
+    mean = average_of_mixed(safe, models, m - b) if mixing else safe.mean(axis=0)
+    ranges = [inner_range(column, b) for column in columns]
+    return np.array([min(max(float(mean[c]), low), high) for c, (low, high) in enumerate(ranges)])
+
+
+def average_of_mixed(safe: Vector, models: list[Vector], near_count: int) -> Vector:
+    m = len(models)
     mixed = []
     for k, model in enumerate(models):
-        near = sorted(range(m), key=lambda j: (j != k, norm(models[j] - model), j))[: m - b]
+        near = sorted(range(m), key=lambda j: (j != k, norm(models[j] - model), j))[:near_count]
         mixed.append(sum(safe[j] for j in near) / len(near))
     return sum(mixed) / m
 
@@ -186,6 +197,7 @@ def hedgerow(
     threshold: float = 0.9,
     trim: float = 0.2,
     mixing: bool = True,
+    slack: float = 1.0,
 ) -> tuple[Vector, list[int]]:
     """Result, and who kept a vote (positions in `heard`). A view maps a clipped difference to what is compared."""
     if not heard:
@@ -200,4 +212,4 @@ def hedgerow(
             kept.append(j)
     rows = [np.zeros_like(own), *(pulls[j] for j in kept)]
     models = [own, *(heard[j] for j in kept)]
-    return own + mixed_mean(rows, models, winsor_bound(len(rows), trim), mixing), sorted(kept)
+    return own + mixed_mean(rows, models, winsor_bound(len(rows), trim), mixing, slack), sorted(kept)

@@ -99,6 +99,14 @@ ORACLES: dict[str, tuple[Rule, Oracle]] = {
         hedgerow(mixing=False),
         lambda e, own, heard: naive.hedgerow(own, heard, linear_views(e), mixing=False)[0],
     ),
+    "hedgerow, winsorised": (
+        hedgerow(slack=0),
+        lambda e, own, heard: naive.hedgerow(own, heard, linear_views(e), slack=0)[0],
+    ),
+    "hedgerow, wide": (
+        hedgerow(trim=0.34, slack=2.5),
+        lambda e, own, heard: naive.hedgerow(own, heard, linear_views(e), trim=0.34, slack=2.5)[0],
+    ),
 }
 
 

@@ -152,7 +152,7 @@ def test_canary_without_the_activity_view_noise_on_dead_inputs_hides_sybils() ->
     honest, target = honest_rows(rng, 7), unit(rng.normal(size=WIDE) * alive)
     sybils = [target + 1.5 * unit(rng.normal(size=WIDE) * ~alive) for _ in range(7)]
     assert pull(hedgerow(views="parameters,activity"), honest, sybils, target, probe) < 0.2
-    assert pull(hedgerow(views="parameters"), honest, sybils, target, probe) > 0.4
+    assert pull(hedgerow(views="parameters", slack=0), honest, sybils, target, probe) > 0.4
 
 
 def test_canary_without_the_parameter_view_sybils_whose_likeness_own_data_cannot_see_keep_their_votes() -> None:
@@ -185,6 +185,38 @@ def test_canary_without_mixing_one_row_that_stands_apart_counts_like_any_other()
     assert moved < 0.7 * pull(hedgerow(mixing=False), honest, [3 * target], target, wide_probe(9))
 
 
+@pytest.mark.parametrize(("slack", "moved"), [(0.0, 0.2), (0.5, 0.2), (1.0, 0.22), (2.0, 0.26), (7.0, 0.3)])
+def test_row_beyond_the_inner_range_counts_by_the_slack_and_the_result_stays_within(slack: float, moved: float) -> None:
+    rule = hedgerow(clip=0, views="", mixing=False, slack=slack)
+    decision = rule.decide(one_node(np.zeros(1), [np.array([x]) for x in (0.1, 0.2, 0.3, 2.0)]))
+    # inner range [.1, .3]: own row counts as max(0, .1 - .2 slack), the highest as min(2, .3 + .2 slack)
+    assert decision.params.item() == pytest.approx(moved)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    good=st.integers(2, 9),
+    trim=st.sampled_from([0.2, 0.34, 0.49]),
+    slack=st.sampled_from([0.0, 0.3, 1.0, 5.0, 1e30]),
+    mixing=st.booleans(),
+)
+def test_result_stays_in_the_inner_range_whatever_the_slack(
+    seed: int, good: int, trim: float, slack: float, mixing: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = [rng.normal(size=30) * 10 ** rng.uniform(-2, 6) for _ in range(good)]
+    rule = hedgerow(clip=0, views="", trim=trim, mixing=mixing, slack=slack)
+    found = rule.decide(one_node(np.zeros(30), rows)).params.double().numpy()
+    ordered = np.sort(np.array([np.zeros(30), *rows]), axis=0)
+    b = naive.winsor_bound(good + 1, trim)
+    low, high = ordered[b], ordered[good - b]
+    room = 1e-5 * np.abs(ordered).max(axis=0)
+    assert (found >= low - room).all()
+    assert (found <= high + room).all()
+    if slack == 1e30 and not mixing:
+        np.testing.assert_allclose(found, ordered.mean(axis=0).clip(low, high), atol=float(room.max()), rtol=1e-5)
+
+
 @given(seed=st.integers(0, 10_000), good=st.integers(0, 9), trim=st.sampled_from([0.0, 0.2, 0.34, 0.49]))
 def test_rows_count_by_how_many_hold_them_near(seed: int, good: int, trim: float) -> None:
     rng = np.random.default_rng(seed)
@@ -211,6 +243,8 @@ def test_golden_vectors() -> None:
         decision = hedgerow(views="parameters").decide(one_node(np.array(case["own"]), rows))
         assert decision.weights.nonzero().squeeze(1).tolist() == case["kept"]
         np.testing.assert_allclose(decision.params, case["params"], atol=2e-6)
+        strict = hedgerow(views="parameters", slack=0).decide(one_node(np.array(case["own"]), rows))
+        np.testing.assert_allclose(strict.params, case["winsorised"], atol=2e-6)
 
 
 def test_trusted_neighbours_lift_the_bound() -> None:
@@ -270,6 +304,9 @@ def test_parts_refuse_parameters_out_of_range() -> None:
         clipped_winsorised_mean(clip=-1.0)
     with pytest.raises(ValueError):
         clipped_winsorised_mean(trim=0.5)
+    for slack in (-0.1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="slack"):
+            clipped_winsorised_mean(slack=slack)
 
 
 @pytest.mark.parametrize(("clip", "threshold"), [(-1.0, 0.9), (2.0, 1.5)])
