@@ -41,10 +41,10 @@ def function(evidence: Evidence, around: Neighbourhood, factors: Tensor) -> Tens
     A row whose logits are not finite gives NaN.
     """
     probe, values = _probe(evidence), evidence.table.values
-    own = values[evidence.own].unsqueeze(-2)
-    moved = values[around.index[..., 1:]]
-    torch.lerp(own, moved, factors.to(values.dtype).unsqueeze(-1), out=moved)
-    change = (probe.outputs(moved) - probe.outputs(own)).double()
+    moved = values[around.index]
+    torch.lerp(moved[..., :1, :], moved[..., 1:, :], factors.to(values.dtype).unsqueeze(-1), out=moved[..., 1:, :])
+    logits = probe.outputs(moved)
+    change = (logits[..., 1:, :, :] - logits[..., :1, :, :]).double()
     change = (change - change.mean(dim=-1, keepdim=True)).flatten(-2)
     bad = ~torch.isfinite(change).all(dim=-1)
     change = change.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
