@@ -1,7 +1,8 @@
-"""Writes the README's section on what each rule withstands: `python -m benchmarks.withstands [--out DIR]`.
+"""Writes what each rule withstands into a document, between two markers: `python -m benchmarks.withstands`.
 
-Runs the matrix `withstands` (handwritten digits, three seeds; about two minutes on two cores, no time where its cells
-lie in DIR) and puts its figures, and the attacks that still succeed, between the two markers in README.md.
+python -m benchmarks.withstands                          # README.md: handwritten digits, three seeds; two minutes
+python -m benchmarks.withstands core docs/core.md        # Fashion-MNIST, an hour
+python -m benchmarks.withstands core docs/core.md --out runs/core   # no time where the cells lie in runs/core
 """
 
 from __future__ import annotations
@@ -13,23 +14,32 @@ from pathlib import Path
 from simulator.matrix import run_matrix
 from simulator.matrix_report import Figures
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- withstands: begin -->", "<!-- withstands: end -->"
 SUCCEEDS = 0.2  # of the attacked samples, mean over honest nodes: from here on an attack counts as a success
 LOST = 0.2  # accuracy below the mean that knows who is honest: likewise
 
 
 def section(figures: Sequence[Figures]) -> str:
-    """The section: a line for each attack, a column for each rule, then what still succeeds against `hedgerow`."""
-    rules = list(dict.fromkeys(each.label for each in figures))
-    places: dict[tuple[str, str], dict[str, Figures]] = {}
+    """A table for each place: a line for each attack, a column for each rule; then what succeeds against `hedgerow`."""
+    rows: dict[tuple[str, str, str, str], dict[str, Figures]] = {}
     for each in figures:
-        places.setdefault((each.attack, each.attackers), {})[each.label] = each
-    lines = [f"| attack | {' | '.join(rules)} |", "|---" * (len(rules) + 1) + "|"]
-    for (attack, attackers), row in places.items():
+        rows.setdefault((each.split, each.network, each.attack, each.attackers), {})[each.label] = each
+    tables: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (split, network, attack, attackers), row in rows.items():
         name = "none" if attack == "none" else f"{attack}, {attackers}"
-        lines.append(f"| {name} | {' | '.join(_cell(row[rule]) for rule in rules)} |")
-    hit = {f"{attack} at {attackers}": row for (attack, attackers), row in places.items() if attack != "none"}
+        cells = " | ".join(_cell(found) for found in row.values())
+        tables.setdefault((split, network, tuple(row)), []).append(f"| {name} | {cells} |")
+    several = len(tables) > 1
+    lines: list[str] = []
+    for (split, network, rules), found in tables.items():
+        heading = [f"### {split}; {network}", ""] if several else []
+        lines += [*heading, f"| attack | {' | '.join(rules)} |", "|---" * (len(rules) + 1) + "|", *found, ""]
+    hit = {
+        f"{attack} at {attackers}" + (f" ({split}; {network})" if several else ""): row
+        for (split, network, attack, attackers), row in rows.items()
+        if attack != "none" and "hedgerow" in row
+    }
     fallen = [f"{name} ({_cell(row['hedgerow'])})" for name, row in hit.items() if _falls(row)]
     tails = [
         f"{name} ({_short(row['hedgerow'].worst_success)})"
@@ -37,9 +47,7 @@ def section(figures: Sequence[Figures]) -> str:
         if not _falls(row) and row["hedgerow"].worst_success > SUCCEEDS
     ]
     still, single = ("; ".join(names) if names else "none of these" for names in (fallen, tails))
-    return "\n".join(
-        [*lines, "", f"Still succeed against `hedgerow` here: {still}; at the worst node alone: {single}."]
-    )
+    return "\n".join([*lines, f"Still succeed against `hedgerow` here: {still}; at the worst node alone: {single}."])
 
 
 def _cell(found: Figures) -> str:
@@ -57,15 +65,20 @@ def _falls(row: Mapping[str, Figures]) -> bool:
 
 
 def main() -> None:
-    """Run, and rewrite the README."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/withstands"))
-    report = run_matrix("withstands", parser.parse_args().out)
-    text = README.read_text(encoding="utf-8")
+    """Run, and rewrite the document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plan", nargs="?", default="withstands", help="as for `hedgerow matrix`")
+    parser.add_argument("file", nargs="?", type=Path, default=ROOT / "README.md", help="document with both markers")
+    parser.add_argument("--out", type=Path, help="folder of the cells; absent = runs/PLAN")
+    given = parser.parse_args()
+    text = given.file.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        parser.error(f"{given.file} lacks the lines {BEGIN} and {END}: put them where the tables shall stand")
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    README.write_text(f"{head}{BEGIN}\n{section(report.figures())}\n{END}{tail}", encoding="utf-8")
-    print(section(report.figures()))
+    found = section(run_matrix(given.plan, given.out or Path("runs") / given.plan).figures())
+    given.file.write_text(f"{head}{BEGIN}\n{found}\n{END}{tail}", encoding="utf-8")
+    print(found)
 
 
 if __name__ == "__main__":
