@@ -56,7 +56,7 @@ def training(model: str, nodes: int, row: str, *, loader: bool, samples: int = 6
         shards = tuple(shard.train for shard in setup.shards[:nodes])
         job = Job(setup.learner, setup.data, shards, setup.addresses[:nodes], setup.seed, workers)
         out, names = torch.empty_like(loop.params), torch.arange(nodes)
-        for suffix, compiled in kinds() if model != "lenet" else kinds()[:1]:
+        for suffix, compiled in kinds():
             with workers.single_threaded():
                 trainer = choose_trainer(job, setup.initial, compiled=compiled)
 

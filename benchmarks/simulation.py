@@ -1,16 +1,13 @@
-"""The array engine against loops over nodes: how many times faster, whole rounds and aggregation (training: rivals).
+"""The array engine against loops over nodes: how many times faster, whole rounds and aggregation.
+
+Training is in `rivals`, growth with the number of nodes in `slope`, memory in `memory`.
 
 Rows without a suffix are torch alone; `_fast` rows are with numba, when it is installed.
 """
 
 from __future__ import annotations
 
-import gc
-import resource
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -22,7 +19,7 @@ from aggregation.evidence import Evidence, Rule, Table
 from aggregation.rules import build_rule
 from benchmarks.loop import Loop, sybilwall
 from benchmarks.network import network
-from benchmarks.timing import best, ratio, seconds
+from benchmarks.timing import ratio, seconds
 from simulator.fast.engine import FastEngine, Options
 from simulator.fast.pairs import PairGeometry, Surveyed
 from simulator.fast.profile import Profile
@@ -47,7 +44,6 @@ def run() -> dict[str, float]:
         rows |= whole_round(f"{name}_round", name)
     rows |= median()
     rows |= sybilwall_weights()
-    rows |= scale()
     return rows
 
 
@@ -57,15 +53,20 @@ def whole_round(row: str, model: str, nodes: int = 1_000) -> dict[str, float]:
     loop_seconds, rows = 0.0, {}
     for suffix, compiled in kinds():
         engine = FastEngine(setup, build_rule("sybilwall"), Options(compiled=compiled))
-        while engine.round < ROUNDS:
-            engine.step()
+        spent = settled_round(engine)
         if not loop_seconds:
             loop_seconds = _loop_round(setup, engine)
-        evaluation = engine.profile.seconds["evaluate"] / ROUNDS
-        spent = min(seconds(partial(_rounds, engine)) for _ in range(2)) / MEASURED + evaluation
         rows[row + suffix] = loop_seconds / spent
         engine.close()
     return rows
+
+
+def settled_round(engine: FastEngine) -> float:
+    """Seconds of a round of a new engine once nodes know what they ever will, a tenth of an evaluation included."""
+    while engine.round < ROUNDS:
+        engine.step()
+    evaluation = engine.profile.seconds["evaluate"] / ROUNDS
+    return min(seconds(partial(_rounds, engine)) for _ in range(2)) / MEASURED + evaluation
 
 
 def _rounds(engine: FastEngine) -> None:
@@ -153,51 +154,6 @@ def _weigh(rule: Rule, rows: Rows, index: Tensor, workers: Workers, compiled: bo
             rule.weighting(Evidence(Table(rows.values, geometry), nodes, part[:, :8], part[:, 8:]))
 
     workers.over(len(index), work, most=20)
-
-
-def scale() -> dict[str, float]:
-    """Seconds a node and round at 10 000 nodes over those at 1 000 (less is better), and memory beside the data set.
-
-    `scale_gb` is what the engine and the trainer hold at 10 000 nodes; `memory_softmax_d` and `memory_lenet_d` are
-    bytes a node over the number of parameters (20 = five models), relayed records living three rounds.
-    """
-    each, rows = {}, {}
-    for nodes in (1_000, 10_000):
-        setup = network("softmax", nodes, 64, age=3)
-        before = _resident()
-        engine = FastEngine(setup, build_rule("sybilwall"))
-        while engine.round < 6:
-            engine.step()
-        each[nodes] = best(engine.step, 2) / nodes
-        held = _resident() - before
-        engine.close()
-    rows["scale_10000"] = each[10_000] / each[1_000]
-    rows["scale_gb"] = held / 1e9
-    rows["memory_softmax_d"] = held / 10_000 / setup.learner.dimension
-    with ProcessPoolExecutor(
-        1, get_context("spawn")
-    ) as fresh:  # what earlier rows freed must not hide what this one takes
-        rows["memory_lenet_d"] = fresh.submit(_lenet_memory).result()
-    return rows
-
-
-def _lenet_memory() -> float:
-    """Bytes a LeNet node over its number of parameters, in a process of its own."""
-    setup = network("lenet", 1_000, 32, age=3)
-    before = _resident()
-    engine = FastEngine(setup, build_rule("sybilwall"))
-    while engine.round < 6:
-        engine.step()
-    held = _resident() - before
-    engine.close()
-    return held / 1_000 / setup.learner.dimension
-
-
-def _resident() -> int:
-    # bytes of this process in memory; Linux only, elsewhere 0
-    gc.collect()
-    status = Path("/proc/self/statm")
-    return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else 0
 
 
 def _index(nodes: int, size: int, rows: int) -> Tensor:
