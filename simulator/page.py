@@ -44,6 +44,19 @@ svg text.cap { font-size:13px; font-weight:600 } svg text.strong { font-weight:7
 code { background:#eef1f4; padding:1px 5px; border-radius:4px }
 """
 
+WEIGHT = (
+    "Weight: how much a neighbour's model counts beside the own model's 1. With hedgerow it is a share: of the models "
+    "that count at a node, its own among them, how many have this one among their nearest; the own model's is such a "
+    "share too, 1 or less."
+)
+_TABLE = (
+    "After the last round, over the honest nodes of all seeds. ▲ more is better, ▼ less is better; bold: the best "
+    "rule. Accuracy: share of test samples predicted right. Attack success: share of the samples the attacker cares "
+    "about that are taken for what it wants. Mean: over nodes; median node: half of the nodes are no worse; worst node: the "
+    "one that fared worst. Weights: means over links and rounds, see below. kB: thousands of bytes an honest node "
+    "sends in a round. Seconds: of the whole run of the rule, measuring left out."
+)
+
 
 def render(
     scenario: Scenario,
@@ -67,11 +80,11 @@ def render(
     parts = [
         f"<h1>{html.escape(scenario.name)}</h1>",
         f'<p class="lead">{html.escape(_lead(scenario, sybils))}</p>',
-        f"<section>{_table(summaries)}</section>",
+        f"<section>{_table(summaries)}<p class=soft>{_TABLE}</p></section>",
         "<h2>Round by round</h2>",
-        f"<figure>{plots.curves(records, attacked)}<figcaption>Line: mean over honest nodes. Band: worst to best "
-        "decile of nodes. Weight: mean weight given to honest neighbours (solid) and to Sybils (dashed), the own model "
-        "counting 1 (with hedgerow a little less).</figcaption></figure>",
+        f"<figure>{plots.curves(records, attacked)}<figcaption>Line: mean over honest nodes. Band: all but the lowest "
+        f"and the highest tenth of nodes. {WEIGHT} Solid: mean over links from honest neighbours; dashed: over links "
+        "from Sybils.</figcaption></figure>",
         "<h2>Who was believed</h2>",
         _graph(neighbours, honest, first),
     ]
@@ -97,13 +110,13 @@ def _lead(scenario: Scenario, sybils: int) -> str:
 
 def _table(summaries: Sequence[Summary]) -> str:
     columns: list[tuple[str, list[float], Callable[[Sequence[float]], float] | None, str]] = [
-        ("accuracy", [s.accuracy.mean() for s in summaries], max, ".3f"),
-        ("worst node", [s.accuracy.min() for s in summaries], max, ".3f"),
-        ("attack success", [s.success.mean() for s in summaries], min, ".3f"),
-        ("median", [float(np.median(s.success)) for s in summaries], min, ".3f"),
-        ("worst node", [s.success.max() for s in summaries], min, ".3f"),
-        ("weight to Sybils", [s.sybil_weight for s in summaries], min, ".3f"),
-        ("weight to honest", [s.honest_weight for s in summaries], None, ".3f"),
+        ("accuracy: mean ▲", [s.accuracy.mean() for s in summaries], max, ".3f"),
+        ("accuracy: worst node ▲", [s.accuracy.min() for s in summaries], max, ".3f"),
+        ("attack success: mean ▼", [s.success.mean() for s in summaries], min, ".3f"),
+        ("attack success: median node ▼", [float(np.median(s.success)) for s in summaries], min, ".3f"),
+        ("attack success: worst node ▼", [s.success.max() for s in summaries], min, ".3f"),
+        ("weight to a Sybil ▼", [s.sybil_weight for s in summaries], min, ".3f"),
+        ("weight to an honest neighbour", [s.honest_weight for s in summaries], None, ".3f"),
         (TRAFFIC, [s.bytes / 1000 for s in summaries], None, ".1f"),
         ("seconds", [s.seconds for s in summaries], None, ".1f"),
     ]
@@ -130,7 +143,7 @@ def _graph(neighbours: Sequence[Sequence[int]], honest: int, records: Mapping[st
         return f'<p class="soft">The graph has {len(neighbours)} vertices: too many to draw.</p>'
     text = (
         "After the last round. Circles: honest nodes by accuracy. Red squares: Sybils. "
-        "Width of a link: weight given over it."
+        "Width of a link: weight given over it; grey: none."
     )
     return f"<figure>{drawn}<figcaption>{text}</figcaption></figure>"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -11,9 +12,10 @@ import pytest
 
 from aggregation.evidence import Verdict
 from simulator import matrix_page
-from simulator.matrix_heat import Spot, decimal, heat
+from simulator.matrix_heat import ACCURACY, SUCCESS, Spot, decimal, heat, traces
 from simulator.matrix_plan import Matrix
 from simulator.matrix_report import Key, MatrixReport, Outcome, ends_outside, estimate, outcome
+from simulator.matrix_tables import Column, pm
 from simulator.records import Edges, Influence, RoundRecord
 from simulator.svg import BAD, GOOD, shade
 
@@ -137,7 +139,7 @@ def test_page_stands_alone_and_escapes() -> None:
 
     class Balanced(HTMLParser):
         def handle_starttag(self, tag: str, attrs: object) -> None:
-            if tag not in ("meta",):
+            if tag != "meta":
                 balance.append(tag)
 
         def handle_startendtag(self, tag: str, attrs: object) -> None:
@@ -151,8 +153,56 @@ def test_page_stands_alone_and_escapes() -> None:
     assert page == matrix_page.render(MATRIX, MATRIX.conditions(), report().figures())
 
 
+def test_every_number_of_a_cell_can_be_found_without_a_pointer() -> None:
+    page = re.sub(
+        r"<title>.*?</title>", "", matrix_page.render(MATRIX, MATRIX.conditions(), report().figures()), flags=re.S
+    )
+    hit = next(each for each in report().figures() if (each.rule, each.attack) == ("hedgerow", "label-flip"))
+    assert hit.harm is not None
+    row = re.search(r'<tr class="mine"><td>label-flip</td><td>hedgerow</td>(.*?)</tr>', page)
+    assert row is not None
+    cells = re.findall(r"<td>(.*?)</td>", row[1])
+    assert cells == [
+        pm(hit.accuracy), decimal(hit.worst_decile), decimal(hit.worst_accuracy), pm(hit.success),
+        decimal(hit.worst_success), decimal(hit.harm), ".250", ".500", "1", "2.00",
+    ]  # fmt: skip
+    assert " ± " in cells[0]
+
+
+def test_several_places_have_an_overview_with_a_link_to_each() -> None:
+    attackers = [{"phi": 1.0}, {"phi": 2.0}]
+    matrix = Matrix.of(MATRIX.model_dump() | {"attackers": attackers, "seeds": [0]})
+    cells = [(place, str(rule)) for place in matrix.conditions() for rule in place.scenario.rules]
+    found = {Key(place, rule, 0): result(0.8, 0.6 if place.attackers == "phi 2" else 0.1) for place, rule in cells}
+    page = matrix_page.render(matrix, matrix.conditions(), MatrixReport(matrix, matrix.conditions(), found).figures())
+    for number in (1, 2):
+        assert f'href="#place-{number}"' in page
+        assert f'id="place-{number}"' in page
+    assert '<span class="bad">.600</span><small>label-flip, place 2</small>' in page
+
+
+def test_the_best_rule_of_a_column_is_marked_and_the_ends_never_are() -> None:
+    rules = ["alone", "mean", "hedgerow", "oracle-mean"]
+    more = Column("", "accuracy", [0.9, 0.5, 0.7, 0.95], max, bad=lambda value: value < 0.6)
+    assert more.cells(rules) == [".900", '<span class="bad">.500</span>', "<b>.700</b>", ".950"]
+    assert Column("", "cost", [None, 1.0, 2.0, 0.1], min).cells(rules) == ["-", "<b>1.000</b>", "2.000", ".100"]
+    assert Column("", "only one", [None, 1.0, None, 0.1], min).cells(rules)[1] == "1.000"
+
+
+def test_a_small_curve_spans_its_cell_and_what_was_not_run_is_blank() -> None:
+    made = traces("x", ["a"], ["p", "q"], lambda _, at: () if at else ((5, 0.0, 1.0), (10, 1.0, 0.0)), lambda _: ())
+    lines = re.findall(r'points="([^"]+)" fill="none" stroke="([^"]+)"', made)
+    drawn = {
+        colour: [tuple(map(float, spot.split(","))) for spot in points.split()] for points, colour in lines if points
+    }
+    assert set(drawn) == {ACCURACY, SUCCESS}
+    (left, low), (right, high) = drawn[ACCURACY]
+    assert (right - left, low - high) == pytest.approx((56, 41))
+    assert made.count("<rect") == 2
+
+
 def test_heat_map_colours_by_value_and_leaves_blanks() -> None:
-    made = heat("x", ["a"], ["p", "q"], lambda _, at: Spot(1.0 if at else None), BAD, 0, 1)
+    made = heat("x", ["a"], ["p", "q"], lambda _, at: Spot(1.0 if at else None), BAD, ((0, "good"), (1, "bad")))
     assert "rgb(103,0,13)" in made
     assert "#f1f3f5" in made
     assert shade(GOOD, -1) == GOOD[0]
