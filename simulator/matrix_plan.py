@@ -252,7 +252,7 @@ class Matrix(_Part):
             MatrixError: no such file or preset, not TOML, or not a matrix.
         """
         path = Path(source)
-        if not path.suffix and not path.exists():
+        if not path.suffix and not path.is_file():
             try:
                 choose("matrix", str(source), PRESETS)
             except UnknownName as error:

@@ -104,3 +104,9 @@ def test_file_is_named_in_what_is_refused(tmp_path: Path) -> None:
         Matrix.load(tmp_path / "other.toml")
     with pytest.raises(MatrixError, match="did you mean 'smoke'"):
         Matrix.load("smok")
+
+
+def test_a_folder_of_that_name_does_not_hide_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "smoke").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Matrix.load("smoke").name == "smoke"
