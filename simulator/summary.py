@@ -94,7 +94,15 @@ def table(summaries: Sequence[Summary], title: str) -> Table:
         title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
     )
     out.add_column("rule", no_wrap=True)
-    for column in ("accuracy", "worst node", "attack success", "worst node", "weight to Sybils", TRAFFIC, "seconds"):
+    for column in (
+        "accuracy",
+        "at worst node",
+        "attack success",
+        "at worst node",
+        "weight to Sybils",
+        TRAFFIC,
+        "seconds",
+    ):
         out.add_column(column, justify="right", width=max(7 if column == TRAFFIC else 6, *map(len, column.split())))
     columns: list[tuple[list[float | None], Callable[[Sequence[float]], float] | None, str]] = [
         ([_number(s.accuracy.mean()) for s in summaries], max, "{:.3f}"),

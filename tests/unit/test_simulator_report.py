@@ -101,6 +101,13 @@ def test_same_records_give_the_same_page_and_it_loads_nothing(tmp_path: Path) ->
         assert word in first
 
 
+def test_the_page_says_of_every_column_which_figure_it_is_and_which_way_is_good(tmp_path: Path) -> None:
+    page = report().write(tmp_path).read_text()
+    heads = re.findall(r"<th>(.*?)</th>", page.split("</table>")[0])
+    assert len(set(heads)) == len(heads) == 10
+    assert {"accuracy: worst node ▲", "attack success: median node ▼", "weight to a Sybil ▼"} <= set(heads)
+
+
 def test_names_from_a_scenario_cannot_inject_markup(tmp_path: Path) -> None:
     rows = {"<script>alert(1)</script>": report().records["mean"]}
     page = Report(report().scenario, rows, neighbours(), HONEST).write(tmp_path).read_text()
