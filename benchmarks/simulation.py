@@ -145,7 +145,8 @@ def _weigh(rule: Rule, rows: Rows, index: Tensor, workers: Workers, compiled: bo
     finite, profile = rows.finite, Profile(workers.threads)
     nothing = index.new_zeros(len(index))
     found = survey(rows, index, lambda: nothing, workers, compiled)
-    surveyed = None if found is None else Surveyed(found, rows, finite, profile)
+    with kernels.compiled(compiled):
+        surveyed = None if found is None else Surveyed(found, rows, finite, profile)
 
     def work(lo: int, hi: int) -> None:
         part, nodes = index[lo:hi], torch.arange(lo, hi)

@@ -180,7 +180,7 @@ class Decisions:
             beside[group.nodes, : group.beside.shape[1]] = heard[group.beside]
         index = self._there(np.concatenate([taken[:honest, None], beside, relayed], axis=1))
         index = torch.where((index >= 0) & finite[index.clamp(min=0)], index, -1)
-        with self._profile.phase("gram"):
+        with self._profile.phase("gram"), kernels.compiled(self._compiled):
             held = self._there(relayed)
             serials = torch.where(held >= 0, rows.serial[held.clamp(min=0)], 0)
             found = survey(rows, index, lambda: kept.known(serials), self._workers, self._compiled)

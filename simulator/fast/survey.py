@@ -71,7 +71,8 @@ def survey(rows: Rows, index: Tensor, known: Callable[[], Tensor], workers: Work
         for start in range(lo * _PANEL, hi * _PANEL, _PANEL):
             some, end = names[None, start:], min(start + _PANEL, count)
             later = rows.serial[names[None, end:]]
-            apart = 1 - torch.eye(count - end, device=index.device)[None]  # not asked for; 0 would say copies
+            apart = torch.ones(1, count - end, count - end, device=index.device)  # not asked for; 0 would say copies
+            apart[0].fill_diagonal_(0.0)
             with kernels.compiled(compiled):
                 found = kernels.known_distances(rows.values, some, rows.serial, later, apart)[0, : end - start]
             distances[start:end, start:count] = found

@@ -53,7 +53,8 @@ def test_a_survey_says_what_each_node_finds_on_its_own(use: bool) -> None:
     found = look(rows, index, use)
     assert found is not None
     profile, nodes = Profile(), torch.arange(len(index))
-    surveyed = Surveyed(found, rows, rows.finite, profile)
+    with kernels.compiled(use):
+        surveyed = Surveyed(found, rows, rows.finite, profile)
     kept = Kept(len(index))
     kept.widen(index.shape[1])
     with kernels.compiled(use):
