@@ -3,8 +3,8 @@
 - `memory_softmax_d`, `memory_lenet_d`: bytes a node over the number of parameters (20 = five models): 10 000 softmax
   nodes and 1 000 LeNet nodes, degree 8, relayed records living three rounds.
 - `memory_10000_gb`: the most that the whole process of the 10 000 softmax nodes ever had, data set included.
-- `memory_100_known`, `memory_100_gb`: 1 000 LeNet nodes of degree 24, records living seven rounds: histories that the
-  node with the fewest knows, and the most that the whole process ever had.
+- `memory_100_known`, `memory_100_gb`: 1 000 LeNet nodes of degree 32, records living five rounds, which takes nine
+  rounds to settle: histories that the node with the fewest knows, and the most that the whole process ever had.
 
 `python -m benchmarks.memory known` counts, without models, how many histories a settled node knows at which age.
 Linux only; elsewhere there are no rows.
@@ -32,7 +32,7 @@ from simulator.fast.rows import Rows
 from simulator.fast.workers import Workers
 
 _STATUS = Path("/proc/self/statm")
-_WARM = 5  # a network of so much smaller a size goes before, so that libraries and compiled code are there
+_WARM = 40  # nodes of a network that goes before, so that libraries and compiled code are there
 _LENET = 61_706
 
 
@@ -69,7 +69,7 @@ def run() -> dict[str, float]:
         return {}
     softmax = weigh(Network("softmax", 10_000, 64, degree=8, age=3, rounds=6))
     lenet = weigh(Network("lenet", 1_000, 32, degree=8, age=3, rounds=6))
-    many = weigh(Network("lenet", 1_000, 8, degree=24, age=7, rounds=14))
+    many = weigh(Network("lenet", 1_000, 4, degree=32, age=5, rounds=9))
     return {
         "memory_softmax_d": softmax.models,
         "memory_10000_gb": softmax.peak / 1e9,
@@ -86,7 +86,7 @@ def weigh(of: Network) -> Held:
 
 
 def _weighed(of: Network) -> Held:
-    _played(of, of.nodes // _WARM).close()
+    _played(of, _WARM).close()
     before = _resident()
     engine = _played(of, of.nodes)
     held = _resident() - before - of.nodes * of.samples * (28 * 28 + 8)
