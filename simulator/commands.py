@@ -16,7 +16,7 @@ import typer
 from rich.progress import TextColumn
 from rich.table import Table
 
-from node.terminal import LOG, OUT, clock, go_on, listing, progress
+from node.terminal import LOG, OUT, clock, go_on, listing, progress, tell
 from simulator.nursery import foresee, open_nursery
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _simulate(
     from simulator.engines import check_device, choose_engine
     from simulator.pace import Pace
     from simulator.ray_pool import RayPool
-    from simulator.sweep import sweep
+    from simulator.sweep import CellLost, sweep
     from simulator.timesheet import Timesheet
 
     check_device(device, choose_engine(scenario).engine)
@@ -119,9 +119,11 @@ def _simulate(
                 bar.update(job, completed=pace.done, description=what, left=clock(pace.remaining()))
 
             report = sweep(scenario, workers=workers, folder=folder, tell=hear, pool=pool, device=device)
-    except KeyboardInterrupt:
-        kept = f"{pace.finished} of {pace.cells} cells are finished and kept"
-        LOG.print(f"Stopped: {kept}; go on with: {go_on(folder)}", markup=False, soft_wrap=True)
+    except (KeyboardInterrupt, CellLost) as stop:
+        kept = f"{pace.finished} of {pace.cells} cells are finished and kept; go on with: {go_on(folder)}"
+        if isinstance(stop, CellLost):
+            raise CellLost(f"{stop}; {kept}") from stop
+        tell(f"Stopped: {kept}")
         raise typer.Exit(130) from None
     page = report.write(folder)
     sheet.write(folder)
@@ -262,6 +264,7 @@ def matrix(
     if workers != 1:
         open_nursery()
     from simulator.matrix import run_matrix
+    from simulator.sweep import CellLost
 
     folder = out or Path("runs") / f"matrix-{Path(plan).stem}"
     try:
@@ -276,8 +279,10 @@ def matrix(
                 bar.update(job, completed=now.share, description=what, left=clock(now.remaining))
 
             report = run_matrix(plan, folder, workers, show)
-    except KeyboardInterrupt:
-        LOG.print(f"Stopped: {kept}; go on with: {go_on(folder)}", markup=False, soft_wrap=True)
+    except (KeyboardInterrupt, CellLost) as stop:
+        if isinstance(stop, CellLost):
+            raise CellLost(f"{stop}; {kept}; go on with: {go_on(folder)}") from stop
+        tell(f"Stopped: {kept}; go on with: {go_on(folder)}")
         raise typer.Exit(130) from None
     page = report.write(folder)
     if as_json:

@@ -18,7 +18,7 @@ import torch
 
 from simulator.cells import Cell, Failed, said
 from simulator.nursery import open_nursery
-from simulator.sweep import CellLost, Finished, News, PoolError, Restarted, fault
+from simulator.sweep import LOST_TWICE, Finished, Losses, News, PoolError, Restarted
 
 ATTEMPTS = 2
 
@@ -42,11 +42,12 @@ class Processes:
         Raises:
             ScenarioError: a cell cannot be run as asked.
             PoolError: no worker can be started.
-            CellLost: a cell raised, or lost its worker twice.
+            CellLost: a cell raised, or lost its worker twice; after all others are finished.
         """
         waiting = deque((position, 1) for position in range(len(cells)))
         attempts = dict(waiting)
         live: dict[Connection, _Worker] = {}
+        losses = Losses()
         try:
             while waiting or live:
                 while waiting and len(live) < self.workers:
@@ -62,26 +63,27 @@ class Processes:
                     except (EOFError, OSError):
                         _bury(live.pop(wire))
                         if attempts[position] >= ATTEMPTS:
-                            raise CellLost(f"{cells[position]}: its worker was lost twice") from None
+                            losses.note(cells[position], LOST_TWICE)
+                            continue
                         waiting.append((position, attempts[position] + 1))
                         yield position, Restarted()
                         continue
                     if isinstance(news, Failed):
-                        raise fault(cells[position], news)
-                    if not isinstance(news, Finished):
-                        yield position, news
-                    elif waiting:
-                        worker.position, attempts[worker.position] = waiting.popleft()
-                        _give(wire, cells[worker.position])
-                        yield position, news
-                    else:
-                        _bury(live.pop(wire))
+                        losses.note(cells[position], news)
+                    if isinstance(news, Failed | Finished):
+                        if waiting:
+                            worker.position, attempts[worker.position] = waiting.popleft()
+                            _give(wire, cells[worker.position])
+                        else:
+                            _bury(live.pop(wire))
+                    if not isinstance(news, Failed):
                         yield position, news
         finally:
             for worker in live.values():
                 worker.process.terminate()
             for worker in live.values():
                 _bury(worker)
+        losses.settle()
 
 
 def _start(position: int, cell: Cell) -> _Worker:

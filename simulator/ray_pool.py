@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from simulator.cells import Cell, Failed, News, Restarted, said
-from simulator.sweep import CellLost, PoolError, fault
+from simulator.sweep import LOST_TWICE, Losses, PoolError
 
 ATTEMPTS = 2
 LOCAL = "local"
@@ -57,13 +57,14 @@ class RayPool:
         Raises:
             PoolError: Ray is not installed, or not there.
             ScenarioError: a cell cannot be run as asked.
-            CellLost: a cell raised, or lost its worker twice.
+            CellLost: a cell raised, or lost its worker twice; after all others are finished.
         """
         if not cells:
             return
         with _session(self.address, self.workers) as ray:
             work = ray.remote(num_cpus=1, max_retries=0, num_returns="streaming")(_work)
             attempts = dict.fromkeys(range(len(cells)), 1)
+            losses = Losses()
             live = {work.remote(cell): position for position, cell in enumerate(cells)}
             try:
                 while live:
@@ -77,16 +78,19 @@ class RayPool:
                         except ray.exceptions.RayError:
                             del live[stream]
                             if attempts[position] >= ATTEMPTS:
-                                raise CellLost(f"{cells[position]}: its worker was lost twice") from None
+                                losses.note(cells[position], LOST_TWICE)
+                                continue
                             attempts[position] += 1
                             live[work.remote(cells[position])] = position
                             news = Restarted()
                         if isinstance(news, Failed):
-                            raise fault(cells[position], news)
-                        yield position, news
+                            losses.note(cells[position], news)
+                        else:
+                            yield position, news
             finally:
                 for stream in live:
                     ray.cancel(stream, force=True)
+            losses.settle()
 
 
 @contextmanager

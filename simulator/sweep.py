@@ -4,8 +4,9 @@ Laws:
 - What comes out does not depend on the number of workers or on the order in which cells end.
 - With a folder, a finished cell is on disk before the next one begins there: after Ctrl-C the same call goes on with
   the cells that are missing.
-- A worker that is lost (killed, out of memory) costs its cell one more attempt; lost twice, the sweep ends with that
-  cell's name. An error inside a cell ends the sweep at once.
+- A worker that is lost (killed, out of memory) costs its cell one more attempt; lost twice, or an
+  error inside it, costs that cell: the others are finished and kept first, then the sweep ends with its name.
+- What cannot be run as asked (data missing, no such graph) ends the sweep at once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, assert_never
 
+from node.learning.errors import TaskError
 from node.learning.task import Task
 from simulator.cells import Cell, Failed, Finished, News, Restarted, Started, cells_of, load, save
 from simulator.engines import settled
@@ -23,6 +25,7 @@ from simulator.records import RoundRecord
 from simulator.report import Report
 from simulator.scenario import Scenario, ScenarioError
 from simulator.setup import links
+from simulator.topology import TopologyError
 
 __all__ = ["CellLost", "Finished", "Found", "Here", "News", "Pool", "PoolError", "Restarted", "Started", "sweep"]
 
@@ -32,7 +35,7 @@ class PoolError(RuntimeError):
 
 
 class CellLost(PoolError):
-    """A cell cannot be finished: its worker was lost twice, or it raised; the message names it."""
+    """Cells cannot be finished: their workers were lost twice, or they raised; the message names the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,39 @@ class Found:
     rounds: int
 
 
-def fault(cell: Cell, failed: Failed) -> ScenarioError | CellLost:
-    """The error that a cell's failure in another process is here."""
-    return ScenarioError(failed.why) if failed.asked else CellLost(f"{cell}: {failed.why}")
+class Losses:
+    """Cells that failed while the others went on.
+
+    Attributes:
+        sentences: what happened, one a cell.
+    """
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.sentences: list[str] = []
+
+    def note(self, cell: Cell, failed: Failed) -> None:
+        """Remember a cell that failed by itself.
+
+        Raises:
+            ScenarioError: it was asked for what cannot be run; others would fare no better.
+        """
+        if failed.asked:
+            raise ScenarioError(failed.why)
+        self.sentences.append(f"{cell}: {failed.why}")
+
+    def settle(self) -> None:
+        """Say so, at the end.
+
+        Raises:
+            CellLost: there were some.
+        """
+        if self.sentences:
+            more = f" (and {len(self.sentences) - 1} more cells failed)" if len(self.sentences) > 1 else ""
+            raise CellLost(self.sentences[0] + more)
+
+
+LOST_TWICE = Failed("its worker was lost twice (killed, or out of memory: fewer --workers need less)", asked=False)
 
 
 class Pool(Protocol):
@@ -62,10 +95,26 @@ class Here:
     task: Task | None = None
 
     def run(self, cells: Sequence[Cell]) -> Iterator[tuple[int, News]]:
-        """See `Pool.run`."""
+        """See `Pool.run`.
+
+        Raises:
+            ScenarioError, TaskError, TopologyError: a cell cannot be run as asked.
+            CellLost: a cell raised.
+        """
+        losses, first = Losses(), None
         for position, cell in enumerate(cells):
-            for news in cell.run(self.task):
-                yield position, news
+            try:
+                for news in cell.run(self.task):
+                    yield position, news
+            except (ScenarioError, TaskError, TopologyError):
+                raise
+            except Exception as error:
+                losses.note(cell, Failed(f"{type(error).__name__}: {error}", asked=False))
+                first = first or error
+        try:
+            losses.settle()
+        except CellLost as lost:
+            raise lost from first
 
 
 def default_workers(cells: Sequence[Cell]) -> int:

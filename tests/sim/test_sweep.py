@@ -17,7 +17,7 @@ from simulator.nursery import cores, foresee
 from simulator.processes import Processes
 from simulator.records import RoundRecord
 from simulator.scenario import Choice, Scenario, ScenarioError
-from simulator.sweep import CellLost, Found, Here, News, default_workers, fault, sweep
+from simulator.sweep import CellLost, Found, Here, Losses, News, default_workers, sweep
 
 SCENARIO = Scenario.of(
     {"nodes": 4, "rounds": 3, "rules": ["mean", "median"], "sybils": 1, "evaluate_every": 2}
@@ -123,13 +123,44 @@ def test_a_cell_that_cannot_be_run_ends_the_sweep_in_one_sentence() -> None:
     assert multiprocessing.active_children() == []
 
 
+def finish(news: Iterator[tuple[int, News]], finished: set[int], victim: int = -1) -> None:
+    """Hear all there is, note whose cells are done, and kill the worker of one whenever it starts."""
+    for position, said in news:
+        if isinstance(said, Started) and position == victim:
+            multiprocessing.active_children()[0].kill()
+        if isinstance(said, Finished):
+            finished.add(position)
+
+
+@pytest.mark.parametrize("pool", [Here(), Processes(2)])
+def test_cells_that_fail_are_named_when_the_others_are_finished(pool: Here | Processes) -> None:
+    good = cells_of(SCENARIO.but(rules=["mean"], seeds=[1, 2]))
+    bad = replace(good[0], rule=Choice(name="mean", parameters={"speed": 1}))
+    finished: set[int] = set()
+    with pytest.raises(CellLost, match=r"mean\(speed=1\), seed 1: RuleError: .* \(and 1 more cells failed\)$"):
+        finish(pool.run([bad, good[0], bad, good[1]]), finished)
+    assert finished == {1, 3}
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_is_always_lost_costs_only_its_cell() -> None:
+    cells = cells_of(SCENARIO.but(rules=["mean"], seeds=[1, 2], engine="world", rounds=12))
+    finished: set[int] = set()
+    with pytest.raises(CellLost, match="seed 1: its worker was lost twice"):
+        finish(Processes(1).run(cells), finished, victim=0)
+    assert finished == {1}
+
+
 def test_a_bug_in_a_cell_ends_the_sweep_with_its_name() -> None:
     cell = replace(cells_of(SCENARIO)[0], rule=Choice(name="mean", parameters={"speed": 1}))
     (failed,) = said(cell)
     assert isinstance(failed, Failed)
     assert not failed.asked
-    assert str(fault(cell, failed)).startswith("demo, rule mean(speed=1), seed 1: RuleError: unknown parameter")
-    assert isinstance(fault(cell, failed), CellLost)
+    losses = Losses()
+    losses.settle()
+    losses.note(cell, failed)
+    with pytest.raises(CellLost, match=r"^demo, rule mean\(speed=1\), seed 1: RuleError: unknown parameter"):
+        losses.settle()
 
 
 def test_short_work_stays_in_one_process() -> None:
