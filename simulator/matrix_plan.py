@@ -394,6 +394,8 @@ def _sentence(error: ValidationError) -> str:
         inside: type[BaseModel] = Matrix
         for part in where[:-1]:
             inside = _PARTS.get(part, inside)
+        if where[-1] in Scenario.model_fields and where[-1] not in _TAKEN:
+            return f"key '{where[-1]}' is a setting of every scenario: write it below [scenario]"
         return str(UnknownName("key", where[-1], inside.model_fields))
     text = first["msg"].removeprefix("Value error, ").rstrip(".")
     return f"{'.'.join(where)}: {text[0].lower()}{text[1:]}" if where else text

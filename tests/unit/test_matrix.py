@@ -82,6 +82,7 @@ def test_presets_hold_together(preset: str) -> None:
         ({"scenario": {"round": 3}}, "unknown key 'round': did you mean 'rounds'?"),
         ({"scenario": {"alpha": 0.1}}, "'alpha' is a dimension of the matrix"),
         ({"attackers": [{"phi": 1.0, "sybils": 3}]}, "give one of share, sybils and phi"),
+        ({"rounds": 3}, "key 'rounds' is a setting of every scenario: write it below [scenario]"),
         ({"rules": []}, "at least one rule is needed"),
         ({"networks": [{"topology": "rign"}]}, "did you mean 'ring'?"),
     ],
