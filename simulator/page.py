@@ -53,8 +53,8 @@ _TABLE = (
     "After the last round, over the honest nodes of all seeds. ▲ more is better, ▼ less is better; bold: the best "
     "rule. Accuracy: share of test samples predicted right. Attack success: share of the samples the attacker cares "
     "about that are taken for what it wants. Mean: over nodes; median node: half of the nodes are no worse; worst "
-    "node: the one that fared worst. Weights: means over links and rounds, see below. kB: thousands of bytes an honest node "
-    "sends in a round. Seconds: of the whole run of the rule, measuring left out."
+    "node: the one that fared worst. Weights: means over links and rounds, see below. kB: thousands of bytes an "
+    "honest node sends in a round. Seconds: of the whole run of the rule, measuring left out."
 )
 
 

@@ -125,10 +125,10 @@ def test_a_cell_that_cannot_be_run_ends_the_sweep_in_one_sentence() -> None:
 
 def finish(news: Iterator[tuple[int, News]], finished: set[int], victim: int = -1) -> None:
     """Hear all there is, note whose cells are done, and kill the worker of one whenever it starts."""
-    for position, said in news:
-        if isinstance(said, Started) and position == victim:
+    for position, each in news:
+        if isinstance(each, Started) and position == victim:
             multiprocessing.active_children()[0].kill()
-        if isinstance(said, Finished):
+        if isinstance(each, Finished):
             finished.add(position)
 
 
