@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from aggregation import tiles
 from aggregation.compiled import FAST, cache_works
 
-_COLUMNS = 1024  # columns a block: forty rows of a block stay in L2
-_ROWS = 120  # rows whose block stays in L2 while all new rows pass
+_COLUMNS = 2048  # columns a block: forty rows of a block stay in L2, and what is asked for beside them
+_ROWS = 60  # rows whose block stays in L2 while all new rows pass
 _LANES, _SHORT, _TALL = tiles.LANES, tiles.SHORT, tiles.TALL
 _REMAINDER = 1e-2  # of a squared distance: what is left for the angle below it has lost two of seven digits
 

@@ -86,6 +86,7 @@ class Decisions:
         rows: Rows,
         taken: Ints,
         heard: Ints,
+        direct: Ints,
         relayed: Ints | None,
         starts: Ints | None,
         common: int,
@@ -98,6 +99,7 @@ class Decisions:
             rows: the table.
             taken: (H + S,) rows of this round's models.
             heard: (H + S,) the same, -1 where the model is not finite.
+            direct: (H, n) of these, neighbours' in order of `neighbours`, -1 past the end.
             relayed: (H, r) rows of relayed histories, -1 absent, or None.
             starts: (H,) rows of models before training, or None.
             common: row of the network's common initial model.
@@ -110,7 +112,10 @@ class Decisions:
         width = 0 if relayed is None else relayed.shape[1]
         if self._kept is not None:
             self._kept.widen(width)
-        surveyed = self._look(rows, taken, heard, relayed, finite)
+        surveyed = None
+        if self._kept is not None and relayed is not None:
+            compared = np.concatenate([heard[: len(direct), None], direct, relayed], axis=1)
+            surveyed = self._look(rows, compared, relayed, self._kept)
         for group in self._groups:
             degree = group.beside.shape[1]
 
@@ -168,23 +173,16 @@ class Decisions:
             self._standing.note(voices & (heard[self._senders] >= 0), weights > 0)
         return Edges(self._receivers, self._senders, weights, verdicts)
 
-    def _look(self, rows: Rows, taken: Ints, heard: Ints, relayed: Ints | None, finite: Tensor) -> Surveyed | None:
+    def _look(self, rows: Rows, index: Ints, relayed: Ints, kept: Kept) -> Surveyed | None:
         """All pairs at once, where the nodes together need a large share of them; for rules that compare histories."""
-        kept = self._kept
-        if kept is None or relayed is None:
-            return None
-        honest = len(relayed)
-        widest = max((group.beside.shape[1] for group in self._groups), default=0)
-        beside = np.full((honest, widest), -1, dtype=np.int64)
-        for group in self._groups:
-            beside[group.nodes, : group.beside.shape[1]] = heard[group.beside]
-        index = self._there(np.concatenate([taken[:honest, None], beside, relayed], axis=1))
-        index = torch.where((index >= 0) & finite[index.clamp(min=0)], index, -1)
-        with self._profile.phase("gram"), kernels.compiled(self._compiled):
+
+        def known() -> Tensor:
             held = self._there(relayed)
-            serials = torch.where(held >= 0, rows.serial[held.clamp(min=0)], 0)
-            found = survey(rows, index, lambda: kept.known(serials), self._workers, self._compiled)
-            return None if found is None else Surveyed(found, rows, finite, self._profile)
+            return kept.known(torch.where(held >= 0, rows.serial[held.clamp(min=0)], 0))
+
+        with self._profile.phase("gram"), kernels.compiled(self._compiled):
+            found = survey(rows, self._there(index), known, self._workers, self._compiled)
+            return None if found is None else Surveyed(found, rows, rows.finite, self._profile)
 
     def _priority(self, nodes: Ints, beside: Ints, round: int) -> Tensor | None:
         """As node.judgement draws it."""

@@ -211,10 +211,9 @@ class FastEngine:
         """
         if self._seen is None:
             raise RuntimeError("no round was run yet")
-        taken, heard, relayed = self._seen
+        own, direct, relayed = self._seen
         held = np.full((self._setup.honest, 0), -1) if relayed is None else relayed
-        direct = torch.from_numpy(self._direct(heard))
-        return self._rows.values, torch.from_numpy(taken[: self._setup.honest]), direct, torch.from_numpy(held)
+        return self._rows.values, torch.from_numpy(own), torch.from_numpy(direct), torch.from_numpy(held)
 
     def close(self) -> None:
         """Stop the workers."""
@@ -247,17 +246,18 @@ class FastEngine:
                 self._histories.settle(rows, self.round)
                 relayed = self._histories.rows
         before = (self._params.clone(), rows.values[names[:honest]], sent.clone()) if watched else None
+        direct: NDArray[np.int64] = np.where(self._beside >= 0, heard[self._beside], -1)
         edges = self._decisions.decide(
-            self.round, rows, taken, heard, relayed, starts, int(self._common[0]), self._params
+            self.round, rows, taken, heard, direct, relayed, starts, int(self._common[0]), self._params
         )
         live = self._common
         if self._histories is not None:
             with self.profile.phase("relay"):
-                self._histories.relay(rows, self._direct(heard), self.round)
+                self._histories.relay(rows, direct, self.round)
                 self._histories.expire(rows, self.round + 1)
-                live = np.union1d(live, self._histories.live())
+                live = np.concatenate([live, self._histories.live()])
         rows.keep(live)
-        self._seen = taken, heard, relayed
+        self._seen = taken[:honest], direct, relayed
         return edges, before
 
     def _measured(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -270,10 +270,6 @@ class FastEngine:
         with self._workers.single_threaded():
             self._workers.over(self._setup.honest, work, most=_MEASURED)
         return accuracy, success
-
-    def _direct(self, heard: NDArray[np.int64]) -> NDArray[np.int64]:
-        direct: NDArray[np.int64] = np.where(self._beside >= 0, heard[self._beside], -1)
-        return direct
 
     def _bytes(self) -> NDArray[np.int64]:
         # a relay is a header, and a payload where the receiver lacks it

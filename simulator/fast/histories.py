@@ -97,8 +97,9 @@ class Histories:
             return
         # newest record of each (node, author), of equal ones the least distance and all senders
         key = all_node * len(self._rank) + self._rank[author]
-        # of one (node, author, round) there is one row, so the order of equal keys does not matter
-        order = np.argsort(key * (self._age + 2) + (round - round_))
+        # of one (node, author, round) there is one row, so the order of equal keys does not matter; what was held is in
+        # order already, which a stable sort makes use of
+        order = np.argsort(key * (self._age + 2) + (round - round_), kind="stable")
         key, round_ = key[order], round_[order]
         first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
         group = np.cumsum(np.concatenate([[0], (key[1:] != key[:-1]).astype(np.int64)]))
@@ -142,26 +143,32 @@ class Histories:
         distance = np.concatenate([np.ones_like(direct), self._distance], axis=1)
         receivers = self._beside
         best = np.full(receivers.shape, -1, dtype=np.int64)
+        useful = np.zeros(receivers.shape, dtype=bool)
+        self.lacking = np.zeros(self._honest, dtype=np.int64)
 
         def work(lo: int, hi: int) -> None:
             best[lo:hi] = self._drawn(slice(lo, hi), rows, candidates[lo:hi], distance[lo:hi], round)
+            node, spots = np.nonzero(best[lo:hi] >= 0)
+            node += lo
+            receiver, row = receivers[node, spots], candidates[node, best[node, spots]]
+            author = rows.author[row]
+            # a relay of what its author or a direct neighbour says itself is ignored
+            key = receiver * len(self._rank) + author
+            spot = np.minimum(np.searchsorted(self._direct, key), max(len(self._direct) - 1, 0))
+            heeded = (author != receiver) & (self._direct[spot] != key)
+            node, spots, receiver, row = node[heeded], spots[heeded], receiver[heeded], row[heeded]
+            useful[node, spots] = True
+            # the payload travels where the receiver wants the record and does not hold it
+            lacking = ~(self.rows[receiver] == row[:, None]).any(axis=1)
+            self.lacking[lo:hi] = np.bincount(node[lacking] - lo, minlength=hi - lo)
 
         most = max(1, _DRAWS // max(1, receivers.shape[1] * candidates.shape[1]))
         self._workers.over(self._honest if best.shape[1] else 0, work, most=most)
-        node, spots = np.nonzero(best >= 0)
+        self.relays = (best >= 0).sum(axis=1)
+        node, spots = np.nonzero(useful)
         choice = best[node, spots]
-        receiver = receivers[node, spots]
-        row = candidates[node, choice]
         claimed = np.minimum(distance[node, choice] + 1, FARTHEST)
-        # a relay of what its author or a direct neighbour says itself is ignored
-        key = receiver * len(self._rank) + rows.author[row]
-        spot = np.minimum(np.searchsorted(self._direct, key), max(len(self._direct) - 1, 0))
-        useful = (rows.author[row] != receiver) & (self._direct[spot] != key)
-        self._sent = (receiver[useful], row[useful], claimed[useful], self._bit[node, spots][useful])
-        self.relays = np.bincount(node, minlength=self._honest)
-        # the payload travels where the receiver wants the record and does not hold it
-        lacking = useful & ~(self.rows[receiver] == row[:, None]).any(axis=1)
-        self.lacking = np.bincount(node[lacking], minlength=self._honest)
+        self._sent = (receivers[node, spots], candidates[node, choice], claimed, self._bit[node, spots])
 
     def _drawn(self, nodes: slice, rows: Rows, candidates: Ints, distance: Ints, round: int) -> Ints:
         """Place of the candidate that each of these nodes relays to each neighbour, (n, width); -1 none."""
@@ -195,8 +202,5 @@ class Histories:
         self._sent = receiver[young], row[young], distance[young], bit[young]
 
     def live(self) -> Ints:
-        """Rows that some node holds or is about to hold: ascending."""
-        named = np.concatenate([self.rows.ravel(), self._sent[1]])
-        marked = np.zeros(int(named.max(initial=-1)) + 2, dtype=bool)
-        marked[named + 1] = True
-        return np.flatnonzero(marked[1:])
+        """Rows that some node holds or is about to hold, in no order, some of them more than once."""
+        return np.concatenate([self.rows[self.rows >= 0], self._sent[1]])

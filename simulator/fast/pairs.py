@@ -48,11 +48,16 @@ class Kept:
             self.distances[:, :before, :before] = distances
 
     def put(self, nodes: Tensor, serials: Tensor, distances: Tensor) -> None:
-        """What these nodes hold in this round: (n, w) and (n, w, w)."""
-        width = serials.shape[1]
-        self.serials[nodes, :width] = serials
-        self.serials[nodes, width:] = 0
-        self.distances[nodes, :width, :width] = distances
+        """What these nodes (ascending) hold in this round: (n, w) and (n, w, w)."""
+        width, who = serials.shape[1], _run(nodes)
+        self.serials[who, :width] = serials
+        self.serials[who, width:] = 0
+        self.distances[who, :width, :width] = distances
+
+    def of(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Serials (n, w) and distances (n, w, w) of these nodes (ascending); not to be changed."""
+        who = _run(nodes)
+        return self.serials[who], self.distances[who]
 
     def known(self, serials: Tensor) -> Tensor:
         """How many of the histories (H, r), 0 none, each node held before: (H,)."""
@@ -78,7 +83,7 @@ class Surveyed:
 
 
 class PairGeometry:
-    """Implements aggregation.geometry.Geometry for evidence about `nodes`, in their order.
+    """Implements aggregation.geometry.Geometry for evidence about `nodes`, ascending.
 
     Attributes:
         finite: (R,) bool.
@@ -217,14 +222,19 @@ class PairGeometry:
                 found = known_distances(rows.values, index, rows.serial, none, rows.values.new_zeros(len(index), 0, 0))
             return found
         if found is None:
-            before, known = kept.serials[self._nodes], kept.distances[self._nodes]
-            found = known_distances(rows.values, index, rows.serial, before, known)
+            found = known_distances(rows.values, index, rows.serial, *kept.of(self._nodes))
         held = self._relayed.shape[-1]
         mine = index[:, index.shape[-1] - held :]
         if held and torch.equal(mine, torch.where(self._relayed >= 0, self._relayed, -1)):
             serials = torch.where(mine >= 0, rows.serial[mine.clamp(min=0)], 0)
             kept.put(self._nodes, serials, found[:, -held:, -held:])
         return found
+
+
+def _run(nodes: Tensor) -> Tensor | slice:
+    # ascending numbers as a slice where none is left out: what is read is then no copy
+    first, count = int(nodes[0]), len(nodes)
+    return slice(first, first + count) if int(nodes[-1]) - first == count - 1 else nodes
 
 
 def _from_origin(values: Tensor, index: Tensor, usable: Tensor, base: Tensor) -> Tensor:

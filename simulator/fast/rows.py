@@ -70,7 +70,7 @@ class Rows:
         workers.over(len(names), work)
 
     def keep(self, live: NDArray[np.int64]) -> None:
-        """Free every row but these (unique, ascending)."""
+        """Free every row but these."""
         free = np.ones(len(self.values), dtype=bool)
         free[live] = False
         self._free = np.flatnonzero(free)

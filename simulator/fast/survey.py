@@ -54,9 +54,9 @@ def survey(rows: Rows, index: Tensor, known: Callable[[], Tensor], workers: Work
         workers: share the panels.
         compiled: numba kernels.
     """
-    here = torch.zeros(len(rows.values), dtype=torch.bool, device=index.device)
-    here[index[index >= 0]] = True
-    names = here.nonzero().squeeze(1)
+    here = torch.zeros(1 + len(rows.values), dtype=torch.bool, device=index.device)  # the first one: absent
+    here[index + 1] = True
+    names = here[1:].nonzero().squeeze(1)
     count = len(names)
     held = (index >= 0).sum(dim=1)
     enough = _SHARE * count * (count - 1)
