@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from node.terminal import LOG, OUT, listing, progress
+from node.terminal import LOG, OUT, AsJson, listing, progress
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 12  # rounds
@@ -153,8 +153,8 @@ def pretrain(
     OUT.print(f'use it    [task] extractor = "{out}" in node.toml, with a task called ...-head', soft_wrap=True)
 
 
-def tasks() -> None:
+def tasks(as_json: AsJson = False) -> None:
     """List the tasks, each with the source of its data."""
     from node.learning.tasks import TASKS
 
-    listing(TASKS)
+    listing(TASKS, as_json)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -57,8 +58,18 @@ def go_on(folder: Path) -> str:
     return shlex.join(["hedgerow", *typed, *(() if named else ("--out", str(folder)))])
 
 
-def listing(rows: Mapping[str, Any]) -> None:
-    """Print what a registry holds, one line each: name, what it is, source."""
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+
+
+def listing(rows: Mapping[str, Any], as_json: bool = False) -> None:
+    """Print what a registry holds, one line each: name, what it is, source; or an object by name, with parameters."""
+    if as_json:
+        typer.echo(json.dumps({name: _facts(spec) for name, spec in rows.items()}))
+        return
     width = max(map(len, rows))
     for name, spec in rows.items():
         typer.echo(f"{name:{width}}  {spec.summary} [{spec.source}]")
+
+
+def _facts(spec: Any) -> dict[str, object]:
+    return {"summary": spec.summary, "source": spec.source, "parameters": dict(getattr(spec, "parameters", {}))}

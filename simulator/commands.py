@@ -16,7 +16,7 @@ import typer
 from rich.progress import TextColumn
 from rich.table import Table
 
-from node.terminal import LOG, OUT, clock, go_on, listing, progress, tell
+from node.terminal import LOG, OUT, AsJson, clock, go_on, listing, progress, tell
 from simulator.nursery import foresee, open_nursery
 
 if TYPE_CHECKING:
@@ -290,22 +290,22 @@ def matrix(
     LOG.print(f"Records and page: {page}", markup=False, soft_wrap=True)
 
 
-def rules() -> None:
+def rules(as_json: AsJson = False) -> None:
     """List the aggregation rules, each with its source."""
     from aggregation.rules import RULES
 
-    listing(RULES)
+    listing(RULES, as_json)
 
 
-def attacks() -> None:
+def attacks(as_json: AsJson = False) -> None:
     """List the attacks, each with its source."""
     from simulator.attacks.registry import ATTACKS
 
-    listing(ATTACKS)
+    listing(ATTACKS, as_json)
 
 
-def topologies() -> None:
+def topologies(as_json: AsJson = False) -> None:
     """List the graphs between honest nodes, each with its source."""
     from simulator.topology import TOPOLOGIES
 
-    listing(TOPOLOGIES)
+    listing(TOPOLOGIES, as_json)

@@ -147,6 +147,15 @@ def test_lists_have_one_line_each_with_a_source(what: str) -> None:
     assert all(line.split("  ")[0] and line.rstrip().endswith("]") and not line.endswith("[]") for line in lines)
 
 
+@pytest.mark.parametrize("what", ["rules", "attacks", "tasks", "topologies"])
+def test_lists_are_one_object_for_programs(what: str) -> None:
+    found = json.loads(hedgerow(what, "--json").stdout)
+    assert list(found) == [line.split("  ")[0] for line in hedgerow(what).stdout.splitlines()]
+    assert all(set(each) == {"summary", "source", "parameters"} and each["source"] for each in found.values())
+    if what == "rules":
+        assert found["hedgerow"]["parameters"]["clip"] == 2.0
+
+
 def test_help_needs_no_heavy_import() -> None:
     code = "import sys, hedgerow; assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
