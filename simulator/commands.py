@@ -99,7 +99,7 @@ def _simulate(
     from simulator.pace import Pace
     from simulator.ray_pool import RayPool
     from simulator.sweep import CellLost, sweep
-    from simulator.timesheet import Timesheet
+    from simulator.timesheet import PHASES, Timesheet
 
     check_device(device, choose_engine(scenario).engine)
     folder = out or _unused(Path("runs"), scenario.name)
@@ -133,6 +133,7 @@ def _simulate(
         report.show(OUT)
     if profile:
         LOG.print(sheet.table())
+        tell(PHASES)
     LOG.print(f"Records and page: {page}", markup=False, soft_wrap=True)
 
 

@@ -15,6 +15,9 @@ from rich.table import Table
 from simulator.cells import Cell, Finished, News, Started
 from simulator.sweep import Found
 
+PHASES = "prepare: data, graph, keys, choice of paths; rest: what no phase counts; total: all of a cell, measuring too"
+"""What to say below the table."""
+
 
 class Timesheet:
     """Hears of cells, sums up their phases.
@@ -67,7 +70,8 @@ class Timesheet:
     def table(self) -> Table:
         """A row for each phase, the costliest first, a column for each rule: seconds and share of the rule's time."""
         title = "seconds by phase, summed over cells"
-        out = Table(title=title + (f" ({self.found} found on disk left out)" if self.found else ""), box=None)
+        found = f" ({self.found} found on disk left out)" if self.found else ""
+        out = Table(title=title + found, box=None)
         out.add_column("phase", no_wrap=True)
         for rule in self._seconds:
             out.add_column(rule, justify="right")

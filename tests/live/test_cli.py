@@ -203,6 +203,7 @@ def test_any_number_of_workers_gives_the_same_json_and_the_profile_says_where_ti
         assert "training: " in lines[0]
         assert sum("engine" in line for line in lines) == 1
         assert any(line.split()[0] == "train" for line in lines)
+        assert any("rest: what no phase counts" in line for line in lines)
         profile = json.loads((folder / "profile.json").read_text())
         assert set(profile["rules"]) == set(results[0])
         assert profile["rules"]["mean"]["rounds"] == 3
