@@ -130,7 +130,7 @@ def _short(panel: Place, panels: Sequence[Place]) -> str:
 def _where(found: Figures, panels: Sequence[Place]) -> str:
     """Attack, and the number of its place where there are several."""
     panel = found.split, found.network, found.attackers
-    return f"{found.attack}, place {panels.index(panel) + 1}" if len(panels) > 1 else found.attack
+    return f"{found.attack}, place\N{NO-BREAK SPACE}{panels.index(panel) + 1}" if len(panels) > 1 else found.attack
 
 
 def _calm(figures: Sequence[Figures], panel: Place) -> dict[str, Figures]:

@@ -178,7 +178,7 @@ def test_several_places_have_an_overview_with_a_link_to_each() -> None:
     for number in (1, 2):
         assert f'href="#place-{number}"' in page
         assert f'id="place-{number}"' in page
-    assert '<span class="bad">.600</span><small>label-flip, place 2</small>' in page
+    assert '<span class="bad">.600</span><small>label-flip, place\N{NO-BREAK SPACE}2</small>' in page
 
 
 def test_the_best_rule_of_a_column_is_marked_and_the_ends_never_are() -> None:
