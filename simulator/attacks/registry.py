@@ -10,6 +10,7 @@ rule in use.
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Mapping
 from typing import cast
@@ -109,14 +110,20 @@ def _deal(specs: list[AttackSpec], given: Mapping[str, object]) -> list[dict[str
         if len(where) > 1:
             both = " or ".join(f"'{specs[index].name}.{plain}'" for index in where)
             raise ValueError(f"attack parameter '{name}' belongs to more than one stage: write {both}.")
-        own[where[0]][plain] = _typed(name, value, specs[where[0]].parameters[plain])
+        own[where[0]][plain] = _checked(name, value, plain, specs[where[0]])
     return own
 
 
-def _typed(name: str, value: object, default: object) -> object:
-    """The value as the default's type; a whole number will do for a fraction."""
+def _checked(name: str, value: object, plain: str, spec: AttackSpec) -> object:
+    """The value as the default's type (a whole number will do for a fraction); finite, and a strength not negative."""
+    default = spec.parameters[plain]
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value)
     if type(value) is not type(default):
         raise ValueError(f"attack parameter '{name}' is {value!r}; wanted {type(default).__name__}, like {default!r}.")
+    if isinstance(value, float):
+        least = 0.0 if spec.strength is not None and plain == spec.strength.parameter else -math.inf
+        if not math.isfinite(value) or value < least:
+            wanted = "a finite number" if least < 0 else "a finite number >= 0"
+            raise ValueError(f"attack parameter '{name}' is {value!r}; wanted {wanted}, like {default!r}.")
     return value

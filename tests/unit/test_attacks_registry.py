@@ -109,6 +109,9 @@ def test_a_parameter_of_two_stages_is_named_with_its_stage() -> None:
         ("label-flip", {"first": 1.5}, "wanted int"),
         ("label-flip", {"every": 1}, "wanted bool"),
         ("label-flip", {"tune": True}, "no strength"),
+        ("gaussian", {"scale": -1}, "a finite number >= 0"),
+        ("gaussian", {"scale": float("nan")}, "a finite number"),
+        ("neurotoxin", {"top": float("inf")}, "a finite number"),
         ("sleeper", {"wake": -1}, "rounds begin at 0"),
     ],
 )
