@@ -89,7 +89,7 @@ def _products(values: Tensor, names: Tensor, new: int) -> tuple[Tensor, Tensor]:
     columns = min(_COLUMNS, values.shape[1])
     padded = -(-columns // _LINE) * _LINE
     step = max(1, _ELEMENTS // (wide * padded))
-    room = values.new_zeros(min(step, nodes) * wide, padded)
+    room = values.new_empty(min(step, nodes) * wide, padded)
     products = torch.zeros(nodes, wide, new, dtype=torch.float64, device=values.device)
     squares = torch.zeros(nodes, wide, dtype=torch.float64, device=values.device)
     for start in range(0, nodes, step):
@@ -99,10 +99,8 @@ def _products(values: Tensor, names: Tensor, new: int) -> tuple[Tensor, Tensor]:
         for begin in range(0, values.shape[1], columns):
             taken = values[:, begin : begin + columns]
             length = taken.shape[1]
-            rows = room[: len(flat)]
-            if length < columns:
-                rows = rows[:, : -(-length // _LINE) * _LINE]
-                rows[:, length:] = 0.0
+            rows = room[: len(flat), : -(-length // _LINE) * _LINE]
+            rows[:, length:] = 0.0
             torch.index_select(taken, 0, flat, out=rows[:, :length])
             moved = rows.view(len(some), wide, -1)
             moved[:, 1:].sub_(moved[:, :1])

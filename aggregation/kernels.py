@@ -197,8 +197,8 @@ def known_distances(values: Tensor, index: Tensor, serial: Tensor, before: Tenso
     found = fresh_distances(values, index, ~old)
     if bool(old.any()):
         place = match.to(torch.int8).argmax(dim=-1)
-        node = torch.arange(len(index), device=index.device)[:, None, None]
-        taken = known[node, place.unsqueeze(-1), place.unsqueeze(-2)]
+        taken = known.gather(1, place.unsqueeze(-1).expand(-1, -1, known.shape[-1]))
+        taken = taken.gather(2, place.unsqueeze(1).expand_as(found))
         found = torch.where(old.unsqueeze(-1) & old.unsqueeze(-2), taken, found)
     return as_first(found, index)
 

@@ -64,7 +64,7 @@ class Evaluator:
         Returns:
             Two (N,) float64 tensors in [0, 1] on the processor; both 0 for a model that is not finite.
         """
-        finite = torch.isfinite(params).all(dim=1)
+        finite = torch.isfinite(torch.linalg.vector_norm(params, ord=torch.inf, dim=1))
         safe = params if bool(finite.all()) else params.masked_fill(~finite[:, None], 0.0)
         finite = finite.cpu()
         predicted = self._predict(safe, self._clean.inputs)
