@@ -41,8 +41,8 @@ class RuleSpec:
         """The rule with these parameters, the others at their defaults.
 
         Raises:
-            RuleError: a parameter that the rule does not have, or a value of another type than its default
-                (an int may stand for a float).
+            RuleError: a parameter that the rule does not have, a value of another type than its default (an int may
+                stand for a float), or one out of its range; the message names the rule.
         """
         for name, value in parameters.items():
             if name not in self.parameters:
@@ -52,7 +52,10 @@ class RuleSpec:
             if not fits:
                 expected, got = type(default).__name__, type(value).__name__
                 raise RuleError(f"parameter '{name}' of rule '{self.name}' must be {expected}, not {got} ({value!r})")
-        return self.build(**{**self.parameters, **parameters})
+        try:
+            return self.build(**{**self.parameters, **parameters})
+        except RuleError as error:
+            raise RuleError(f"rule '{self.name}': {error}") from error
 
 
 def compose(weighting: Weighting, integration: Integration, name: str, needs: Iterable[Need] = ()) -> Rule:

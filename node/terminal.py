@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,12 +16,14 @@ from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
+EVERY = 60.0  # seconds between two lines of progress where there is no terminal
 WIDE = 160  # columns of a table that goes into a file or a pipe
 OUT = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 LOG = Console(stderr=True, highlight=False)
@@ -31,9 +34,28 @@ def tell(line: str) -> None:
     LOG.print(line, markup=False, soft_wrap=True)
 
 
+class _Lines(Progress):
+    """A bar where there is a terminal, a line a minute where there is none."""
+
+    _told = 0.0
+
+    def update(self, task_id: TaskID, *args: Any, **fields: Any) -> None:
+        super().update(task_id, *args, **fields)
+        now = time.monotonic()
+        self._told = self._told or now  # the first line comes after a minute
+        if self.disable and now - self._told >= EVERY:
+            self._told = now
+            job = self._tasks[task_id]
+            left = job.fields.get("left")
+            tell(f"{job.description}: {job.percentage:.0f} %" + (f", {left} left" if left else ""))
+
+
 def progress(left: ProgressColumn | None = None) -> Progress:
-    """A bar on standard error: what, how far, elapsed and remaining time (`left`, or what rich makes of the pace)."""
-    return Progress(
+    """Progress on standard error: what, how far, elapsed and remaining time (`left`, or what rich makes of the pace).
+
+    A bar on a terminal, else a line a minute.
+    """
+    return _Lines(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
