@@ -24,6 +24,7 @@ from node.learning.dataset import Dataset, feed
 from node.learning.forward import CHUNK_FLOATS, ELEMENTWISE, Forward
 from node.learning.layout import Layout
 from node.learning.optimizers import Steps, steps
+from node.learning.seeded import seeded
 from node.learning.task import Task
 
 BLOCK_FLOATS = 1 << 23  # 32 MB of inputs are fed at a time in training
@@ -313,6 +314,5 @@ class Learner:
         if self._steady:
             yield
             return
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(bits(seed, Purpose.BATCHES, node_address, round)) % 2**63)
+        with seeded(int(bits(seed, Purpose.BATCHES, node_address, round))):
             yield

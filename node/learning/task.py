@@ -20,6 +20,7 @@ from node.learning.blueprint import output_layer, redraw, trainable
 from node.learning.dataset import Array, Dataset
 from node.learning.errors import TaskError
 from node.learning.optimizers import Adam, Optimizer, Sgd
+from node.learning.seeded import seeded
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 LocalUpdate = Literal["plain", "cwr"]
@@ -117,8 +118,7 @@ class Task:
 
     def build(self, seed: int = 0) -> nn.Module:
         """A fresh module with the initial weights of this seed; torch's global generator is left alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed % 2**63)
+        with seeded(seed):
             if not isinstance(self.model, nn.Module):
                 return self.model()
             module = copy.deepcopy(self.model)

@@ -7,9 +7,12 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from aggregation import kernels
 from aggregation.rules import build_rule
+from node.learning.optimizers import Sgd
+from node.learning.task import Task
 from simulator.fast.engine import FastEngine, Options, run
 from simulator.scenario import Scenario
 from simulator.setup import Setup, prepare
@@ -28,6 +31,27 @@ def test_any_number_of_threads_gives_the_same_bits(rule: str, use: bool) -> None
     ends = []
     for threads in (1, 2, 3):
         engine = FastEngine(small(), build_rule(rule), Options(threads=threads, compiled=use))
+        for _ in range(3):
+            engine.step()
+        ends.append(engine.params)
+        engine.close()
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(ends[0], ends[2])
+
+
+def test_layers_that_draw_give_the_same_bits_for_any_number_of_threads() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(480, 20)).astype(np.float32), rng.integers(0, 3, 480)
+
+    def model() -> nn.Module:
+        return nn.Sequential(nn.Linear(20, 64), nn.Dropout(0.5), nn.Tanh(), nn.Linear(64, 3))
+
+    task = Task(model, data, data, optimizer=Sgd(0.1), batch_size=8)
+    ends = []
+    for threads in (1, 2, 4):
+        engine = FastEngine(
+            prepare(Scenario.of({"nodes": 12, "rounds": 3}), task), build_rule("mean"), Options(threads=threads)
+        )
         for _ in range(3):
             engine.step()
         ends.append(engine.params)
