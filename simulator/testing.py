@@ -2,8 +2,8 @@
 
     from simulator.testing import resists
 
-    def test_my_rule_resists_clones() -> None:
-        resists(my_rule, "label-flip+scaled-clones", bound=0.1, accuracy_loss=0.05)
+    def test_my_weighting_resists_clones() -> None:
+        resists(weighting=my_weighting, attack="label-flip+scaled-clones", bound=0.1, accuracy_loss=0.05)
 
 Laws:
 - The same call gives the same numbers, on any machine with the same torch, whatever ran before.
@@ -20,13 +20,13 @@ from functools import lru_cache
 import numpy as np
 
 from aggregation.baselines import everyone
-from aggregation.compose import compose
 from aggregation.evidence import Integration, Need, Rule, Weighting
 from aggregation.integration import weighted_mean
 from aggregation.rules import build_rule
 from node.learning.task import Task
 from simulator.fast import engine as fast
 from simulator.matrix_report import outcome
+from simulator.own_rule import own_rule, refuse_no_rule
 from simulator.scenario import Scenario
 from simulator.setup import Setup, prepare
 
@@ -96,8 +96,8 @@ def measure(
             from `weighting` and `integration`.
         attack: its spelling, or a table of name and parameters: `{"name": "label-flip+boosted", "factor": 100.0}`;
             None or "none" = nobody attacks.
-        weighting: whom to believe; absent = everyone alike.
-        integration: how to combine; absent = the weighted mean.
+        weighting: whom to believe, (evidence) -> Weights; absent = everyone alike.
+        integration: how to combine, (evidence, weights) -> Decision; absent = the weighted mean.
         needs: what such a rule asks for beyond direct neighbours' models.
         seeds: of the runs.
         task: a task of one's own, or the name of a shipped one, in place of the scenario's.
@@ -105,10 +105,13 @@ def measure(
 
     Raises:
         ValueError: both a rule and its parts, or neither.
+        RuleError: a function where a rule is wanted, or a part that returns something else than it should.
         ScenarioError: what was asked for does not exist; the message names the nearest word.
     """
     if (rule is None) == (weighting is None and integration is None):
         raise ValueError("give either a rule, or a weighting or an integration (or both of these)")
+    if rule is not None:
+        refuse_no_rule(rule)
     named = rule if isinstance(rule, str) else "mean"
     if isinstance(task, str):
         scenario, task = scenario | {"task": task}, None
@@ -117,8 +120,10 @@ def measure(
         choice = where.rules[0]
         return _measured(build_rule(choice.name, **choice.parameters), where, task, str(choice))
     if rule is None:
-        rule = compose(weighting or everyone, integration or weighted_mean, "own rule", needs)
-    return _measured(rule, where, task)
+        mine = own_rule(weighting or everyone, integration or weighted_mean, "own rule", needs)
+    else:
+        mine = own_rule(rule.weighting, rule.integration, rule.name, rule.needs)
+    return _measured(mine, where, task)
 
 
 def resists(

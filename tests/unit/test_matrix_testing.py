@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from aggregation.baselines import coordinate_median, everyone
+from aggregation.compose import RuleError
+from aggregation.evidence import Decision, Evidence, Rule, Weights
+from aggregation.integration import weighted_mean
 from aggregation.rules import build_rule
 from node.learning.tasks import make_task
 from simulator.scenario import ScenarioError
@@ -78,3 +85,46 @@ def test_task_may_be_a_name_or_ones_own() -> None:
     assert measure("mean", task=make_task("digits"), **QUICK).accuracy == named.accuracy
     with pytest.raises(AssertionError, match="is above the bound"):
         resists("mean", bound=-1.0, task="digits", **QUICK)
+
+
+def test_example_of_the_documentation_holds() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "defence.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(example, "docs/defence.md", "exec"), names)
+    tests = [each for name, each in names.items() if name.startswith("test_") and callable(each)]
+    assert len(tests) == 2
+    for each in tests:
+        each()
+
+
+def test_function_in_place_of_a_rule_is_told_where_it_belongs() -> None:
+    with pytest.raises(RuleError, match=r"everyone is neither .* weighting= takes .* integration= takes"):
+        measure(everyone, **QUICK)
+    with pytest.raises(RuleError, match="weighting is a str, not a function"):
+        measure(weighting="mean", **QUICK)
+
+
+def test_part_that_returns_something_else_is_told_so() -> None:
+    def tensor(evidence: Evidence) -> object:
+        return everyone(evidence).neighbours
+
+    def turned(evidence: Evidence) -> Weights:
+        said = everyone(evidence)
+        return replace(said, neighbours=said.neighbours.mT)
+
+    def params(evidence: Evidence, weights: Weights) -> object:
+        return weighted_mean(evidence, weights).params
+
+    def short(evidence: Evidence, weights: Weights) -> Decision:
+        said = weighted_mean(evidence, weights)
+        return replace(said, params=said.params[..., :-1])
+
+    with pytest.raises(RuleError, match=r"the weighting returned a Tensor, wanted aggregation.evidence.Weights"):
+        measure(weighting=tensor, **QUICK)
+    with pytest.raises(RuleError, match=r"the weighting returned neighbours of shape \(\d+, \d+\), wanted \("):
+        measure(weighting=turned, **QUICK)
+    with pytest.raises(RuleError, match=r"the integration returned a Tensor, wanted aggregation.evidence.Decision"):
+        measure(integration=params, **QUICK)
+    with pytest.raises(RuleError, match="the integration returned params of shape"):
+        measure(Rule("short", everyone, short), **QUICK)
