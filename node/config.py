@@ -183,7 +183,7 @@ class RuleConfig(_Section):
 class RoundConfig(_Section):
     """Pace and patience; seconds."""
 
-    pace: float = Field(default=1.0, ge=0, description="least duration of a round")
+    pace: float = Field(default=1.0, ge=0, description="least duration of a round (half of it while most are ahead)")
     least: float = Field(
         default=1.0, ge=0, description="shortest deadline; the deadline itself follows what neighbours need"
     )

@@ -8,7 +8,8 @@ rule decide; relay one known record to each neighbour; next round. Everything th
   them, and what round they claim to be in moves nobody.
 - The deadline adapts to the neighbours' lags (`node.policy`), within a round to an earlier one only; late, slow and
   dead peers cost their weight, never the round.
-- Without neighbours a node trains on alone, at its pace.
+- Without neighbours a node trains on alone, at its pace. Where most neighbours have published the next round, half a pace
+  will do: else a node that is a step behind, after a restart for example, would be late in every round.
 - When more than half of the live neighbours are ahead by more than one round, the node goes on in the lower median of
   the rounds they say they are in (`node.neighbour.overtaken`): before it publishes, or after it closes its round at
   once.
@@ -60,6 +61,7 @@ class NodeCore:
         self._resumed = False
         self._floor = 0  # own rounds below are spent
         self._opened = 0.0
+        self._hurries = False  # goes on before its pace is over
         self._deadline = 0.0
         self._sent: dict[int, float] = {}  # round -> when the own update was out
         self._waited, self._closed_by = 0.0, ""
@@ -295,6 +297,8 @@ class NodeCore:
         return [ev.Wake(Timer.DEADLINE, self.round, now + (deadline - spent))]
 
     def _perhaps_close(self, now: float) -> list[Effect]:
+        if self.phase is Phase.PACING:
+            return self._hurried(now)
         reason = self._why_close() if self.phase is Phase.WAITING else None
         return [] if reason is None else self._close(reason, now)
 
@@ -338,9 +342,16 @@ class NodeCore:
             return effects + self._linger(then, now)
         if now - self._opened < self._policy.pace:
             self._enter(then)
-            self.phase = Phase.PACING
-            return [*effects, ev.Wake(Timer.PACE, then, self._opened + self._policy.pace)]
+            self.phase, self._hurries = Phase.PACING, False
+            return [*effects, *(self._hurried(now) or [ev.Wake(Timer.PACE, then, self._opened + self._policy.pace)])]
         return effects + self._open(then, now)
+
+    def _hurried(self, now: float) -> list[Effect]:
+        """Pace no longer than half where most neighbours have begun: who is a step behind would stay so for ever."""
+        if self._hurries or not self._neighbours.left_behind(self.round):
+            return []
+        self._hurries = True
+        return [ev.Wake(Timer.PACE, self.round, max(now, self._opened + self._policy.pace / 2))]
 
     def _relays(self) -> list[ev.Relay]:
         """One record for each live neighbour: what neighbours said themselves this round, or what is stored."""

@@ -107,6 +107,11 @@ def deadline(waited: Sequence[Neighbour], policy: RoundPolicy, silence: float) -
     return min(max(min(allowed[-1], policy.stretch * middle), policy.least), policy.most)
 
 
+def left_behind(round: int, live: Sequence[Neighbour]) -> bool:
+    """Whether more than half have published this round, or a later one."""
+    return 2 * sum(n.claimed >= round for n in live) > len(live)
+
+
 def overtaken(round: int, live: Sequence[Neighbour]) -> int | None:
     """The round to jump to: lower median of claimed rounds, if more than half are ahead by more than one; else None.
 

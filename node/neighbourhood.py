@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 from gossip.messages import Update
 from identity.keys import PeerId
-from node.neighbour import Neighbour, deadline, overtaken, waited_for
+from node.neighbour import Neighbour, deadline, left_behind, overtaken, waited_for
 from node.policy import RoundPolicy
 from node.standing import Standing
 
@@ -98,6 +98,10 @@ class Neighbourhood(Collection[PeerId]):
     def overtaken(self, present: int, round: int) -> int | None:
         """Where those who have a say in the present round would have a node that is in `round`; None: where it is."""
         return overtaken(round, self.heeded(present))
+
+    def left_behind(self, round: int) -> bool:
+        """Whether most of those who have a say in a round have published it."""
+        return left_behind(round, self.heeded(round))
 
     def waited_for(self, round: int, policy: RoundPolicy) -> list[Neighbour]:
         """Those without whom the round does not close before its deadline."""

@@ -35,7 +35,7 @@ class RoundPolicy:
 
     Attributes:
         rounds: rounds to play, counted from round 0 of the network; None: for ever.
-        pace: least duration of a round.
+        pace: least duration of a round; half of it while most neighbours are a round ahead.
         least, most: bounds of the deadline.
         deviations: mean deviations above the mean that a neighbour is allowed.
         stretch: how far above the median allowance the deadline may lie.
