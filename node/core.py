@@ -8,8 +8,8 @@ rule decide; relay one known record to each neighbour; next round. Everything th
   them, and what round they claim to be in moves nobody.
 - The deadline adapts to the neighbours' lags (`node.policy`), within a round to an earlier one only; late, slow and
   dead peers cost their weight, never the round.
-- Without neighbours a node trains on alone, at its pace. Where most neighbours have published the next round, half a pace
-  will do: else a node that is a step behind, after a restart for example, would be late in every round.
+- Without neighbours a node trains on alone, at its pace. Where most neighbours have published the next round, half a
+  pace will do: else a node that is a step behind, after a restart for example, would be late in every round.
 - When more than half of the live neighbours are ahead by more than one round, the node goes on in the lower median of
   the rounds they say they are in (`node.neighbour.overtaken`): before it publishes, or after it closes its round at
   once.
