@@ -30,8 +30,8 @@ from node.config import FILE, NodeConfig, load_config, parse_config, write_templ
 from node.errors import ConfigError, NodeError
 from node.learning.errors import TaskError
 from node.learning.task import Task
-from node.learning.tasks import make_task
-from node.names import UnknownName
+from node.learning.tasks import TASKS, make_task
+from node.names import UnknownName, choose
 from node.run import Outcome, Run, Say
 from node.worker import Worker
 
@@ -63,11 +63,14 @@ def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
             default.
 
     Raises:
+        UnknownName: no such task; the message names the nearest one.
         NodeError: there is a node already, a value does not fit, or the folder cannot be written to; one sentence.
     """
     folder = Path(folder)
     chosen = {section: dict(keys) for section, keys in (values or {}).items()}
     config = parse_config(chosen)
+    if ":" not in config.task.name:
+        choose("task", config.task.name, TASKS)
     path = folder / FILE
     if path.exists() or (folder / KEY).exists():
         raise ConfigError(f"{folder} holds a node already; a key is never overwritten: choose another folder")

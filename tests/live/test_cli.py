@@ -97,6 +97,7 @@ def test_a_scenario_file_runs_and_flags_win_over_it(tmp_path: Path) -> None:
         (("attack", "127.0.0.1:1", "--task", "digit"), "did you mean 'digits'?"),
         (("init", "n", "--part", "3"), "0/3"),
         (("init", "n", "--rule", "krumm"), "did you mean 'krum'?"),
+        (("init", "n", "--task", "digitz"), "did you mean 'digits'?"),
     ],
 )
 def test_wrong_words_give_one_sentence_and_exit_2(tmp_path: Path, words: tuple[str, ...], sentence: str) -> None:
