@@ -106,14 +106,14 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
     honest = scenario.nodes
     task = _adjusted(_task(scenario) if task is None else task, scenario)
     learner = Learner(task)
+    attack = None if scenario.attack is None else build_attack(scenario.attack.name, scenario.attack.parameters)
+    shares = _shares(scenario, task, honest + (attack is not None), seed)
     neighbours, keys = links(scenario, seed)
     peers = tuple(key.peer for key in keys)
     addresses = np.array([address(peer) for peer in peers], dtype=np.uint64)
     places = tuple(_place(scenario, vertex) for vertex in range(len(peers)))
     origins = [origin_of(group_of(where), peer) for where, peer in zip(places, peers, strict=True)]
 
-    attack = None if scenario.attack is None else build_attack(scenario.attack.name, scenario.attack.parameters)
-    shares = _shares(scenario, task, honest + (attack is not None), seed)
     shards = [
         hold_out(task.train.labels, share, task.held_out, generator(seed, Purpose.HOLD_OUT, vertex))
         for vertex, share in enumerate(shares[:honest])

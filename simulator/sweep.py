@@ -156,7 +156,6 @@ def sweep(
     if task is None:
         scenario.check_task()
     scenario = settled(scenario)
-    neighbours, _ = links(scenario, scenario.seeds[0])
     cells = cells_of(scenario, device)
     kept = None if folder is None or task is not None else Path(folder) / "cells"
     records: list[list[RoundRecord]] = [_before(kept, cell) for cell in cells]
@@ -184,6 +183,7 @@ def sweep(
     by_rule: dict[str, list[RoundRecord]] = {str(rule): [] for rule in scenario.rules}
     for cell, rows in zip(cells, records, strict=True):
         by_rule[str(cell.rule)].extend(rows)
+    neighbours, _ = links(scenario, scenario.seeds[0])
     return Report(scenario=scenario, records=by_rule, neighbours=neighbours, honest=scenario.nodes)
 
 

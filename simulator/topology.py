@@ -26,6 +26,8 @@ from node.names import choose
 
 Edge = tuple[int, int]
 _TRIES = 10_000
+_WORK = 1_000_000
+"""Nodes of all the graphs drawn before giving up: a minute or two, whatever the size."""
 
 
 class TopologyError(ValueError):
@@ -99,7 +101,7 @@ def regular(nodes: int, generator: Generator, degree: int = 4) -> nx.Graph[int]:
     """A random graph in which every node has `degree` neighbours, redrawn until connected."""
     if degree >= nodes or nodes * degree % 2:
         raise TopologyError(f"topology regular: no graph of {nodes} nodes has {degree} neighbours each")
-    return _until_connected("regular", lambda: nx.random_regular_graph(degree, nodes, seed=generator))
+    return _until_connected("regular", nodes, "degree", lambda: nx.random_regular_graph(degree, nodes, seed=generator))
 
 
 def random_geometric(nodes: int, generator: Generator, radius: float = 0.0, degree: int = 7) -> nx.Graph[int]:
@@ -122,19 +124,26 @@ def random_geometric(nodes: int, generator: Generator, radius: float = 0.0, degr
                 graph.remove_edge(vertex, int(other))
         return graph
 
-    return _until_connected("random-geometric", once)
+    return _until_connected("random-geometric", nodes, "degree or radius", once)
 
 
 def erdos_renyi(nodes: int, generator: Generator, probability: float = 0.0) -> nx.Graph[int]:
     """Each pair linked with `probability`, redrawn until connected; 0 = twice the threshold, 2 ln n / n."""
     chance = probability or min(1.0, 2 * math.log(max(nodes, 2)) / nodes)
-    return _until_connected("erdos-renyi", lambda: nx.fast_gnp_random_graph(nodes, chance, seed=generator))
+    return _until_connected(
+        "erdos-renyi", nodes, "probability", lambda: nx.fast_gnp_random_graph(nodes, chance, seed=generator)
+    )
 
 
 def small_world(nodes: int, generator: Generator, degree: int = 4, rewire: float = 0.1) -> nx.Graph[int]:
     """A ring of `degree` near neighbours, edges rewired with chance `rewire`, redrawn until connected."""
     near = min(degree, nodes - 1)
-    return _until_connected("small-world", lambda: nx.watts_strogatz_graph(nodes, max(2, near), rewire, seed=generator))
+    return _until_connected(
+        "small-world",
+        nodes,
+        "degree",
+        lambda: nx.watts_strogatz_graph(nodes, max(2, near), rewire, seed=generator),
+    )
 
 
 def complete(nodes: int, generator: Generator) -> nx.Graph[int]:
@@ -181,12 +190,16 @@ def two_worlds(nodes: int, generator: Generator, degree: int = 4, bridges: int =
     return graph
 
 
-def _until_connected(name: str, once: Callable[[], nx.Graph[int]]) -> nx.Graph[int]:
-    for _ in range(_TRIES):
+def _until_connected(name: str, nodes: int, links: str, once: Callable[[], nx.Graph[int]]) -> nx.Graph[int]:
+    tries = min(_TRIES, max(1, _WORK // nodes))
+    for _ in range(tries):
         graph = once()
         if nx.is_connected(graph):
             return graph
-    raise TopologyError(f"topology {name}: no connected graph in {_TRIES} draws; give it more edges")
+    raise TopologyError(
+        f"topology {name}: none of {tries} graphs of {nodes} nodes was connected; take fewer nodes, "
+        f"more links (a larger {links}), or another topology (`hedgerow topologies`)"
+    )
 
 
 def _near(points: NDArray[np.float64], reach: float) -> list[Edge]:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from node.learning.errors import TaskError
 from simulator.scenario import Choice, Named, Scenario, ScenarioError
 from simulator.setup import prepare
+from simulator.sweep import sweep
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
 
@@ -150,3 +152,9 @@ def test_a_malformed_choice_is_refused_in_one_sentence(text: str) -> None:
 
 def _read(text: str) -> Choice:
     return TypeAdapter(Named).validate_python(text)
+
+
+def test_samples_that_do_not_go_round_are_noticed_before_a_graph_is_drawn() -> None:
+    scenario = Scenario.of({"nodes": 3000, "topology": {"name": "edge-list", "file": "missing"}, "rules": ["mean"]})
+    with pytest.raises(TaskError, match="do not go round 3001 nodes"):
+        sweep(scenario)

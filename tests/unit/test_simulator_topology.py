@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import networkx as nx
@@ -36,6 +37,17 @@ def test_random_geometric_graphs_keep_to_their_degree(seed: int) -> None:
     degrees = [degree for _, degree in graph.degree]
     assert max(degrees) <= 7
     assert 5.2 < sum(degrees) / 99 < 6.2
+
+
+@pytest.mark.parametrize(("nodes", "seed", "digest"), [(99, 1, "2c0bd9c4c88fe078"), (700, 0, "f809c9148c3f5b48")])
+def test_random_geometric_graphs_stay_those_that_were_drawn_before(nodes: int, seed: int, digest: str) -> None:
+    edges = sorted((min(edge), max(edge)) for edge in graph_of("random-geometric", nodes, seed).edges)
+    assert hashlib.sha256(repr(edges).encode()).hexdigest()[:16] == digest
+
+
+def test_large_graphs_are_drawn_less_often_before_giving_up() -> None:
+    with pytest.raises(TopologyError, match=r"none of 50 graphs of 20000 nodes .* fewer nodes, .* probability"):
+        graph_of("erdos-renyi", 20_000, probability=1e-9)
 
 
 def test_two_random_geometric_graphs_of_different_seeds_differ() -> None:
