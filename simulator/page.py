@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from aggregation.evidence import Verdict
+from node.opinions import WHY
 from simulator import plots
 from simulator.records import RoundRecord
 from simulator.scenario import Scenario
@@ -36,6 +37,7 @@ b { color:var(--good) }
 dl { display:grid; grid-template-columns:max-content 1fr; gap:2px 18px; margin:0 }
 dt { color:var(--soft) }
 dd { margin:0 }
+table + dl { margin-top:14px }
 svg text { font:11.5px system-ui,sans-serif; fill:var(--ink) }
 svg text.tick { font-size:10.5px; fill:var(--soft) } svg text.tiny { font-size:8.5px }
 svg text.cap { font-size:13px; font-weight:600 } svg text.strong { font-weight:700 }
@@ -77,6 +79,7 @@ def render(
     first = {rule: [row for row in rows if row.seed == rows[0].seed] for rule, rows in records.items() if rows}
     sybils = len(neighbours) - honest
     attacked = scenario.adversary
+    alone = f'<p class="soft">Seed {scenario.seeds[0]} alone.</p>' if len(scenario.seeds) > 1 else ""
     parts = [
         f"<h1>{html.escape(scenario.name)}</h1>",
         f'<p class="lead">{html.escape(_lead(scenario, sybils))}</p>',
@@ -85,13 +88,14 @@ def render(
         f"<figure>{plots.curves(records, attacked)}<figcaption>Line: mean over honest nodes. Band: all but the lowest "
         f"and the highest tenth of nodes. {WEIGHT} Solid: mean over links from honest neighbours; dashed: over links "
         "from Sybils.</figcaption></figure>",
-        "<h2>Who was believed</h2>",
+        f"<h2>Who was believed</h2>{alone}",
         _graph(neighbours, honest, first),
     ]
     judged = {rule: rows for rule, rows in first.items() if any(row.edges is not None for row in rows)}
     if judged:
-        parts += ["<h2>Who misbehaved, and why</h2>", f"<section>{_reasons(judged, honest)}</section>"]
-        parts += [_worst(rule, rows, honest) for rule, rows in judged.items()]
+        reasons = f"{_reasons(judged, honest)}{_legend(judged)}"
+        parts += [f"<h2>Who misbehaved, and why</h2>{alone}", f"<section>{reasons}</section>"]
+        parts += [_worst(rule, rows, honest, len(scenario.seeds) > 1) for rule, rows in judged.items()]
     parts += ["<h2>The scenario</h2>", f"<section>{_inputs(scenario)}</section>"]
     title = html.escape(scenario.name)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
@@ -162,8 +166,21 @@ def _reasons(records: Mapping[str, Sequence[RoundRecord]], honest: int) -> str:
     return _rows(["rule", "links from", "links", "mean weight", "verdicts after the last round"], lines)
 
 
-def _worst(rule: str, rows: Sequence[RoundRecord], honest: int) -> str:
-    """The node that fared worst under a rule: its neighbours, with the history of their weights and verdicts."""
+def _legend(records: Mapping[str, Sequence[RoundRecord]]) -> str:
+    """What the verdicts mean, of those that were ever given."""
+    edges = [row.edges for rows in records.values() for row in rows if row.edges is not None]
+    given = {Verdict(int(code)).name.lower() for each in edges for code in np.unique(each.verdicts)}
+    words = "".join(
+        f"<dt>{name.replace('_', ' ')}</dt><dd>{html.escape(words)}</dd>"
+        for name, words in WHY.items()
+        if name in given
+    )
+    return f"<dl>{words}</dl>"
+
+
+def _worst(rule: str, rows: Sequence[RoundRecord], honest: int, several: bool) -> str:
+    """The node that fared worst under a rule: its neighbours, with the history of their weights and verdicts; the seed
+    is named where there are several."""
     measured = [row for row in rows if row.edges is not None]
     accuracy, success = measured[-1].accuracy, measured[-1].success
     if accuracy is None or success is None:
@@ -182,7 +199,8 @@ def _worst(rule: str, rows: Sequence[RoundRecord], honest: int) -> str:
         name = f"<span class=bad>Sybil {sender}</span>" if sender >= honest else f"node {sender}"
         mean, last = f"{np.mean(weights):.2f}", f"{weights[-1]:.2f}"
         lines.append([name, _spark(weights), mean, last, _word(seen[-1][1])])
-    figures = f"accuracy {accuracy[worst]:.3f}, attack success {success[worst]:.3f}"
+    seed = f", seed {measured[-1].seed}" if several else ""
+    figures = f"accuracy {accuracy[worst]:.3f}, attack success {success[worst]:.3f}{seed}"
     return (
         f"<section><details><summary>{html.escape(rule)}: node {worst} fared worst ({figures})</summary>"
         f"{_rows(['neighbour', 'weight by round', 'mean', 'last', 'last verdict'], lines)}</details></section>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from node.opinions import WHY
 from simulator.records import Edges, RoundRecord, influence
 from simulator.report import Report
 from simulator.scenario import Scenario
@@ -106,6 +108,22 @@ def test_the_page_says_of_every_column_which_figure_it_is_and_which_way_is_good(
     heads = re.findall(r"<th>(.*?)</th>", page.split("</table>")[0])
     assert len(set(heads)) == len(heads) == 10
     assert {"accuracy: worst node ▲", "attack success: median node ▼", "weight to a Sybil ▼"} <= set(heads)
+
+
+def test_what_covers_one_seed_says_so_where_there_are_several(tmp_path: Path) -> None:
+    several, single = report().write(tmp_path / "a").read_text(), report(seeds=(1,)).write(tmp_path / "b").read_text()
+    for head in ("Who was believed", "Who misbehaved, and why"):
+        assert f'<h2>{head}</h2><p class="soft">Seed 1 alone.</p>' in several
+    assert len(re.findall(r"fared worst \([^)]*, seed 1\)", several)) == 2
+    assert "Seed 1 alone" not in single
+    assert not re.search(r"fared worst \([^)]*seed", single)
+
+
+def test_every_verdict_on_the_page_is_explained_as_the_node_explains_it(tmp_path: Path) -> None:
+    page = report().write(tmp_path).read_text()
+    for verdict in ("taken", "absent", "not_finite", "similar"):  # the codes 0 to 3 are in the records
+        assert f"<dt>{verdict.replace('_', ' ')}</dt><dd>{html.escape(WHY[verdict])}</dd>" in page
+    assert "<dt>harmful</dt>" not in page
 
 
 def test_names_from_a_scenario_cannot_inject_markup(tmp_path: Path) -> None:
