@@ -10,7 +10,7 @@ from simulator.matrix_heat import ACCURACY, REFERENCE, SUCCESS, Curve, Spot, dec
 from simulator.matrix_plan import NOBODY, PRESETS, Condition, Matrix
 from simulator.matrix_report import ORACLE, Estimate, Figures
 from simulator.matrix_tables import LESS, MINE, MORE, calm_table, cost, everything, glance, pm
-from simulator.page import STYLE
+from simulator.page import DEALT, STYLE
 from simulator.svg import BAD, GOOD
 
 _STYLE = (
@@ -98,7 +98,7 @@ _GLANCE = (
     f"Means over all places and seeds; 1.000 = 100 %.{MORE} more is better,{LESS} less is better. Green: the best rule "
     "of the column. Red: accuracy below that of alone, or more than half of what the attacker wanted. Worst attack: "
     "where the rule fared worst, named below the number; intervals are in the maps below. A rule that did not run in "
-    "all places has means over those where it did: then compare it place by place."
+    f"all places has means over those where it did: then compare it place by place. {DEALT}"
 )
 _COST = (
     "Means over all places. Milliseconds are those of the simulation on the machine that ran it, other work included."

@@ -59,6 +59,12 @@ _TABLE = (
     "honest node sends in a round. Seconds: of the whole run of the rule, measuring left out."
 )
 
+DEALT = (
+    "With an adversary the data is dealt into one share more, the adversary's: honest nodes then hold other samples "
+    "than without. So compare rules under the same attack, not a rule's numbers under attack with its numbers without."
+)
+"""What numbers can be compared with which; see `setup.prepare`."""
+
 
 def render(
     scenario: Scenario,
@@ -83,7 +89,7 @@ def render(
     parts = [
         f"<h1>{html.escape(scenario.name)}</h1>",
         f'<p class="lead">{html.escape(_lead(scenario, sybils))}</p>',
-        f"<section>{_table(summaries)}<p class=soft>{_TABLE}</p></section>",
+        f"<section>{_table(summaries)}<p class=soft>{_TABLE}{f' {DEALT}' if attacked else ''}</p></section>",
         "<h2>Round by round</h2>",
         f"<figure>{plots.curves(records, attacked)}<figcaption>Line: mean over honest nodes. Band: all but the lowest "
         f"and the highest tenth of nodes. {WEIGHT} Solid: mean over links from honest neighbours; dashed: over links "

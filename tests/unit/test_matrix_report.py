@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from dataclasses import replace
@@ -16,6 +17,7 @@ from simulator.matrix_heat import ACCURACY, SUCCESS, Spot, decimal, heat, traces
 from simulator.matrix_plan import Matrix
 from simulator.matrix_report import Key, MatrixReport, Outcome, ends_outside, estimate, outcome
 from simulator.matrix_tables import Column, pm
+from simulator.page import DEALT
 from simulator.records import Edges, Influence, RoundRecord
 from simulator.svg import BAD, GOOD, shade
 
@@ -132,6 +134,7 @@ def test_numbers_are_plain_and_null_where_nothing_was_measured() -> None:
 def test_page_stands_alone_and_escapes() -> None:
     page = matrix_page.render(MATRIX, MATRIX.conditions(), report().figures())
     assert "a &lt;b&gt;small&lt;/b&gt; one" in page
+    assert html.escape(DEALT) in page
     for word in ("src=", "@import", "<script", "url("):
         assert word not in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from node.opinions import WHY
+from simulator.page import DEALT
 from simulator.records import Edges, RoundRecord, influence
 from simulator.report import Report
 from simulator.scenario import Scenario
@@ -124,6 +126,13 @@ def test_every_verdict_on_the_page_is_explained_as_the_node_explains_it(tmp_path
     for verdict in ("taken", "absent", "not_finite", "similar"):  # the codes 0 to 3 are in the records
         assert f"<dt>{verdict.replace('_', ' ')}</dt><dd>{html.escape(WHY[verdict])}</dd>" in page
     assert "<dt>harmful</dt>" not in page
+
+
+def test_page_about_an_attack_says_what_its_numbers_do_not_compare_with(tmp_path: Path) -> None:
+    attacked = report()
+    peace = replace(attacked, scenario=attacked.scenario.but(attack="none"))
+    assert DEALT in attacked.write(tmp_path / "a").read_text()
+    assert DEALT not in peace.write(tmp_path / "b").read_text()
 
 
 def test_names_from_a_scenario_cannot_inject_markup(tmp_path: Path) -> None:
