@@ -34,7 +34,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from node.names import UnknownName, choose
 from simulator.attacks.attack import Stage
 from simulator.attacks.registry import ATTACKS
-from simulator.scenario import Choice, Scenario, ScenarioError
+from simulator.scenario import Choice, Scenario, ScenarioError, worded
 from simulator.scenario import Named as Spelled
 
 PRESETS: Mapping[str, str] = {
@@ -79,7 +79,7 @@ def _entry(value: object) -> object:
             return value
         inner = {key: item for key, item in value.items() if key not in ("name", "label")}
         return {"choice": {"name": value.get("name"), "parameters": inner}, "label": value.get("label", "")}
-    return {"choice": value} if isinstance(value, str) else value
+    return value if isinstance(value, Entry) else {"choice": value}
 
 
 Named = Annotated[Entry, BeforeValidator(_entry)]
@@ -397,5 +397,5 @@ def _sentence(error: ValidationError) -> str:
         if where[-1] in Scenario.model_fields and where[-1] not in _TAKEN:
             return f"key '{where[-1]}' is a setting of every scenario: write it below [scenario]"
         return str(UnknownName("key", where[-1], inside.model_fields))
-    text = first["msg"].removeprefix("Value error, ").rstrip(".")
+    text = worded(first)
     return f"{'.'.join(where)}: {text[0].lower()}{text[1:]}" if where else text

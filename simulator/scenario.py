@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from aggregation.rules import build_rule
 from node.learning.models import MODELS
@@ -32,7 +33,6 @@ from simulator.topology import TOPOLOGIES
 
 Value = bool | int | float | str
 """What a parameter of a rule, a topology, a partition or an attack can be."""
-
 
 _TRIPS = 6  # frames one after the other, see Scenario.asynchronous
 
@@ -124,11 +124,18 @@ def _choice(value: object) -> object:
         if "name" not in value:
             raise ValueError(f"a table needs a name, this one has {', '.join(map(str, value)) or 'nothing'}")
         return {"name": value["name"], "parameters": {k: v for k, v in value.items() if k != "name"}}
+    if not isinstance(value, Choice | Mapping):
+        inner = value[0] if isinstance(value, list) and value else None
+        word = inner if isinstance(inner, str) else "NAME"
+        what = "a list" if isinstance(value, list) else repr(value)
+        raise ValueError(f'wanted "{word}" or {{ name = "{word}", ... }}, not {what}')
     return value
 
 
 def _attack(value: object) -> object:
-    return None if value == "none" else _choice(value)
+    if value is None or value == "none":
+        return None
+    return _choice(["+".join(map(str, value))] if isinstance(value, list) and len(value) > 1 else value)
 
 
 Named = Annotated[Choice, BeforeValidator(_choice)]
@@ -381,5 +388,13 @@ def _sentence(error: ValidationError) -> str:
         parts: dict[str, type[BaseModel]] = {"cuts": Cut, "crashes": Crash}
         inside = parts.get(str(first["loc"][0]), Scenario)
         return str(UnknownName("key", str(first["loc"][-1]), inside.model_fields))
-    text = first["msg"].removeprefix("Value error, ").rstrip(".")
+    text = worded(first)
     return f"{where}: {text[0].lower()}{text[1:]}" if where else text
+
+
+def worded(fault: ErrorDetails) -> str:
+    """What is wrong with a value, in words of the file: where a list is wanted, how to write one."""
+    if fault["type"] == "tuple_type":
+        inner = json.dumps(fault["input"]) if isinstance(fault["input"], str | int | float) else "..."
+        return f"wanted a list: {fault['loc'][-1]} = [{inner}]"
+    return fault["msg"].removeprefix("Value error, ").rstrip(".")

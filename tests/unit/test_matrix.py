@@ -84,6 +84,8 @@ def test_presets_hold_together(preset: str) -> None:
         ({"attackers": [{"phi": 1.0, "sybils": 3}]}, "give one of share, sybils and phi"),
         ({"rounds": 3}, "key 'rounds' is a setting of every scenario: write it below [scenario]"),
         ({"rules": []}, "at least one rule is needed"),
+        ({"rules": "mean"}, 'rules: wanted a list: rules = ["mean"]'),
+        ({"attacks": [["label-flip"]]}, 'wanted "label-flip" or { name = "label-flip", ... }, not a list'),
         ({"networks": [{"topology": "rign"}]}, "did you mean 'ring'?"),
     ],
 )

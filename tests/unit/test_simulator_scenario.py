@@ -40,6 +40,11 @@ SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
         ({"crashes": [{"nodes": [99], "round": 1}], "engine": "world"}, "crashes: nodes are numbered 0 to 19"),
         ({"name": "../../etc"}, "name: "),
         ({"attack": {"nme": "label-flip"}}, "attack: a table needs a name, this one has nme"),
+        ({"attack": ["label-flip"]}, 'attack: wanted "label-flip" or { name = "label-flip", ... }, not a list'),
+        ({"attack": ["label-flip", "clones"]}, 'attack: wanted "label-flip+clones" or'),
+        ({"topology": 4}, 'topology: wanted "NAME" or { name = "NAME", ... }, not 4'),
+        ({"rules": "mean"}, 'rules: wanted a list: rules = ["mean"]'),
+        ({"seeds": 3}, "seeds: wanted a list: seeds = [3]"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_one_sentence(values: dict[str, object], sentence: str) -> None:
