@@ -288,6 +288,8 @@ def matrix(
     page = report.write(folder)
     if as_json:
         typer.echo(json.dumps(report.numbers()))
+    else:
+        report.show(OUT)
     LOG.print(f"Records and page: {page}", markup=False, soft_wrap=True)
 
 

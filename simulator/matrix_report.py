@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from aggregation.evidence import Verdict
 from simulator.matrix_plan import Condition, Matrix
@@ -195,6 +196,12 @@ class MatrixReport:
             "about": self.matrix.about,
             "cells": [_plain(asdict(figures)) for figures in self.figures()],
         }
+
+    def show(self, console: Console) -> None:
+        """Print the page's table "At a glance", its main columns."""
+        from simulator import matrix_tables
+
+        console.print(matrix_tables.printed(self.figures()))
 
     def write(self, folder: Path | str) -> Path:
         """Write all files (each whole or not at all) and return the page's path.

@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
 from simulator.matrix_heat import decimal
 from simulator.matrix_plan import NOBODY
 from simulator.matrix_report import ALONE, ORACLE, Estimate, Figures
@@ -18,6 +22,14 @@ from simulator.summary import TRAFFIC
 MINE = "hedgerow"
 MORE, LESS = " ▲", " ▼"
 """After a head: more, or less, is better."""
+_PRINTED = {
+    ("nobody attacks", "accuracy"): "accuracy, no attack",
+    ("nobody attacks", "tax"): "tax",
+    ("accuracy under attack", "mean"): "accuracy under attack",
+    ("attack success", "mean"): "attack success",
+    ("attack success", "worst attack"): "at worst",
+}
+"""Group and head of the columns that a terminal shows -> their head there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +56,7 @@ class Column:
 
     def cells(self, rules: Sequence[str]) -> list[str]:
         """HTML of all its cells."""
-        known = [v for v, rule in zip(self.values, rules, strict=True) if v is not None and rule not in (ALONE, ORACLE)]
-        best = self.best(known) if self.best is not None and len(known) > 1 else None
+        best = self.top(rules)
         out = []
         for at, value in enumerate(self.values):
             text = "-" if value is None else self.write(value)
@@ -57,6 +68,11 @@ class Column:
             out.append(f"{text}<small>{html.escape(note)}</small>" if note else text)
         return out
 
+    def top(self, rules: Sequence[str]) -> float | None:
+        """The best value of a rule that is no end; None where there is nothing to choose."""
+        known = [v for v, rule in zip(self.values, rules, strict=True) if v is not None and rule not in (ALONE, ORACLE)]
+        return self.best(known) if self.best is not None and len(known) > 1 else None
+
     def title(self) -> str:
         """Head with its direction."""
         return html.escape(self.head) + (MORE if self.best is max else LESS if self.best is min else "")
@@ -65,6 +81,36 @@ class Column:
 def glance(figures: Sequence[Figures], where: Callable[[Figures], str]) -> str:
     """Every rule in one line, over all places; `where` names a place in few words."""
     rules, rows = _by_rule(figures)
+    return table("rule", rules, [mine[0].label for mine in rows], _glance(rules, rows, where))
+
+
+def printed(figures: Sequence[Figures]) -> Table:
+    """The main columns of `glance` for a terminal; a place is named in full where there are several."""
+    several = len({(each.split, each.network, each.attackers) for each in figures if each.attackers != NOBODY}) > 1
+
+    def where(each: Figures) -> str:
+        return ", ".join((each.attack, each.network, each.split, each.attackers)) if several else each.attack
+
+    rules, rows = _by_rule(figures)
+    columns = {(column.group, column.head): column for column in _glance(rules, rows, where)}
+    out = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    out.add_column("rule")
+    for head in _PRINTED.values():
+        out.add_column(head, justify="right", width=max(5, *map(len, head.split())))
+    out.add_column("where")
+    shown = [columns[place] for place in _PRINTED]
+    for at, (rule, mine) in enumerate(zip(rules, rows, strict=True)):
+        cells = []
+        for column in shown:
+            value = column.values[at]
+            best = value is not None and value == column.top(rules) and rule not in (ALONE, ORACLE)
+            cells.append(Text(maybe(value), style="bold green" if best else ""))
+        style = "dim" if rule in (ALONE, ORACLE) else ""
+        out.add_row(Text(mine[0].label), *cells, Text(shown[-1].notes[at]), style=style)
+    return out
+
+
+def _glance(rules: Sequence[str], rows: Sequence[Sequence[Figures]], where: Callable[[Figures], str]) -> list[Column]:
     calm = [[each for each in mine if each.attackers == NOBODY] for mine in rows]
     hit = [[each for each in mine if each.attackers != NOBODY] for mine in rows]
     lowest = [min(mine, key=lambda each: _or(each.accuracy.mean, 1.0), default=None) for mine in hit]
@@ -77,7 +123,7 @@ def glance(figures: Sequence[Figures], where: Callable[[Figures], str]) -> str:
 
     calm_alone = [each for each in alone if each.attackers == NOBODY]
     hit_alone = [each for each in alone if each.attackers != NOBODY]
-    columns = [
+    return [
         Column("nobody attacks", "accuracy", [mean(f.accuracy.mean for f in mine) for mine in calm], max,
                bad=useless(calm_alone)),
         Column("nobody attacks", "tax", [mean(f.tax.mean for f in mine if f.tax) for mine in calm], min),
@@ -96,7 +142,6 @@ def glance(figures: Sequence[Figures], where: Callable[[Figures], str]) -> str:
                "{:.2f}".format),
         Column("cost a node and round", "kB", [_thousandth(mine) for mine in rows], None, "{:.0f}".format),
     ]  # fmt: skip
-    return table("rule", rules, [mine[0].label for mine in rows], columns)
 
 
 def calm_table(

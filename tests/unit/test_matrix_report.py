@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import math
 import re
 from dataclasses import replace
@@ -10,6 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from aggregation.evidence import Verdict
 from simulator import matrix_page
@@ -182,6 +184,14 @@ def test_several_places_have_an_overview_with_a_link_to_each() -> None:
         assert f'href="#place-{number}"' in page
         assert f'id="place-{number}"' in page
     assert '<span class="bad">.600</span><small>label-flip, place\N{NO-BREAK SPACE}2</small>' in page
+
+
+def test_terminal_shows_the_numbers_of_the_page_rule_by_rule() -> None:
+    out = io.StringIO()
+    report().show(Console(file=out, width=100))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert ["mean", ".750", ".150", ".750", ".300", ".300", "label-flip"] in lines
+    assert ["oracle-mean", ".900", ".000", ".900", ".300", ".300", "label-flip"] in lines
 
 
 def test_the_best_rule_of_a_column_is_marked_and_the_ends_never_are() -> None:
