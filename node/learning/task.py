@@ -165,7 +165,10 @@ class Task:
         classes = int(logits.shape[1])
         most = max(self.train.classes, self.test.classes)
         if classes < most:
-            raise TaskError(f"labels go up to {most - 1} but the model has {classes} outputs; wanted at least {most}")
+            raise TaskError(
+                f"labels go up to {most - 1} but the model has {classes} outputs; labels are numbered from 0, wanted "
+                f"at least {most} outputs"
+            )
         self._check_loss(logits)
         head = output_layer(module, classes, self.head)
         if self.local_update == "cwr" and head is None:
@@ -198,7 +201,8 @@ def _try(module: nn.Module, inputs: Tensor) -> Tensor:
     try:
         logits = module(inputs)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise TaskError(f"the model fails on inputs of shape {tuple(inputs.shape)}: {error}") from error
+        whole = "; unless int64 inputs are token numbers, give float32 or uint8" if inputs.dtype == torch.int64 else ""
+        raise TaskError(f"the model fails on inputs of shape {tuple(inputs.shape)}: {error}{whole}") from error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise TaskError(f"the model gives {got} for {len(inputs)} inputs; wanted logits ({len(inputs)}, classes)")

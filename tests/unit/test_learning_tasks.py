@@ -40,6 +40,9 @@ class Bare(Mute):
         return inputs @ self.weight
 
 
+WHOLE = torch.ones(3, 4, dtype=torch.int64), torch.arange(3)
+
+
 class Wide(nn.Module):
     def __init__(self):
         super().__init__()
@@ -57,7 +60,8 @@ class Wide(nn.Module):
         (nn.Flatten(), {}, "no trainable parameters"),
         (nn.Linear(4, 3).double(), {}, "float64.*float\\(\\)"),
         (nn.Linear(5, 3), {}, "fails on inputs of shape \\(2, 4\\)"),
-        (nn.Linear(4, 2), {}, "labels go up to 2"),
+        (nn.Linear(4, 2), {}, "labels go up to 2 but the model has 2 outputs; labels are numbered from 0"),
+        (nn.Linear(4, 3), {"train": WHOLE, "test": WHOLE}, "give float32 or uint8"),
         (nn.Sequential(nn.Linear(4, 3), nn.Unflatten(1, (3, 1))), {}, "wanted logits"),
         (Wide(), {}, "gives tuple"),
         (Mute, {}, "does not depend"),
