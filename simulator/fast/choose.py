@@ -49,7 +49,7 @@ def choose_trainer(job: Job, start: Tensor, *, path: str | None = None, compiled
             reasons.append(f"{name}: {built}")
             continue
         try:
-            same = agrees(built(job.only(2)), Plain(job.only(2)), start[:2].contiguous())
+            same = agrees(built(job.probe()), Plain(job.probe()), start[:2].contiguous())
         except (RuntimeError, ValueError, TypeError, UserWarning) as error:
             if name != "mapped":
                 raise

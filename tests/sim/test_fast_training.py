@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,8 +172,19 @@ def test_a_model_with_running_statistics_is_trained_by_the_plain_loop() -> None:
         return nn.Sequential(nn.Flatten(), nn.Linear(144, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
 
     with Workers(1) as workers, workers.single_threaded():
-        of = job(model, workers, Sgd(0.1), batch_size=20).only(1)
+        of = job(model, workers, Sgd(0.1), batch_size=20)
+        of = replace(of, samples=of.samples[:1], addresses=of.addresses[:1])
         assert choose_trainer(of, start_of(of)).name == "plain"
+
+
+def test_however_many_samples_a_node_has_paths_are_compared_on_few() -> None:
+    with Workers(1) as workers, workers.single_threaded():
+        few = job(wide, workers, Sgd(0.1))
+        draw = np.random.default_rng(3)
+        samples = tuple(torch.from_numpy(draw.integers(0, 300, size)) for size in (6_000, 30, 6_000))
+        of = replace(few, samples=samples, addresses=few.addresses[:3])
+        assert [len(rows) for rows in of.probe().samples] == [49, 30]  # more would let rounding pass the tolerance
+        assert choose_trainer(of, start_of(of), compiled=False).name == "fused"
 
 
 def test_what_a_model_that_diverged_leaves_behind_does_not_reach_the_next_node() -> None:
