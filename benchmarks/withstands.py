@@ -1,6 +1,6 @@
 """Writes what each rule withstands into a document, between two markers: `python -m benchmarks.withstands`.
 
-python -m benchmarks.withstands                          # README.md: handwritten digits, three seeds; two minutes
+python -m benchmarks.withstands                          # README.md: handwritten digits, three seeds; a minute
 python -m benchmarks.withstands core docs/core.md        # Fashion-MNIST, an hour
 python -m benchmarks.withstands core docs/core.md --out runs/core   # no time where the cells lie in runs/core
 """
