@@ -177,14 +177,12 @@ def _pull(
         ordered = [lane.clone() for lane in lanes]
         run(comparators(len(ordered)), ordered)
         lowest, highest = _picked(ordered, low), _picked(ordered, votes.unsqueeze(-1) - low)
-        below, above = lowest, highest
-        if slack > 0:
-            reach = (highest - lowest).mul_(slack)
-            below, above = lowest - reach, highest + reach
+        reach = (highest - lowest).clamp_(max=filler).mul_(slack)
+        below, above = lowest - reach, highest + reach
         total = torch.zeros_like(mine)
         for k, lane in enumerate(lanes):
-            total.addcmul_(torch.minimum(torch.maximum(lane, below), above), shares[:, k, None])
-        out[:, columns] += total if slack == 0 else torch.minimum(torch.maximum(total, lowest), highest)
+            total.addcmul_(lane.clamp(below, above), shares[:, k, None])
+        out[:, columns] += total.clamp(lowest, highest)
     return out.reshape(*evidence.own.shape, values.shape[-1])
 
 
