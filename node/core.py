@@ -61,7 +61,6 @@ class NodeCore:
         self._resumed = False
         self._floor = 0  # own rounds below are spent
         self._opened = 0.0
-        self._hurries = False  # goes on before its pace is over
         self._deadline = 0.0
         self._sent: dict[int, float] = {}  # round -> when the own update was out
         self._waited, self._closed_by = 0.0, ""
@@ -342,15 +341,14 @@ class NodeCore:
             return effects + self._linger(then, now)
         if now - self._opened < self._policy.pace:
             self._enter(then)
-            self.phase, self._hurries = Phase.PACING, False
+            self.phase = Phase.PACING
             return [*effects, *(self._hurried(now) or [ev.Wake(Timer.PACE, then, self._opened + self._policy.pace)])]
         return effects + self._open(then, now)
 
     def _hurried(self, now: float) -> list[Effect]:
         """Pace no longer than half where most neighbours have begun: who is a step behind would stay so for ever."""
-        if self._hurries or not self._neighbours.left_behind(self.round):
+        if not self._neighbours.left_behind(self.round):
             return []
-        self._hurries = True
         return [ev.Wake(Timer.PACE, self.round, max(now, self._opened + self._policy.pace / 2))]
 
     def _relays(self) -> list[ev.Relay]:

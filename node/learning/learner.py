@@ -9,7 +9,7 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -151,7 +151,9 @@ class Learner:
         moments = steps(self.task.optimizer, self._flat, self._views, before.moments, before.steps)
         self._module.train()
         try:
-            with self._seeded(seed, node_address, round):
+            # what a layer may draw (dropout) comes from a stream that belongs to this node and round
+            stream = int(bits(seed, Purpose.BATCHES, node_address, round))
+            with nullcontext() if self._steady else seeded(stream):
                 for inputs, labels in self._batches(data, samples, seed, node_address, round):
                     self._step(inputs, labels, moments)
         finally:
@@ -307,12 +309,3 @@ class Learner:
         with torch.no_grad():
             for name, value in self._module.named_buffers():
                 value.copy_(buffers.get(name, self._fresh_buffers[name]))
-
-    @contextmanager
-    def _seeded(self, seed: int, node_address: int, round: int) -> Iterator[None]:
-        """Where a layer may draw (dropout): from a stream that belongs to this node and round."""
-        if self._steady:
-            yield
-            return
-        with seeded(int(bits(seed, Purpose.BATCHES, node_address, round))):
-            yield

@@ -109,6 +109,6 @@ def test_pace_is_halved_once_most_neighbours_have_begun() -> None:
     assert core.handle(Integrated(0), 101.0)[-1] == Wake(Timer.PACE, 1, 110.0)
     assert Wake(Timer.PACE, 1, 105.0) not in core.handle(Arrived(update(names[0], 1), names[0], 1), 102.0)
     assert core.handle(Arrived(update(names[1], 1), names[1], 1), 103.0) == [Wake(Timer.PACE, 1, 105.0)]
-    assert core.handle(Arrived(update(names[2], 1), names[2], 1), 104.0) == []
-    assert core.handle(Woken(Timer.PACE, 1), 105.0) == [Train(1)]
+    assert core.handle(Arrived(update(names[2], 1), names[2], 1), 106.0) == [Wake(Timer.PACE, 1, 106.0)]
+    assert core.handle(Woken(Timer.PACE, 1), 106.0) == [Train(1)]
     assert core.handle(Woken(Timer.PACE, 1), 110.0) == []
