@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.progress import TextColumn
@@ -120,11 +120,7 @@ def _simulate(
 
             report = sweep(scenario, workers=workers, folder=folder, tell=hear, pool=pool, device=device)
     except (KeyboardInterrupt, CellLost) as stop:
-        kept = f"{pace.finished} of {pace.cells} cells are finished and kept; go on with: {go_on(folder)}"
-        if isinstance(stop, CellLost):
-            raise CellLost(f"{stop}; {kept}") from stop
-        tell(f"Stopped: {kept}")
-        raise typer.Exit(130) from None
+        _halt(stop, f"{pace.finished} of {pace.cells} cells are finished and kept", folder)
     page = report.write(folder)
     sheet.write(folder)
     if as_json:
@@ -135,6 +131,15 @@ def _simulate(
         LOG.print(sheet.table())
         tell(PHASES)
     LOG.print(f"Records and page: {page}", markup=False, soft_wrap=True)
+
+
+def _halt(stop: BaseException, kept: str, folder: Path) -> NoReturn:
+    """End a command whose cells are not all finished: say what is kept, and how to go on."""
+    rest = f"{kept}; go on with: {go_on(folder)}"
+    if not isinstance(stop, KeyboardInterrupt):
+        raise type(stop)(f"{stop}; {rest}") from stop
+    tell(f"Stopped: {rest}")
+    raise typer.Exit(130) from None
 
 
 def _unused(folder: Path, name: str) -> Path:
@@ -281,10 +286,7 @@ def matrix(
 
             report = run_matrix(plan, folder, workers, show)
     except (KeyboardInterrupt, CellLost) as stop:
-        if isinstance(stop, CellLost):
-            raise CellLost(f"{stop}; {kept}; go on with: {go_on(folder)}") from stop
-        tell(f"Stopped: {kept}; go on with: {go_on(folder)}")
-        raise typer.Exit(130) from None
+        _halt(stop, kept, folder)
     page = report.write(folder)
     if as_json:
         typer.echo(json.dumps(report.numbers()))

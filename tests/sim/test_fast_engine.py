@@ -25,18 +25,22 @@ def small(**changes: object) -> Setup:
     return prepare(Scenario.of({"nodes": 12, "rounds": 4, "evaluate_samples": 60, "evaluate_every": 2} | changes))
 
 
-@pytest.mark.parametrize("use", USE)
-@pytest.mark.parametrize("rule", ["sybilwall", "median", "hedgerow", "sybilwall-bristle"])
-def test_any_number_of_threads_gives_the_same_bits(rule: str, use: bool) -> None:
+def assert_same_bits(setup: Setup, rule: str, use: bool | None = None) -> None:
     ends = []
     for threads in (1, 2, 3):
-        engine = FastEngine(small(), build_rule(rule), Options(threads=threads, compiled=use))
+        engine = FastEngine(setup, build_rule(rule), Options(threads=threads, compiled=use))
         for _ in range(3):
             engine.step()
         ends.append(engine.params)
         engine.close()
     assert torch.equal(ends[0], ends[1])
     assert torch.equal(ends[0], ends[2])
+
+
+@pytest.mark.parametrize("use", USE)
+@pytest.mark.parametrize("rule", ["sybilwall", "median", "hedgerow", "sybilwall-bristle"])
+def test_any_number_of_threads_gives_the_same_bits(rule: str, use: bool) -> None:
+    assert_same_bits(small(), rule, use)
 
 
 def test_layers_that_draw_give_the_same_bits_for_any_number_of_threads() -> None:
@@ -47,17 +51,7 @@ def test_layers_that_draw_give_the_same_bits_for_any_number_of_threads() -> None
         return nn.Sequential(nn.Linear(20, 64), nn.Dropout(0.5), nn.Tanh(), nn.Linear(64, 3))
 
     task = Task(model, data, data, optimizer=Sgd(0.1), batch_size=8)
-    ends = []
-    for threads in (1, 2, 4):
-        engine = FastEngine(
-            prepare(Scenario.of({"nodes": 12, "rounds": 3}), task), build_rule("mean"), Options(threads=threads)
-        )
-        for _ in range(3):
-            engine.step()
-        ends.append(engine.params)
-        engine.close()
-    assert torch.equal(ends[0], ends[1])
-    assert torch.equal(ends[0], ends[2])
+    assert_same_bits(prepare(Scenario.of({"nodes": 12, "rounds": 3}), task), "mean")
 
 
 def test_torch_keeps_its_threads_after_a_round() -> None:
