@@ -152,7 +152,7 @@ def _sentence(error: Exception) -> str:
 def _exit_code(error: Exception) -> int | None:
     """2 for what the user typed or wrote, 1 for what the machine refused, None for a bug."""
     from aggregation.compose import RuleError
-    from gossip.errors import LocalFault
+    from gossip.protocol.errors import LocalFault
     from identity.errors import IdentityError
     from node.errors import ConfigError, NodeError
     from node.learning.errors import TaskError

@@ -33,9 +33,9 @@ import torch
 from torch import Tensor
 
 from aggregation.rules import build_rule
-from gossip.http import HttpTransport
 from gossip.intake import Wants
 from gossip.service import GossipService
+from gossip.transport.http import HttpTransport
 from identity.keys import SigningKey
 from node import draws
 from node.learning.dataset import Dataset

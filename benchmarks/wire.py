@@ -31,14 +31,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gossip.errors import Drop
-from gossip.events import GossipEvent, UpdateVerified
-from gossip.handshake import Greeting, Handshake, Party
-from gossip.http import HttpTransport
-from gossip.ledger import MemoryLedger
-from gossip.limits import Limits
-from gossip.messages import Buffer, Schema, TensorSpec
+from gossip.chain.ledger import MemoryLedger
+from gossip.protocol.errors import Drop
+from gossip.protocol.events import GossipEvent, UpdateVerified
+from gossip.protocol.handshake import Greeting, Handshake, Party
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Buffer, Schema, TensorSpec
 from gossip.service import GossipService
+from gossip.transport.http import HttpTransport
 from identity.envelope import open_envelope, seal
 from identity.keys import PeerId, SigningKey
 
@@ -65,26 +65,26 @@ class Node:
         self.frames = 0
 
     def handshake(self, dialled: bool, expect: PeerId | None = None) -> Handshake:
-        """See `gossip.transport.Receiver`."""
+        """See `gossip.transport.contract.Receiver`."""
         greeting = Greeting(NETWORK, NETWORK, self.transport.address, 0, 0)
         return Handshake(self.key, greeting, os.urandom(32), dialled, expect)
 
     def joined(self, party: Party) -> None:
-        """See `gossip.transport.Receiver`."""
+        """See `gossip.transport.contract.Receiver`."""
 
     def left(self, peer: PeerId, reason: str) -> None:
-        """See `gossip.transport.Receiver`."""
+        """See `gossip.transport.contract.Receiver`."""
 
     def frame(self, peer: PeerId, data: bytes) -> None:
-        """See `gossip.transport.Receiver`."""
+        """See `gossip.transport.contract.Receiver`."""
         self.frames += 1
 
     def blob(self, digest: bytes) -> Buffer | None:
-        """See `gossip.transport.Receiver`."""
+        """See `gossip.transport.contract.Receiver`."""
         return self.blobs.get(digest)
 
     def dropped(self, reason: Drop, peer: PeerId | None) -> None:
-        """See `gossip.transport.Receiver`."""
+        """See `gossip.transport.contract.Receiver`."""
 
 
 async def update_seconds(pool: ThreadPoolExecutor) -> tuple[float, float]:

@@ -19,13 +19,13 @@ from functools import partial
 
 import numpy as np
 
-from gossip.dialer import backoff
-from gossip.errors import Drop, RemoteFault
-from gossip.executors import offload
-from gossip.limits import Limits
-from gossip.messages import Schema, Update, UpdateHeader
-from gossip.payload import decode_payload
-from gossip.transport import Transport
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Schema, Update, UpdateHeader
+from gossip.protocol.payload import decode_payload
+from gossip.reach.dialer import backoff
+from gossip.transport.contract import Transport
+from gossip.transport.executors import offload
 from identity.keys import PeerId
 
 _CHECKING = 16  # times faster than hashing: 4 MB are searched for what is not finite in .2 ms

@@ -16,15 +16,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gossip.admission import Chains, Verdict, entry_of
-from gossip.codec import UPDATE, decode_header
-from gossip.errors import Drop, RemoteFault
-from gossip.events import Equivocated, GossipEvent, HeadAhead, PeerAhead, UpdateHeard, UpdateVerified
+from gossip.chain.admission import Chains, Verdict, entry_of
+from gossip.chain.ledger import Entry, Ledger
 from gossip.fetcher import Wanted
-from gossip.ledger import Entry, Ledger
-from gossip.limits import Limits
-from gossip.messages import HeaderRequest, Relay, Update, UpdateHeader
-from gossip.rates import Bucket
+from gossip.protocol.codec import UPDATE, decode_header
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.events import Equivocated, GossipEvent, HeadAhead, PeerAhead, UpdateHeard, UpdateVerified
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import HeaderRequest, Relay, Update, UpdateHeader
+from gossip.protocol.rates import Bucket
 from identity.envelope import digest_of, open_envelope, split
 from identity.errors import ForgedEnvelope
 from identity.keys import PeerId

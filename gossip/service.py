@@ -18,9 +18,11 @@ from functools import partial
 
 import numpy as np
 
-from gossip.blobs import BlobStore
-from gossip.book import AddressBook
-from gossip.codec import (
+from gossip.chain.ledger import Entry, Ledger
+from gossip.chain.own_chain import OwnChain
+from gossip.fetcher import Fetcher, Wanted
+from gossip.intake import Home, Intake, Wants
+from gossip.protocol.codec import (
     MAX_DISTANCE,
     RECORD,
     decode_frame,
@@ -30,15 +32,11 @@ from gossip.codec import (
     payload_bytes,
     schema_digest,
 )
-from gossip.dialer import Dialer
-from gossip.errors import Drop, LocalFault, RemoteFault
-from gossip.events import Dropped, GossipEvent, PeerJoined, PeerLeft, PeerNamed
-from gossip.fetcher import Fetcher, Wanted
-from gossip.handshake import Greeting, Handshake, Party
-from gossip.intake import Home, Intake, Wants
-from gossip.ledger import Entry, Ledger
-from gossip.limits import Limits
-from gossip.messages import (
+from gossip.protocol.errors import Drop, LocalFault, RemoteFault
+from gossip.protocol.events import Dropped, GossipEvent, PeerJoined, PeerLeft, PeerNamed
+from gossip.protocol.handshake import Greeting, Handshake, Party
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import (
     DTYPES,
     NO_DIGEST,
     Announce,
@@ -51,10 +49,12 @@ from gossip.messages import (
     Schema,
     Update,
 )
-from gossip.own_chain import OwnChain
-from gossip.rates import Bucket
-from gossip.slots import group_of
-from gossip.transport import Transport
+from gossip.protocol.rates import Bucket
+from gossip.reach.book import AddressBook
+from gossip.reach.dialer import Dialer
+from gossip.transport.blobs import BlobStore
+from gossip.transport.contract import Transport
+from gossip.transport.slots import group_of
 from identity.envelope import seal
 from identity.keys import PeerId, SigningKey
 
@@ -95,7 +95,7 @@ class GossipService:
             wants: decides, before a payload is fetched.
             on_event: is told everything.
             generator: draws jitter.
-            executor: hashes and checks large payloads (`gossip.executors.InlineExecutor` under virtual time).
+            executor: hashes and checks large payloads (`gossip.transport.executors.InlineExecutor` under virtual time).
             limits: what peers may use.
             bootstrap: addresses to dial and keep dialled: "host:port" or "<peer id>@host:port".
             allow: peers that may connect; None means everybody.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 
-from gossip.errors import Drop
+from gossip.protocol.errors import Drop
 from identity.keys import PeerId
 
 PEERS = 256  # peers of whom counts are kept; whoever did something least recently goes first

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from aggregation.rules import RuleError, build_rule
-from gossip.dialer import split_address
+from gossip.reach.dialer import split_address
 from identity.errors import BadPeerId
 from identity.keys import PeerId, parse_peer
 from node.errors import ConfigError

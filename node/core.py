@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from gossip.messages import Update
+from gossip.protocol.messages import Update
 from identity.keys import PeerId
 from node import events as ev
 from node.events import Effect, Event, Phase, Timer

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gossip.errors import LocalFault
+from gossip.protocol.errors import LocalFault
 from identity.errors import IdentityError
 from identity.keys import SigningKey, format_peer
 from node.config import FILE, NodeConfig, load_config, parse_config, write_template

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from gossip.messages import Update
+from gossip.protocol.messages import Update
 from identity.keys import PeerId
 from node.history import Known
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gossip.messages import Update
+from gossip.protocol.messages import Update
 from identity.keys import PeerId
 from node.draws import Purpose, address, uniforms
 

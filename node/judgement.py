@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from aggregation.evidence import Decision, Evidence, Need, Rule, Table
-from gossip.messages import Update
+from gossip.protocol.messages import Update
 from identity.keys import PeerId
 from node.draws import Purpose, address, uniforms
 from node.learning.dataset import Dataset

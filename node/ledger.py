@@ -15,9 +15,9 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from gossip.errors import LocalFault
-from gossip.ledger import Entry, Proof
-from gossip.messages import Buffer
+from gossip.chain.ledger import Entry, Proof
+from gossip.protocol.errors import LocalFault
+from gossip.protocol.messages import Buffer
 from identity.keys import PeerId
 from node.errors import StoreError
 
@@ -41,7 +41,7 @@ Row = tuple[bytes, int, int, bytes, bytes, bytes]
 
 
 class SqliteLedger:
-    """Implements `gossip.ledger.Ledger` in one file.
+    """Implements `gossip.chain.ledger.Ledger` in one file.
 
     Args:
         path: the database; made if it is not there.

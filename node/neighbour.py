@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gossip.messages import Update
+from gossip.protocol.messages import Update
 from identity.keys import PeerId
 from node.policy import RoundPolicy
 

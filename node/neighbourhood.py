@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from gossip.messages import Update
+from gossip.protocol.messages import Update
 from identity.keys import PeerId
 from node.neighbour import Neighbour, deadline, left_behind, overtaken, waited_for
 from node.policy import RoundPolicy

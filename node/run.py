@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from aggregation.rules import build_rule
-from gossip.errors import Drop
-from gossip.events import Dropped
-from gossip.http import HttpTransport
 from gossip.intake import Wants
-from gossip.limits import Limits
+from gossip.protocol.errors import Drop
+from gossip.protocol.events import Dropped
+from gossip.protocol.limits import Limits
 from gossip.service import GossipService
+from gossip.transport.http import HttpTransport
 from identity.keys import SigningKey, format_peer, short
 from node import draws
 from node.acquaintances import Acquaintances

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from aggregation.evidence import Decision, Need, Rule, Verdict
-from gossip import events as wire
-from gossip.errors import LocalFault
 from gossip.intake import Wants
-from gossip.messages import NO_DIGEST, UpdateHeader
+from gossip.protocol import events as wire
+from gossip.protocol.errors import LocalFault
+from gossip.protocol.messages import NO_DIGEST, UpdateHeader
 from gossip.service import GossipService
 from identity.keys import PeerId
 from node import events as ev

@@ -25,10 +25,10 @@ from torch import Tensor
 from aggregation.compose import RuleError
 from aggregation.evidence import Rule
 from aggregation.rules import build_rule
-from gossip.codec import payload_bytes
-from gossip.errors import RemoteFault
-from gossip.limits import Limits
-from gossip.transport import Transport
+from gossip.protocol.codec import payload_bytes
+from gossip.protocol.errors import RemoteFault
+from gossip.protocol.limits import Limits
+from gossip.transport.contract import Transport
 from identity.keys import PeerId, SigningKey, format_peer
 from node.config import parse_config
 from node.draws import Purpose, address, bits, generator

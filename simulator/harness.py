@@ -21,10 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gossip.errors import Drop, RemoteFault
-from gossip.http import HttpTransport
-from gossip.limits import MIB, Limits
-from gossip.transport import Transport
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import MIB, Limits
+from gossip.transport.contract import Transport
+from gossip.transport.http import HttpTransport
 from identity.keys import PeerId, SigningKey, format_peer
 from node.config import parse_config
 from node.draws import Purpose, generator

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gossip.events import GossipEvent, PeerAhead, PeerJoined, PeerLeft, UpdateVerified
-from gossip.limits import Limits
-from gossip.messages import Schema
-from gossip.transport import Transport
+from gossip.protocol.events import GossipEvent, PeerAhead, PeerJoined, PeerLeft, UpdateVerified
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Schema
+from gossip.transport.contract import Transport
 from identity.keys import PeerId, SigningKey
 from simulator.attacks.frame_fault import FrameFault
 from simulator.sybil import Sybil

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from gossip.errors import Drop
+from gossip.protocol.errors import Drop
 
 Status = Mapping[str, Any]
 Pair = tuple[float | None, float | None]

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gossip.slots import group_of
+from gossip.transport.slots import group_of
 from identity.keys import PeerId, SigningKey
 from node.draws import Purpose, address, bits, generator, uniforms
 from node.learning.dataset import Dataset

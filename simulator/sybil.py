@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gossip.codec import encode_frame
-from gossip.events import GossipEvent
-from gossip.executors import InlineExecutor
-from gossip.ledger import MemoryLedger
-from gossip.limits import Limits
-from gossip.messages import Announce, Schema
+from gossip.chain.ledger import MemoryLedger
+from gossip.protocol.codec import encode_frame
+from gossip.protocol.events import GossipEvent
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Announce, Schema
 from gossip.service import GossipService
-from gossip.transport import Transport
+from gossip.transport.contract import Transport
+from gossip.transport.executors import InlineExecutor
 from identity.keys import PeerId, SigningKey
 from simulator.attacks.frame_fault import Broken, FaultView, FrameFault
 from simulator.tap import Tap

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from gossip.errors import Drop, LocalFault
-from gossip.handshake import Handshake, Party
-from gossip.messages import Buffer
-from gossip.transport import Receiver, Transport
+from gossip.protocol.errors import Drop, LocalFault
+from gossip.protocol.handshake import Handshake, Party
+from gossip.protocol.messages import Buffer
+from gossip.transport.contract import Receiver, Transport
 from identity.keys import PeerId
 
 HEARD = 64  # frames kept for replays
@@ -21,7 +21,7 @@ SERVED = 16  # broken blobs kept
 
 
 class Tap:
-    """Implements gossip.transport.Transport for the service, and gossip.transport.Receiver for the transport.
+    """A Transport for the service and a Receiver for the transport (both of gossip.transport.contract).
 
     Attributes:
         heard: newest frames that came in, oldest first.

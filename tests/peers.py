@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from gossip.messages import NO_DIGEST, Update, UpdateHeader
+from gossip.protocol.messages import NO_DIGEST, Update, UpdateHeader
 from identity.keys import PeerId
 
 NETWORK = bytes(32)

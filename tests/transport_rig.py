@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-from gossip.errors import Drop
-from gossip.handshake import Greeting, Handshake, Party
-from gossip.limits import Limits
-from gossip.messages import Buffer
-from gossip.transport import Transport
+from gossip.protocol.errors import Drop
+from gossip.protocol.handshake import Greeting, Handshake, Party
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Buffer
+from gossip.transport.contract import Transport
 from identity.keys import PeerId, SigningKey
 
 NETWORK = hashlib.sha256(b"network").digest()

@@ -18,9 +18,12 @@ import msgpack
 import numpy as np
 import pytest
 
-from gossip import admission, blobs, codec, fetcher, intake, payload, rates, service
-from gossip.errors import Drop, RemoteFault
-from gossip.limits import Limits
+from gossip import fetcher, intake, service
+from gossip.chain import admission
+from gossip.protocol import codec, payload, rates
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import Limits
+from gossip.transport import blobs
 from identity import envelope
 from identity.keys import SigningKey
 from node import run as node_run

@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from gossip.blobs import Assembly
-from gossip.codec import UPDATE, encode_frame, encode_header, payload_bytes, schema_digest
-from gossip.errors import Drop, RemoteFault
-from gossip.events import GossipEvent, UpdateVerified
-from gossip.executors import InlineExecutor
-from gossip.handshake import Party
-from gossip.ledger import Ledger, MemoryLedger
-from gossip.limits import Limits
-from gossip.messages import NO_DIGEST, Announce, Hello, Relay, Schema, TensorSpec, UpdateHeader
-from gossip.payload import encode_payload
+from gossip.chain.ledger import Ledger, MemoryLedger
+from gossip.protocol.codec import UPDATE, encode_frame, encode_header, payload_bytes, schema_digest
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.events import GossipEvent, UpdateVerified
+from gossip.protocol.handshake import Party
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import NO_DIGEST, Announce, Hello, Relay, Schema, TensorSpec, UpdateHeader
+from gossip.protocol.payload import encode_payload
 from gossip.service import GossipService
-from gossip.transport import Receiver
+from gossip.transport.blobs import Assembly
+from gossip.transport.contract import Receiver
+from gossip.transport.executors import InlineExecutor
 from identity.envelope import digest_of, seal
 from identity.keys import PeerId, SigningKey
 

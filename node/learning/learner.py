@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from aggregation.evidence import HeadLayout
-from gossip.messages import Schema, TensorSpec
+from gossip.protocol.messages import Schema, TensorSpec
 from node.draws import Purpose, bits, orders
 from node.learning.activity import module_activity, spread
 from node.learning.blueprint import head_layout, output_layer, pin, trainable

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gossip.codec import (
+from gossip.protocol.codec import (
     UPDATE,
     decode_frame,
     digest_payload,
@@ -25,9 +25,9 @@ from gossip.codec import (
     payload_prefix,
     schema_digest,
 )
-from gossip.errors import RemoteFault
-from gossip.limits import Limits
-from gossip.messages import NO_DIGEST, Announce, Schema, UpdateHeader
+from gossip.protocol.errors import RemoteFault
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import NO_DIGEST, Announce, Schema, UpdateHeader
 from identity.envelope import digest_of, seal, split
 from identity.keys import SigningKey
 

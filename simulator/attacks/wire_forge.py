@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gossip.codec import UPDATE, encode_frame, encode_header
-from gossip.messages import Announce
+from gossip.protocol.codec import UPDATE, encode_frame, encode_header
+from gossip.protocol.messages import Announce
 from identity.envelope import seal
 from identity.keys import SigningKey
 from simulator.attacks.attack import AttackSpec, Stage

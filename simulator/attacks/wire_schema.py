@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gossip.codec import payload_prefix, schema_digest
-from gossip.messages import Schema, TensorSpec
+from gossip.protocol.codec import payload_prefix, schema_digest
+from gossip.protocol.messages import Schema, TensorSpec
 from simulator.attacks.attack import AttackSpec, Stage
 from simulator.attacks.frame_fault import Broken, FaultView
 

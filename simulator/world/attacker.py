@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gossip.messages import Buffer
+from gossip.protocol.messages import Buffer
 from simulator.adversary import Adversary
 from simulator.attacks.frame_fault import FrameFault
 from simulator.sybil import Sybil

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from aggregation.evidence import Rule
-from gossip.codec import payload_bytes
-from gossip.limits import MIB, Limits
+from gossip.protocol.codec import payload_bytes
+from gossip.protocol.limits import MIB, Limits
 from identity.keys import PeerId, format_peer
 from node.draws import Purpose, generator
 from simulator.setup import Setup

@@ -21,8 +21,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gossip.errors import LocalFault
-from gossip.limits import Limits
+from gossip.protocol.errors import LocalFault
+from gossip.protocol.limits import Limits
 from identity.keys import PeerId
 from simulator.world.transport import MemoryTransport
 from simulator.world.wire import End, Wire

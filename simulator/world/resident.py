@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from aggregation.evidence import Need
-from gossip.events import GossipEvent, PeerNamed
-from gossip.executors import InlineExecutor
+from gossip.chain.ledger import Entry, MemoryLedger
 from gossip.intake import Wants
-from gossip.ledger import Entry, MemoryLedger
-from gossip.messages import Buffer
+from gossip.protocol.events import GossipEvent, PeerNamed
+from gossip.protocol.messages import Buffer
 from gossip.service import GossipService
+from gossip.transport.executors import InlineExecutor
 from identity.keys import PeerId
 from node.learning.learner import TrainState
 from node.policy import RoundPolicy

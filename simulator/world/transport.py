@@ -1,6 +1,6 @@
 """One node's endpoint of the in-memory network.
 
-The promises to a receiver are those of gossip.transport; one conformance test runs over every transport.
+The promises to a receiver are those of gossip.transport.contract; one conformance test runs over every transport.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gossip.errors import Drop, LocalFault, RemoteFault
-from gossip.handshake import Party
-from gossip.limits import Limits
-from gossip.messages import Buffer
-from gossip.transport import Receiver
+from gossip.protocol.errors import Drop, LocalFault, RemoteFault
+from gossip.protocol.handshake import Party
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Buffer
+from gossip.transport.contract import Receiver
 from identity.keys import PeerId
 from simulator.world.wire import End
 
@@ -25,7 +25,7 @@ BLOB_REQUEST = 64  # bytes that a request for a blob counts as
 
 
 class MemoryTransport:
-    """One node's endpoint; implements gossip.transport.Transport.
+    """One node's endpoint; implements gossip.transport.contract.Transport.
 
     Attributes:
         peer: whose endpoint this is.

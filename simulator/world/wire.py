@@ -6,8 +6,8 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from gossip.errors import Drop, RemoteFault
-from gossip.handshake import Handshake, Party
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.handshake import Handshake, Party
 from node.draws import Purpose, uniforms
 from node.draws import address as address_of
 

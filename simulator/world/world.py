@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.evidence import Rule
-from gossip.ledger import Entry
-from gossip.messages import Buffer
+from gossip.chain.ledger import Entry
+from gossip.protocol.messages import Buffer
 from node.record import RoundView
 from simulator.records import Trace
 from simulator.setup import Setup

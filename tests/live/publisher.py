@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gossip.executors import InlineExecutor
-from gossip.messages import Schema, TensorSpec
+from gossip.protocol.messages import Schema, TensorSpec
 from gossip.service import GossipService
-from gossip.transport import Receiver
+from gossip.transport.contract import Receiver
+from gossip.transport.executors import InlineExecutor
 from identity.keys import PeerId, SigningKey
 from node.draws import Purpose, generator, uniforms
 from node.store import Store

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from daemons import ROOT
 
-from gossip.codec import UPDATE, decode_frame, decode_header
-from gossip.limits import Limits
-from gossip.messages import Announce
+from gossip.protocol.codec import UPDATE, decode_frame, decode_header
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Announce
 from identity.envelope import digest_of, open_envelope
 from node.store import Store
 

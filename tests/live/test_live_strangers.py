@@ -14,13 +14,13 @@ import pytest
 from daemons import Daemon, until
 from weak_node import running
 
-from gossip.events import GossipEvent, PeerAhead, PeerJoined
-from gossip.executors import InlineExecutor
-from gossip.http import HttpTransport
-from gossip.ledger import MemoryLedger
-from gossip.limits import Limits
-from gossip.messages import Schema, UpdateHeader
+from gossip.chain.ledger import MemoryLedger
+from gossip.protocol.events import GossipEvent, PeerAhead, PeerJoined
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Schema, UpdateHeader
 from gossip.service import GossipService
+from gossip.transport.executors import InlineExecutor
+from gossip.transport.http import HttpTransport
 from identity.keys import PeerId, SigningKey, format_peer
 from node.config import parse_config
 from node.daemon import KEY

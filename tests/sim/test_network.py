@@ -7,10 +7,10 @@ import hashlib
 
 import pytest
 
-from gossip.errors import Drop, RemoteFault
-from gossip.handshake import Greeting, Handshake, Party
-from gossip.limits import Limits
-from gossip.messages import Buffer
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.handshake import Greeting, Handshake, Party
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Buffer
 from identity.keys import PeerId, SigningKey
 from simulator.world.clock import run
 from simulator.world.network import MemoryNetwork, Weather

@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 
-from gossip.messages import Schema, TensorSpec
+from gossip.protocol.messages import Schema, TensorSpec
 from identity.keys import SigningKey
 from simulator.puppet import Puppet
 from simulator.world.clock import run

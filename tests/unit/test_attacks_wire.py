@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_rig import NETWORK, SCHEMA, author
 
-from gossip.codec import decode_frame, decode_header, digest_payload, payload_bytes, schema_digest
-from gossip.errors import Drop, RemoteFault
-from gossip.limits import Limits
-from gossip.messages import Announce, UpdateHeader
+from gossip.protocol.codec import decode_frame, decode_header, digest_payload, payload_bytes, schema_digest
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Announce, UpdateHeader
 from identity.envelope import open_envelope
 from simulator.attacks.attack import Stage
 from simulator.attacks.frame_fault import Broken, FaultView

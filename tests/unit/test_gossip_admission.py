@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_rig import Author, author
 
-from gossip.admission import ACCEPTED, Chains, Verdict, entry_of, judge
-from gossip.codec import UPDATE, encode_header
-from gossip.errors import Drop
-from gossip.ledger import Entry, MemoryLedger
-from gossip.limits import Limits
-from gossip.messages import UpdateHeader
+from gossip.chain.admission import ACCEPTED, Chains, Verdict, entry_of, judge
+from gossip.chain.ledger import Entry, MemoryLedger
+from gossip.protocol.codec import UPDATE, encode_header
+from gossip.protocol.errors import Drop
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import UpdateHeader
 from identity.envelope import digest_of
 
 LIMITS = Limits(chain=6, window=8, ahead=2, authors=3)

@@ -14,19 +14,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from wire_rig import NETWORK, Author, Desk, author
 
-from gossip.address import is_address, is_unspecified, locate, public
-from gossip.blobs import Assembly, BlobStore
-from gossip.book import AddressBook
-from gossip.codec import RECORD, encode_record
-from gossip.dialer import Dialer, backoff, split_address
-from gossip.errors import Drop, RemoteFault
-from gossip.executors import OFFLOAD_BYTES, InlineExecutor, offload
-from gossip.ledger import Entry, MemoryLedger, Proof
-from gossip.limits import Limits
-from gossip.messages import PeerRecord
-from gossip.outbox import Outbox
-from gossip.rates import Bucket
-from gossip.slots import Slots, group_of
+from gossip.chain.ledger import Entry, MemoryLedger, Proof
+from gossip.protocol.address import is_address, is_unspecified, locate, public
+from gossip.protocol.codec import RECORD, encode_record
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import PeerRecord
+from gossip.protocol.rates import Bucket
+from gossip.reach.book import AddressBook
+from gossip.reach.dialer import Dialer, backoff, split_address
+from gossip.transport.blobs import Assembly, BlobStore
+from gossip.transport.executors import OFFLOAD_BYTES, InlineExecutor, offload
+from gossip.transport.outbox import Outbox
+from gossip.transport.slots import Slots, group_of
 from identity.envelope import seal
 from identity.errors import BadPeerId
 from identity.keys import PeerId, format_peer

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossip.codec import payload_bytes, payload_prefix, schema_digest
-from gossip.errors import Drop, LocalFault, RemoteFault
-from gossip.messages import Schema, TensorSpec
-from gossip.payload import decode_payload, encode_payload, is_finite
+from gossip.protocol.codec import payload_bytes, payload_prefix, schema_digest
+from gossip.protocol.errors import Drop, LocalFault, RemoteFault
+from gossip.protocol.messages import Schema, TensorSpec
+from gossip.protocol.payload import decode_payload, encode_payload, is_finite
 
 PLAIN = Schema((TensorSpec("weight", (40, 30)), TensorSpec("bias", (30,)), TensorSpec("scale", ())))
 MIXED = Schema((TensorSpec("a", (5,), "f2"), TensorSpec("b", (3, 2)), TensorSpec("c", (7,), "i1")), extractor=bytes(32))

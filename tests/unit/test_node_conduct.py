@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from peers import peer
 
-from gossip.errors import Drop
+from gossip.protocol.errors import Drop
 from node.conduct import GUILT, LUCK, Conduct, remarks
 
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from aggregation.evidence import Verdict
 from aggregation.rules import build_rule
-from gossip.errors import Drop
-from gossip.executors import InlineExecutor
+from gossip.chain.ledger import Ledger, MemoryLedger
 from gossip.intake import Wants
-from gossip.ledger import Ledger, MemoryLedger
-from gossip.limits import Limits
+from gossip.protocol.errors import Drop
+from gossip.protocol.limits import Limits
 from gossip.service import GossipService
+from gossip.transport.executors import InlineExecutor
 from identity.keys import SigningKey
 from node import draws
 from node.errors import StoreError

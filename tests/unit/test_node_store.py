@@ -10,8 +10,8 @@ import pytest
 import torch
 from peers import peer
 
-from gossip.errors import LocalFault
-from gossip.ledger import Entry, Proof
+from gossip.chain.ledger import Entry, Proof
+from gossip.protocol.errors import LocalFault
 from node.checkpoint import CheckpointFolder
 from node.errors import Busy, StoreError
 from node.journal import Journal

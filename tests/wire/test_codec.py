@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire_rig import NETWORK, SCHEMA, author
 
-from gossip.codec import (
+from gossip.protocol.codec import (
     HELLO,
     RECORD,
     UPDATE,
@@ -32,9 +32,9 @@ from gossip.codec import (
     payload_bytes,
     schema_digest,
 )
-from gossip.errors import Drop, RemoteFault
-from gossip.limits import MIB, Limits
-from gossip.messages import (
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import MIB, Limits
+from gossip.protocol.messages import (
     Announce,
     Goodbye,
     HeaderRequest,
@@ -44,7 +44,7 @@ from gossip.messages import (
     Relay,
     UpdateHeader,
 )
-from gossip.payload import encode_payload
+from gossip.protocol.payload import encode_payload
 from identity.envelope import digest_of, open_envelope, seal
 from identity.keys import PeerId, SigningKey, format_peer
 

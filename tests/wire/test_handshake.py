@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gossip.codec import HELLO, decode_hello, encode_hello
-from gossip.errors import Drop, RemoteFault
-from gossip.handshake import Greeting, Handshake
-from gossip.limits import Limits
-from gossip.messages import Hello
+from gossip.protocol.codec import HELLO, decode_hello, encode_hello
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.handshake import Greeting, Handshake
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Hello
 from identity.envelope import open_envelope, seal
 from identity.keys import PeerId, SigningKey
 

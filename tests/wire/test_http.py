@@ -17,11 +17,11 @@ import aiohttp
 import pytest
 from transport_rig import LIMITS, NETWORK, SCHEMA, Recorder
 
-from gossip.errors import Drop, LocalFault, RemoteFault
-from gossip.executors import InlineExecutor
-from gossip.handshake import Greeting, Handshake
-from gossip.http import SESSION, HttpTransport
-from gossip.limits import MIB, Limits
+from gossip.protocol.errors import Drop, LocalFault, RemoteFault
+from gossip.protocol.handshake import Greeting, Handshake
+from gossip.protocol.limits import MIB, Limits
+from gossip.transport.executors import InlineExecutor
+from gossip.transport.http import SESSION, HttpTransport
 from identity.keys import SigningKey
 
 ALICE, BOB = SigningKey(bytes([1]) * 32), SigningKey(bytes([2]) * 32)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from wire_rig import LIMITS, SCHEMA, Author, Rig, author
 
-from gossip.codec import decode_frame, encode_frame
-from gossip.errors import Drop, LocalFault
-from gossip.events import Equivocated, HeadAhead
-from gossip.ledger import MemoryLedger
-from gossip.messages import Announce, Peers, Relay, Schema, TensorSpec
+from gossip.chain.ledger import MemoryLedger
+from gossip.protocol.codec import decode_frame, encode_frame
+from gossip.protocol.errors import Drop, LocalFault
+from gossip.protocol.events import Equivocated, HeadAhead
+from gossip.protocol.messages import Announce, Peers, Relay, Schema, TensorSpec
 
 VECTOR = np.arange(SCHEMA.elements, dtype="<f4")
 

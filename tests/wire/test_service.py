@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from wire_rig import LIMITS, NETWORK, PAYLOAD_BYTES, SCHEMA, Author, Rig, author
 
-from gossip.codec import RECORD, decode_frame, encode_frame, encode_record, schema_digest
-from gossip.errors import Drop
-from gossip.events import (
+from gossip.chain.ledger import MemoryLedger
+from gossip.protocol.codec import RECORD, decode_frame, encode_frame, encode_record, schema_digest
+from gossip.protocol.errors import Drop
+from gossip.protocol.events import (
     Dropped,
     Equivocated,
     PeerAhead,
@@ -21,8 +22,7 @@ from gossip.events import (
     UpdateHeard,
     UpdateVerified,
 )
-from gossip.ledger import MemoryLedger
-from gossip.messages import (
+from gossip.protocol.messages import (
     Announce,
     Goodbye,
     HeaderRequest,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from wire_rig import NETWORK, Rig, author
 
-from gossip.codec import RECORD, encode_frame, encode_record
-from gossip.errors import Drop
-from gossip.events import PeerJoined, PeerNamed
-from gossip.handshake import Party
-from gossip.messages import Hello, PeerRecord, Peers
+from gossip.protocol.codec import RECORD, encode_frame, encode_record
+from gossip.protocol.errors import Drop
+from gossip.protocol.events import PeerJoined, PeerNamed
+from gossip.protocol.handshake import Party
+from gossip.protocol.messages import Hello, PeerRecord, Peers
 from identity.envelope import seal
 
 

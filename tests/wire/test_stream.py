@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from gossip.errors import Drop, RemoteFault
-from gossip.limits import MIB
-from gossip.stream import BlobStreams, check_head
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import MIB
+from gossip.transport.stream import BlobStreams, check_head
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop]
 if importlib.util.find_spec("uvloop"):

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_rig import LIMITS, NETWORK, Author, Rig, author
 
-from gossip.codec import UPDATE, encode_frame, encode_header
-from gossip.errors import Drop
-from gossip.ledger import MemoryLedger
-from gossip.messages import Announce, Relay, UpdateHeader
+from gossip.chain.ledger import MemoryLedger
+from gossip.protocol.codec import UPDATE, encode_frame, encode_header
+from gossip.protocol.errors import Drop
+from gossip.protocol.messages import Announce, Relay, UpdateHeader
 from identity.envelope import seal
 from identity.keys import SigningKey
 

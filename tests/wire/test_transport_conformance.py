@@ -1,4 +1,4 @@
-"""The promises of `gossip.transport`, held to every transport in the table `TRANSPORTS`."""
+"""The promises of `gossip.transport.contract`, held to every transport in the table `TRANSPORTS`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 from transport_rig import LIMITS, NETWORK, Recorder
 
-from gossip.errors import Drop, LocalFault, RemoteFault
-from gossip.executors import InlineExecutor
-from gossip.handshake import Party
-from gossip.http import HttpTransport
-from gossip.limits import KIB, MIB, Limits
-from gossip.transport import Transport
+from gossip.protocol.errors import Drop, LocalFault, RemoteFault
+from gossip.protocol.handshake import Party
+from gossip.protocol.limits import KIB, MIB, Limits
+from gossip.transport.contract import Transport
+from gossip.transport.executors import InlineExecutor
+from gossip.transport.http import HttpTransport
 from identity.keys import SigningKey, format_peer
 from simulator.world.network import MemoryNetwork, Weather
 

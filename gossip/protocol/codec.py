@@ -20,9 +20,9 @@ from typing import TypeVar, cast
 
 import msgpack
 
-from gossip.errors import Drop, RemoteFault
-from gossip.limits import Limits
-from gossip.messages import (
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import (
     NO_DIGEST,
     VERSION,
     Announce,

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gossip.messages import Buffer
+from gossip.protocol.messages import Buffer
 from identity.keys import PeerId
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gossip.codec import payload_bytes, payload_prefix
-from gossip.errors import Drop, LocalFault, RemoteFault
-from gossip.messages import Buffer, Schema
+from gossip.protocol.codec import payload_bytes, payload_prefix
+from gossip.protocol.errors import Drop, LocalFault, RemoteFault
+from gossip.protocol.messages import Buffer, Schema
 
 _FLOAT = np.dtype("<f4")
 

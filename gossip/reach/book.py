@@ -18,12 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gossip.address import leads_inside
-from gossip.codec import RECORD, decode_record
-from gossip.errors import Drop, RemoteFault
-from gossip.limits import Limits
-from gossip.messages import PeerRecord
-from gossip.slots import group_of
+from gossip.protocol.address import leads_inside
+from gossip.protocol.codec import RECORD, decode_record
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import PeerRecord
+from gossip.transport.slots import group_of
 from identity.envelope import open_envelope
 from identity.errors import ForgedEnvelope
 from identity.keys import PeerId

@@ -14,9 +14,9 @@ from collections import OrderedDict
 
 import numpy as np
 
-from gossip.errors import Drop, RemoteFault
-from gossip.limits import KIB
-from gossip.messages import Buffer
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import KIB
+from gossip.protocol.messages import Buffer
 
 _SLICE = 64 * KIB  # what is hashed at least, while more comes
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 
-from gossip.address import public
-from gossip.limits import Limits
+from gossip.protocol.address import public
+from gossip.protocol.limits import Limits
 
 
 def group_of(seen: str) -> str:

@@ -103,7 +103,7 @@ class UpdateHeader:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """One signed step of a handshake (`gossip.handshake`).
+    """One signed step of a handshake (`gossip.protocol.handshake`).
 
     Attributes:
         nonce: 32 fresh bytes of the sender.

@@ -11,8 +11,9 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from functools import partial
 
-from gossip.admission import entry_of
-from gossip.codec import (
+from gossip.chain.admission import entry_of
+from gossip.chain.ledger import Entry, Ledger
+from gossip.protocol.codec import (
     UPDATE,
     decode_header,
     digest_payload,
@@ -20,12 +21,11 @@ from gossip.codec import (
     payload_bytes,
     schema_digest,
 )
-from gossip.errors import LocalFault, RemoteFault
-from gossip.executors import offload
-from gossip.ledger import Entry, Ledger
-from gossip.limits import Limits
-from gossip.messages import NO_DIGEST, Buffer, Schema, Update, UpdateHeader
-from gossip.payload import decode_payload, encode_payload
+from gossip.protocol.errors import LocalFault, RemoteFault
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import NO_DIGEST, Buffer, Schema, Update, UpdateHeader
+from gossip.protocol.payload import decode_payload, encode_payload
+from gossip.transport.executors import offload
 from identity.envelope import digest_of, seal, split
 from identity.keys import SigningKey
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gossip.book import AddressBook
-from gossip.errors import RemoteFault
-from gossip.limits import Limits
-from gossip.transport import Transport
+from gossip.protocol.errors import RemoteFault
+from gossip.protocol.limits import Limits
+from gossip.reach.book import AddressBook
+from gossip.transport.contract import Transport
 from identity.keys import PeerId, parse_peer
 
 

@@ -17,10 +17,10 @@ import re
 from concurrent.futures import Executor
 from typing import cast
 
-from gossip.blobs import Assembly
-from gossip.errors import Drop, RemoteFault
-from gossip.executors import OFFLOAD_BYTES, offload
-from gossip.limits import KIB, MIB
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import KIB, MIB
+from gossip.transport.blobs import Assembly
+from gossip.transport.executors import OFFLOAD_BYTES, offload
 
 _HEAD = 4 * KIB  # status line and fields of an answer; ours have 160 bytes
 _READ = 1 * MIB  # received in one turn of the loop: about .2 ms

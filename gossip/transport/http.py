@@ -1,13 +1,13 @@
 """Gossip over HTTP: one WebSocket for each pair of peers, blobs by GET on the same port.
 
-Laws, beside the promises of `gossip.transport`:
+Laws, beside the promises of `gossip.transport.contract`:
 - GET only: the receiver chooses what comes. A request with a body or a Content-Encoding is refused (413, 415)
   before a byte of it is read, and nothing is ever inflated; no answer is compressed; redirects are not followed.
 - A blob is given to joined peers only (the session of the handshake is the ticket), at most `Limits.streams` at a
   time.
 - A socket that has not sent a request after `Limits.hello` seconds is closed; so is what exceeds `Limits.inbound`.
 - Every wait has a deadline, also for a body that drips.
-- aiohttp is used here and in `gossip.channel` only.
+- aiohttp is used here and in `gossip.transport.channel` only.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import NoReturn, TypeAlias
 import aiohttp
 from aiohttp import web
 
-from gossip.address import is_address, is_unspecified, locate
-from gossip.channel import Channel
-from gossip.errors import Drop, LocalFault, RemoteFault
-from gossip.handshake import Party
-from gossip.limits import KIB, Limits
-from gossip.link import Link, shake
-from gossip.slots import Slots
-from gossip.stream import BlobStreams
-from gossip.transport import Receiver
+from gossip.protocol.address import is_address, is_unspecified, locate
+from gossip.protocol.errors import Drop, LocalFault, RemoteFault
+from gossip.protocol.handshake import Party
+from gossip.protocol.limits import KIB, Limits
+from gossip.transport.channel import Channel
+from gossip.transport.contract import Receiver
+from gossip.transport.link import Link, shake
+from gossip.transport.slots import Slots
+from gossip.transport.stream import BlobStreams
 from identity.keys import PeerId
 
 SESSION = "X-Hedgerow-Session"

@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 from typing import Protocol
 
-from gossip.errors import Drop, RemoteFault
-from gossip.handshake import Handshake, Party
-from gossip.limits import Limits
-from gossip.outbox import Outbox
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.handshake import Handshake, Party
+from gossip.protocol.limits import Limits
+from gossip.transport.outbox import Outbox
 from identity.keys import PeerId
 
 

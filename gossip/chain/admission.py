@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 
-from gossip.errors import Drop
-from gossip.ledger import Entry, Ledger, Proof
-from gossip.limits import Limits
-from gossip.messages import NO_DIGEST, UpdateHeader
+from gossip.chain.ledger import Entry, Ledger, Proof
+from gossip.protocol.errors import Drop
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import NO_DIGEST, UpdateHeader
 from identity.keys import PeerId
 
 

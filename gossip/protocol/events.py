@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from gossip.errors import Drop
-from gossip.messages import Update, UpdateHeader
+from gossip.protocol.errors import Drop
+from gossip.protocol.messages import Update, UpdateHeader
 from identity.keys import PeerId
 
 
@@ -14,7 +14,7 @@ from identity.keys import PeerId
 class PeerJoined:
     """A handshake succeeded. `round` and `sequence` are the peer's own claims; `address` may be empty.
 
-    `group` is the public network that we see it in (`gossip.slots.group_of`), "" if it has none.
+    `group` is the public network that we see it in (`gossip.transport.slots.group_of`), "" if it has none.
     """
 
     peer: PeerId

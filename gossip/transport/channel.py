@@ -13,11 +13,11 @@ import socket
 import aiohttp
 from aiohttp import web
 
-from gossip.errors import Drop, RemoteFault
+from gossip.protocol.errors import Drop, RemoteFault
 
 
 class Channel:
-    """An aiohttp WebSocket of either side as a `gossip.link.Socket`: see there."""
+    """An aiohttp WebSocket of either side as a `gossip.transport.link.Socket`: see there."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse | web.WebSocketResponse) -> None:
         """Over a connected WebSocket."""

@@ -21,10 +21,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from gossip.codec import HELLO, decode_hello, encode_hello
-from gossip.errors import Drop, RemoteFault
-from gossip.limits import Limits
-from gossip.messages import NO_DIGEST, Hello
+from gossip.protocol.codec import HELLO, decode_hello, encode_hello
+from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import NO_DIGEST, Hello
 from identity.envelope import OVERHEAD_BYTES, domain, open_envelope, seal
 from identity.errors import ForgedEnvelope
 from identity.keys import PeerId, SigningKey

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import ParamSpec, TypeVar
 
-from gossip.limits import KIB
+from gossip.protocol.limits import KIB
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -10,7 +10,7 @@ What a transport promises (one conformance test runs over every transport):
 - Frames of one connection arrive in the order in which they were queued, or not at all.
 - Frames longer than `Limits.frame` never reach the receiver.
 - `fetch` returns bytes whose SHA-256 is the digest and whose length is the length asked for
-  (`gossip.blobs.Assembly` checks both), or raises RemoteFault within `Limits.blob_seconds(length)`.
+  (`gossip.transport.blobs.Assembly` checks both), or raises RemoteFault within `Limits.blob_seconds(length)`.
 - After `close` there is no task, no open socket, and no more call to the receiver.
 """
 
@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gossip.errors import Drop
-from gossip.handshake import Handshake, Party
-from gossip.messages import Buffer
+from gossip.protocol.errors import Drop
+from gossip.protocol.handshake import Handshake, Party
+from gossip.protocol.messages import Buffer
 from identity.keys import PeerId
 
 

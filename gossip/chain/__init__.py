@@ -1,0 +1,1 @@
+"""Whose update follows which: own chain, admission, what must be remembered."""

@@ -1,0 +1,1 @@
+"""What is said: messages, their bytes, and every limit on them."""

@@ -1,0 +1,1 @@
+"""Whom to dial: addresses and links."""

@@ -1,0 +1,1 @@
+"""How bytes get there: connections, frames, payloads."""
