@@ -24,7 +24,7 @@ import typer
 try:
     import node.commands
     import simulator.commands
-    from node.terminal import LOG
+    from node.show.terminal import LOG
 except (ImportError, AttributeError) as error:
     for _name in ("identity", "gossip", "aggregation", "node", "simulator"):
         _found = find_spec(_name)
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from node.learning.optimizers import Adam, Sgd
     from node.learning.task import Task
     from node.run import Outcome
-    from simulator.report import Report
-    from simulator.scenario import Scenario
+    from simulator.show.report import Report
+    from simulator.study.scenario import Scenario
 
 __version__ = "0.1.0"
 __all__ = ["Adam", "Dataset", "Report", "Scenario", "Sgd", "Task", "run", "simulate"]
@@ -51,8 +51,8 @@ _PUBLIC = {
     "Dataset": "node.learning.dataset",
     "Sgd": "node.learning.optimizers",
     "Adam": "node.learning.optimizers",
-    "Scenario": "simulator.scenario",
-    "Report": "simulator.report",
+    "Scenario": "simulator.study.scenario",
+    "Report": "simulator.show.report",
 }
 
 
@@ -76,11 +76,11 @@ def simulate(task: Task | str | None = None, **scenario: Any) -> Report:
         A report: print it, or ask for `.numbers()` or `.write(folder)`.
 
     Raises:
-        simulator.scenario.ScenarioError: a field that does not exist or does not fit; one sentence.
+        simulator.study.scenario.ScenarioError: a field that does not exist or does not fit; one sentence.
     """
     from node.learning.task import Task as TaskClass
-    from simulator.scenario import Scenario as ScenarioClass
-    from simulator.sweep import sweep
+    from simulator.study.scenario import Scenario as ScenarioClass
+    from simulator.work.sweep import sweep
 
     if isinstance(task, TaskClass):
         return sweep(ScenarioClass.of({"name": "simulation", **scenario, "task": task.name}), task=task)
@@ -151,16 +151,16 @@ def _sentence(error: Exception) -> str:
 
 def _exit_code(error: Exception) -> int | None:
     """2 for what the user typed or wrote, 1 for what the machine refused, None for a bug."""
-    from aggregation.compose import RuleError
+    from aggregation.parts.compose import RuleError
     from gossip.protocol.errors import LocalFault
     from identity.errors import IdentityError
     from node.errors import ConfigError, NodeError
     from node.learning.errors import TaskError
     from node.names import UnknownName
-    from simulator.matrix_plan import MatrixError
-    from simulator.scenario import ScenarioError
-    from simulator.sweep import PoolError
-    from simulator.topology import TopologyError
+    from simulator.matrix.plan import MatrixError
+    from simulator.study.scenario import ScenarioError
+    from simulator.study.topology import TopologyError
+    from simulator.work.sweep import PoolError
 
     if isinstance(
         error, ConfigError | MatrixError | RuleError | ScenarioError | TaskError | TopologyError | UnknownName

@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from aggregation.geometry import DenseGeometry, Geometry
+from aggregation.kernels.geometry import DenseGeometry, Geometry
 
 
 class Verdict(IntEnum):

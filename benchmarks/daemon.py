@@ -32,21 +32,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 from gossip.intake import Wants
 from gossip.service import GossipService
 from gossip.transport.http import HttpTransport
 from identity.keys import SigningKey
 from node import draws
+from node.core.policy import RoundPolicy
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner, TrainState
 from node.learning.models import MODELS
 from node.learning.partition import Shard
 from node.learning.task import Task
-from node.policy import RoundPolicy
-from node.record import RoundView
 from node.service import NodeService, OnEvent
-from node.store import Store
+from node.store.folder import Store
+from node.store.record import RoundView
 from node.worker import Worker
 
 NETWORK = bytes(range(32))

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from node.draws import Purpose, uniforms
-from simulator.setup import Setup
+from simulator.study.setup import Setup
 
 
 class Loop:

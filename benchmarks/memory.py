@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 from benchmarks.network import network
 from simulator.fast.engine import FastEngine
 from simulator.fast.histories import Histories

@@ -8,8 +8,8 @@ from node.draws import Purpose, generator
 from node.learning.models import MODELS
 from node.learning.optimizers import Sgd
 from node.learning.task import Task
-from simulator.scenario import Scenario
-from simulator.setup import Setup, prepare
+from simulator.study.scenario import Scenario
+from simulator.study.setup import Setup, prepare
 
 SHAPE = (1, 28, 28)
 CLASSES = 10

@@ -16,7 +16,7 @@ from functools import partial
 
 import torch
 
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 from benchmarks.loop import Loop
 from benchmarks.network import network
 from benchmarks.simulation import kinds
@@ -25,7 +25,7 @@ from simulator.fast.choose import choose_trainer
 from simulator.fast.engine import FastEngine, Options
 from simulator.fast.trainer import Job
 from simulator.fast.workers import Workers
-from simulator.setup import Setup
+from simulator.study.setup import Setup
 
 _TRIED = 20  # nodes that the number of threads is chosen on
 

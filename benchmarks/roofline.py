@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import torch
 
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 from benchmarks.network import network
 from benchmarks.simulation import kinds
 from benchmarks.timing import best
 from simulator.fast.engine import FastEngine, Options
-from simulator.setup import Setup
+from simulator.study.setup import Setup
 
 NODES, SAMPLES, DEGREE, RELAYED, NEW = 1_000, 64, 8, 24, 6
 

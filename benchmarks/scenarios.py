@@ -21,15 +21,15 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 from node.learning.pretraining import pretrain, save_extractor
 from node.learning.task import LocalUpdate, Task
 from node.learning.tasks import make_task, pretraining_data
 from simulator.fast.engine import FastEngine, Options
-from simulator.metrics import Evaluator
-from simulator.records import Trace
-from simulator.scenario import Scenario
-from simulator.setup import Setup, prepare
+from simulator.study.metrics import Evaluator
+from simulator.study.records import Trace
+from simulator.study.scenario import Scenario
+from simulator.study.setup import Setup, prepare
 
 FOLDER = Path(__file__).parent.parent / "scenarios"
 QUICK_ROUNDS = 30

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aggregation import kernels
 from aggregation.evidence import Evidence, Rule, Table
-from aggregation.rules import build_rule
+from aggregation.kernels import rows as kernels
+from aggregation.registry import build_rule
 from benchmarks.loop import Loop, sybilwall
 from benchmarks.network import network
 from benchmarks.timing import ratio, seconds
@@ -26,7 +26,7 @@ from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows
 from simulator.fast.survey import survey
 from simulator.fast.workers import Workers
-from simulator.setup import Setup
+from simulator.study.setup import Setup
 
 ROUNDS = 10  # rounds from one evaluation to the next; after so many a node knows as many histories as it ever will
 MEASURED = 4

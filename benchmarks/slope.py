@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 from benchmarks.network import network
 from benchmarks.simulation import kinds, settled_round
 from simulator.fast.engine import FastEngine, Options

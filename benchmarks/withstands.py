@@ -11,8 +11,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from simulator.matrix import run_matrix
-from simulator.matrix_report import Figures
+from simulator.matrix.report import Figures
+from simulator.matrix.run import run_matrix
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- withstands: begin -->", "<!-- withstands: end -->"

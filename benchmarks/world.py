@@ -7,9 +7,9 @@ from time import perf_counter
 
 import torch
 
-from aggregation.rules import build_rule
-from simulator.scenario import Scenario
-from simulator.setup import Setup, prepare
+from aggregation.registry import build_rule
+from simulator.study.scenario import Scenario
+from simulator.study.setup import Setup, prepare
 from simulator.world import engine as world
 
 ROUNDS = 3

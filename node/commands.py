@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from node.terminal import LOG, OUT, AsJson, listing, progress
+from node.show.terminal import LOG, OUT, AsJson, listing, progress
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 12  # rounds
@@ -87,9 +87,9 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="The JSON of /v1/status instead.")] = False,
 ) -> None:
     """Show a node's round and accuracy, and its opinion of each neighbour, with the reason."""
-    from node.opinions import WHY
-    from node.status import fetch_status
-    from node.status_page import ranked, remarks_on
+    from node.show.page import ranked, remarks_on
+    from node.show.status import fetch_status
+    from node.trust.opinions import WHY
 
     found = fetch_status(address)
     if as_json:

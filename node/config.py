@@ -18,14 +18,14 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from aggregation.rules import RuleError, build_rule
+from aggregation.registry import RuleError, build_rule
 from gossip.reach.dialer import split_address
 from identity.errors import BadPeerId
 from identity.keys import PeerId, parse_peer
+from node.core.policy import RoundPolicy
 from node.errors import ConfigError
 from node.names import UnknownName
-from node.policy import RoundPolicy
-from node.strangers import Strangers
+from node.trust.strangers import Strangers
 
 FILE = "node.toml"
 Parameter = bool | int | float | str

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 from gossip.intake import Wants
 from gossip.protocol.errors import Drop
 from gossip.protocol.events import Dropped
@@ -29,18 +29,18 @@ from gossip.service import GossipService
 from gossip.transport.http import HttpTransport
 from identity.keys import SigningKey, format_peer, short
 from node import draws
-from node.acquaintances import Acquaintances
-from node.conduct import GUILT
 from node.config import NodeConfig
-from node.journal import Journal
 from node.learning.learner import Learner, TrainState
 from node.learning.partition import Shard, hold_out, partition
 from node.learning.task import Task
-from node.record import RoundView
 from node.service import NodeService, OnEvent
-from node.snapshot import Facts, snapshot
-from node.status import FOUND_IN, StatusServer
-from node.store import Store
+from node.show.snapshot import Facts, snapshot
+from node.show.status import FOUND_IN, StatusServer
+from node.store.folder import Store
+from node.store.journal import Journal
+from node.store.record import RoundView
+from node.trust.acquaintances import Acquaintances
+from node.trust.conduct import GUILT
 from node.worker import Worker
 
 ACQUAINTANCES = "acquaintances.json"

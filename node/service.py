@@ -1,7 +1,7 @@
 """Runs one node: turns each effect of the core into one await, and its result into the next event.
 
 Laws:
-- No behaviour here: whoever wants to add an `if` about rounds, peers or relays adds it to `node.core`.
+- No behaviour here: whoever wants to add an `if` about rounds, peers or relays adds it to `node.core.machine`.
 - Training, rule and evaluation run one after the other in the executor that is passed in (a thread in a daemon,
   inline in
   virtual time): they share one learner.
@@ -28,19 +28,19 @@ from gossip.protocol.errors import LocalFault
 from gossip.protocol.messages import NO_DIGEST, UpdateHeader
 from gossip.service import GossipService
 from identity.keys import PeerId
-from node import events as ev
-from node.conduct import Conduct
-from node.core import NodeCore
+from node.core import events as ev
+from node.core.machine import NodeCore
+from node.core.policy import RoundPolicy
 from node.draws import address
-from node.judgement import Heard, Judge
-from node.keeper import Checkpoints, Keeper
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner, TrainState
 from node.learning.partition import Shard
-from node.opinions import ROUNDS, Opinions
-from node.policy import RoundPolicy
-from node.record import NeighbourRecord, NodeRecord, RoundView
-from node.standing import Standing
+from node.store.keeper import Checkpoints, Keeper
+from node.store.record import NeighbourRecord, NodeRecord, RoundView
+from node.trust.conduct import Conduct
+from node.trust.judgement import Heard, Judge
+from node.trust.opinions import ROUNDS, Opinions
+from node.trust.standing import Standing
 
 P = ParamSpec("P")
 R = TypeVar("R")

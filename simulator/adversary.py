@@ -22,7 +22,7 @@ from torch import Tensor
 from aggregation.evidence import Rule
 from node.learning.learner import TrainState
 from simulator.attacks.attack import AttackView
-from simulator.setup import Setup
+from simulator.study.setup import Setup
 
 Train = Callable[[Tensor, Tensor, int, int], Tensor]
 """(params (d,), rows (k,) of the setup's data, address in draws, round) -> trained params (d,)."""

@@ -16,15 +16,15 @@ import typer
 from rich.progress import TextColumn
 from rich.table import Table
 
-from node.terminal import LOG, OUT, AsJson, clock, go_on, listing, progress, tell
-from simulator.nursery import foresee, open_nursery
+from node.show.terminal import LOG, OUT, AsJson, clock, go_on, listing, progress, tell
+from simulator.work.nursery import foresee, open_nursery
 
 if TYPE_CHECKING:
-    from simulator.cells import Cell
-    from simulator.matrix import Progress
-    from simulator.scenario import Scenario
-    from simulator.scorecard import Row
-    from simulator.sweep import Found, News
+    from simulator.live.scorecard import Row
+    from simulator.matrix.run import Progress
+    from simulator.study.scenario import Scenario
+    from simulator.work.cells import Cell
+    from simulator.work.sweep import Found, News
 
 
 def simulate(
@@ -69,7 +69,7 @@ def simulate(
         given["phi"] = None
     if ray is None and foresee(_raw(scenario) | given, workers):
         open_nursery()
-    from simulator.scenario import Scenario as ScenarioClass
+    from simulator.study.scenario import Scenario as ScenarioClass
 
     base = ScenarioClass.load(scenario) if scenario is not None else ScenarioClass()
     if given and scenario is None:
@@ -94,12 +94,12 @@ def _simulate(
     as_json: bool,
     profile: bool,
 ) -> None:
-    from simulator.cells import cells_of
     from simulator.engines import check_device, choose_engine
-    from simulator.pace import Pace
-    from simulator.ray_pool import RayPool
-    from simulator.sweep import CellLost, sweep
-    from simulator.timesheet import PHASES, Timesheet
+    from simulator.work.cells import cells_of
+    from simulator.work.pace import Pace
+    from simulator.work.ray_pool import RayPool
+    from simulator.work.sweep import CellLost, sweep
+    from simulator.work.timesheet import PHASES, Timesheet
 
     check_device(device, choose_engine(scenario).engine)
     folder = out or _unused(Path("runs"), scenario.name)
@@ -170,10 +170,10 @@ def attack(
     from identity.keys import SigningKey
     from node.learning.tasks import make_task
     from node.names import choose
-    from node.status import fetch_status
-    from simulator.campaign import Bounds
-    from simulator.harness import Step, assault
-    from simulator.suites import SUITES
+    from node.show.status import fetch_status
+    from simulator.live.campaign import Bounds
+    from simulator.live.harness import Step, assault
+    from simulator.live.suites import SUITES
 
     chosen = choose("suite", suite, {"all": list(SUITES)} | {name: [name] for name in SUITES})
     mine = None if key is None else SigningKey.load(key)
@@ -269,8 +269,8 @@ def matrix(
     """Run rules x attacks x data splits x graphs x seeds, and show who withstands what on one page."""
     if workers != 1:
         open_nursery()
-    from simulator.matrix import run_matrix
-    from simulator.sweep import CellLost
+    from simulator.matrix.run import run_matrix
+    from simulator.work.sweep import CellLost
 
     folder = out or Path("runs") / f"matrix-{Path(plan).stem}"
     try:
@@ -297,7 +297,7 @@ def matrix(
 
 def rules(as_json: AsJson = False) -> None:
     """List the aggregation rules, each with its source."""
-    from aggregation.rules import RULES
+    from aggregation.registry import RULES
 
     listing(RULES, as_json)
 
@@ -311,6 +311,6 @@ def attacks(as_json: AsJson = False) -> None:
 
 def topologies(as_json: AsJson = False) -> None:
     """List the graphs between honest nodes, each with its source."""
-    from simulator.topology import TOPOLOGIES
+    from simulator.study.topology import TOPOLOGIES
 
     listing(TOPOLOGIES, as_json)

@@ -14,9 +14,9 @@ import torch
 
 from aggregation.evidence import Rule
 from simulator.fast.engine import FastEngine, Options
-from simulator.records import RoundRecord
-from simulator.scenario import Scenario, ScenarioError
-from simulator.setup import Setup
+from simulator.study.records import RoundRecord
+from simulator.study.scenario import Scenario, ScenarioError
+from simulator.study.setup import Setup
 from simulator.world import engine as world
 
 

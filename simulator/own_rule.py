@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from aggregation.compose import RuleError, compose
 from aggregation.evidence import Decision, Evidence, Integration, Need, Rule, Weighting, Weights
-from aggregation.integration import InPlace
+from aggregation.parts.compose import RuleError, compose
+from aggregation.parts.integration import InPlace
 
 _HOW = (
     "weighting= takes (evidence) and returns aggregation.evidence.Weights, integration= takes (evidence, weights) and "

@@ -19,16 +19,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from aggregation.baselines import everyone
 from aggregation.evidence import Integration, Need, Rule, Weighting
-from aggregation.integration import weighted_mean
-from aggregation.rules import build_rule
+from aggregation.parts.integration import weighted_mean
+from aggregation.registry import build_rule
+from aggregation.rules.baselines import everyone
 from node.learning.task import Task
 from simulator.fast import engine as fast
-from simulator.matrix_report import outcome
+from simulator.matrix.report import outcome
 from simulator.own_rule import own_rule, refuse_no_rule
-from simulator.scenario import Scenario
-from simulator.setup import Setup, prepare
+from simulator.study.scenario import Scenario
+from simulator.study.setup import Setup, prepare
 
 __all__ = ["SMALL", "Finding", "measure", "resists"]
 

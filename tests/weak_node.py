@@ -31,7 +31,7 @@ from node.config import FILE, load_config
 from node.daemon import KEY, init_node
 from node.learning.tasks import make_task
 from node.run import Run
-from node.status import FOUND_IN
+from node.show.status import FOUND_IN
 from node.worker import Worker
 
 Settings = Mapping[str, Mapping[str, Any]]

@@ -8,7 +8,7 @@ Laws:
   newest `Limits.chain` entries are kept.
 - All methods are called on the event loop's thread, one at a time, and must be short.
 
-`MemoryLedger` is the one for simulations and tests; `node.store` has the one on disk.
+`MemoryLedger` is the one for simulations and tests; `node.store.folder` has the one on disk.
 """
 
 from __future__ import annotations

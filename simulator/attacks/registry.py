@@ -3,8 +3,8 @@
 A module of this package takes part by holding `SPECS: tuple[AttackSpec, ...]`; frame faults live in `wire_*.py`.
 Spelling: stages joined by "+". Parameters belong to the stage that declares them; `stage.parameter` says which, when
     two do.
-`tune = true` lets the line search (simulator/orchestrator.py) set the strength of the last model stage against the
-rule in use.
+`tune = true` lets the line search (simulator/attacks/orchestrator.py) set the strength of the last model stage against
+the rule in use.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from simulator.attacks.attack import (
     Stage,
     TimeStage,
 )
-from simulator.orchestrator import tuned
+from simulator.attacks.orchestrator import tuned
 
 
 def _collect() -> dict[str, AttackSpec]:

@@ -10,7 +10,7 @@ from simulator.attacks.wire_withhold import Withhold
 
 @dataclass(frozen=True, slots=True)
 class Drip(Withhold):
-    """Announces its model; over sockets the payload then drips (`simulator.dripper`).
+    """Announces its model; over sockets the payload then drips (`simulator.live.dripper`).
 
     Differs: blobs of the in-memory network come whole or not at all, so there it is withheld.
     """

@@ -14,7 +14,7 @@ from simulator.adversary import Train
 from simulator.fast.choose import choose_trainer
 from simulator.fast.trainer import Job, Trainer
 from simulator.fast.workers import Workers
-from simulator.setup import Setup
+from simulator.study.setup import Setup
 
 
 def adversary_training(setup: Setup, workers: Workers, *, path: str | None, compiled: bool | None) -> Train | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aggregation.evidence import HeadLayout
-from aggregation.kernels import available
+from aggregation.kernels.rows import available
 from node.names import choose
 from simulator.fast import grouped, mapped
 from simulator.fast.chain import recognise

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregation import kernels
 from aggregation.evidence import Evidence, Need, Probe, Rule, Table, Verdict
-from aggregation.integration import InPlace
+from aggregation.kernels import rows as kernels
+from aggregation.parts.integration import InPlace
 from node.draws import Purpose, uniforms
 from node.learning.learner import Learner
 from node.learning.probe import LocalProbe
@@ -27,8 +27,8 @@ from simulator.fast.rows import Rows
 from simulator.fast.standing import Standing
 from simulator.fast.survey import survey
 from simulator.fast.workers import Workers
-from simulator.records import Edges
-from simulator.setup import Setup
+from simulator.study.records import Edges
+from simulator.study.setup import Setup
 
 _FLOATS = 1 << 22  # floats of neighbours' models a group may gather (16 MB)
 _PAIRS = 1 << 18  # pairs a group may hold: 2 MB of float64
@@ -185,7 +185,7 @@ class Decisions:
             return None if found is None else Surveyed(found, rows, rows.finite, self._profile)
 
     def _priority(self, nodes: Ints, beside: Ints, round: int) -> Tensor | None:
-        """As node.judgement draws it."""
+        """As node.trust.judgement draws it."""
         if Need.SCORES not in self._rule.needs:
             return None
         own, others = self._setup.addresses[nodes], self._setup.addresses[beside]

@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregation import kernels
 from aggregation.evidence import Need, Rule
+from aggregation.kernels import rows as kernels
 from node.learning.learner import Learner
 from simulator.adversary import Adversary
 from simulator.fast.attacker import adversary_training
@@ -33,9 +33,9 @@ from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows
 from simulator.fast.trainer import Job
 from simulator.fast.workers import Workers
-from simulator.metrics import Evaluator
-from simulator.records import Edges, Observer, RoundRecord, Trace, influence
-from simulator.setup import Setup
+from simulator.study.metrics import Evaluator
+from simulator.study.records import Edges, Observer, RoundRecord, Trace, influence
+from simulator.study.setup import Setup
 
 _MEASURED = 64  # models that a thread measures at a time
 _HEADER = 545  # bytes of a signed header with its envelope and the request for its payload, about; payloads are exact

@@ -1,7 +1,7 @@
-"""Relayed histories of all nodes at once: node.history, choice for choice, on arrays of row numbers.
+"""Relayed histories of all nodes at once: node.trust.history, choice for choice, on arrays of row numbers.
 
 Laws:
-- What a node holds after a round, and what it relays, is what `node.history.History` holds and chooses.
+- What a node holds after a round, and what it relays, is what `node.trust.history.History` holds and chooses.
 - A held record is a row number, a distance and the set of neighbours that sent it (a bit a neighbour): never a copy
   of a model.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.draws import Purpose, uniforms
-from node.history import DECAY, FARTHEST
+from node.trust.history import DECAY, FARTHEST
 from simulator.fast.rows import Rows
 from simulator.fast.workers import Workers
 

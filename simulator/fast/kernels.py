@@ -22,7 +22,7 @@ from zlib import crc32
 import numba
 import numpy as np
 
-from aggregation import tiles
+from aggregation.kernels import tiles
 
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aggregation.kernels import known_distances, numba_serves
+from aggregation.kernels.rows import known_distances, numba_serves
 from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows
 from simulator.fast.survey import Survey
 
 _REMAINDER = 1e-2  # of the squared distance: below it two of seven digits are gone
-_STILL = 1e-13  # as aggregation.geometry: the difference of two equal rows
+_STILL = 1e-13  # as aggregation.kernels.geometry: the difference of two equal rows
 
 
 class Kept:
@@ -83,7 +83,7 @@ class Surveyed:
 
 
 class PairGeometry:
-    """Implements aggregation.geometry.Geometry for evidence about `nodes`, ascending.
+    """Implements aggregation.kernels.geometry.Geometry for evidence about `nodes`, ascending.
 
     Attributes:
         finite: (R,) bool.
@@ -133,7 +133,7 @@ class PairGeometry:
                 return self._surveyed.gaps[at.unsqueeze(-1), at.unsqueeze(-2)]
         distances, usable = self._distances(index)
         if origin is None and index.numel() and numba_serves(self._rows.values):
-            from aggregation import compiled_pairs
+            from aggregation.kernels import compiled_pairs
 
             flat = torch.where(usable, index, -1).reshape(-1, index.shape[-1])
             out = torch.empty(distances.shape, dtype=torch.float64)

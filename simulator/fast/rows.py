@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregation import kernels
+from aggregation.kernels import rows as kernels
 from simulator.fast.workers import Workers
 
 

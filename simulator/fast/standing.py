@@ -1,4 +1,4 @@
-"""Who is known to whom, and who has a say this round, link by link: node.strangers for all nodes.
+"""Who is known to whom, and who has a say this round, link by link: node.trust.strangers for all nodes.
 
 Law: the policy is the daemon's own function, called for all links at once; nothing of it is written here again.
 """
@@ -9,8 +9,8 @@ from collections import deque
 
 import numpy as np
 
-from node.strangers import SETTLED, Bools, Ints, Strangers, turns
-from simulator.setup import Setup
+from node.trust.strangers import SETTLED, Bools, Ints, Strangers, turns
+from simulator.study.setup import Setup
 
 
 class Standing:

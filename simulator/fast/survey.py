@@ -2,8 +2,8 @@
 
 Laws:
 - Whether to is decided by counts alone, so the same run has the same bits on any machine and with any threads.
-- The distances are those of `aggregation.kernels.known_distances`: a panel of rows counts as a node to which the panel
-  is new and all later rows are known.
+- The distances are those of `aggregation.kernels.rows.known_distances`: a panel of rows counts as a node to which the
+  panel is new and all later rows are known.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aggregation import kernels
-from aggregation.distances import as_first
+from aggregation.kernels import rows as kernels
+from aggregation.kernels.distances import as_first
 from simulator.fast.rows import Rows
 from simulator.fast.workers import Workers
 

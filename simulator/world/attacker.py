@@ -19,7 +19,7 @@ from torch import Tensor
 from gossip.protocol.messages import Buffer
 from simulator.adversary import Adversary
 from simulator.attacks.frame_fault import FrameFault
-from simulator.sybil import Sybil
+from simulator.attacks.sybil import Sybil
 from simulator.world.ground import Ground
 
 _PATIENCE = 0.5  # share of the deadline that the adversary waits for honest nodes that are late

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from node.record import RoundView
-from simulator.records import Edges, Trace
-from simulator.setup import Setup
+from node.store.record import RoundView
+from simulator.study.records import Edges, Trace
+from simulator.study.setup import Setup
 
 
 @dataclass(slots=True)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from aggregation.evidence import Rule
-from simulator.metrics import Evaluator
-from simulator.records import Observer, RoundRecord, influence
-from simulator.setup import Setup
+from simulator.study.metrics import Evaluator
+from simulator.study.records import Observer, RoundRecord, influence
+from simulator.study.setup import Setup
 from simulator.world.clock import VirtualLoop
 from simulator.world.world import World
 

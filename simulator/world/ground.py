@@ -11,7 +11,7 @@ from gossip.protocol.codec import payload_bytes
 from gossip.protocol.limits import MIB, Limits
 from identity.keys import PeerId, format_peer
 from node.draws import Purpose, generator
-from simulator.setup import Setup
+from simulator.study.setup import Setup
 from simulator.world.network import MemoryNetwork, Weather
 
 

@@ -16,10 +16,10 @@ from gossip.protocol.messages import Buffer
 from gossip.service import GossipService
 from gossip.transport.executors import InlineExecutor
 from identity.keys import PeerId
+from node.core.policy import RoundPolicy
 from node.learning.learner import TrainState
-from node.policy import RoundPolicy
-from node.record import RoundView
 from node.service import NodeService
+from node.store.record import RoundView
 from simulator.world.ground import Ground
 from simulator.world.transport import MemoryTransport
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from aggregation.evidence import Rule
 from gossip.chain.ledger import Entry
 from gossip.protocol.messages import Buffer
-from node.record import RoundView
-from simulator.records import Trace
-from simulator.setup import Setup
+from node.store.record import RoundView
+from simulator.study.records import Trace
+from simulator.study.setup import Setup
 from simulator.world.attacker import Attacker
 from simulator.world.chronicle import Chronicle
 from simulator.world.ground import Ground

@@ -24,7 +24,7 @@ from gossip.transport.contract import Receiver
 from gossip.transport.executors import InlineExecutor
 from identity.keys import PeerId, SigningKey
 from node.draws import Purpose, generator, uniforms
-from node.store import Store
+from node.store.folder import Store
 
 ELEMENTS = 64
 OTHER = PeerId(bytes(range(32)))

@@ -17,13 +17,13 @@ from identity.keys import SigningKey, format_peer
 from node.daemon import init_node
 from node.errors import NodeError
 from node.learning.tasks import make_task
-from node.status import fetch_status
+from node.show.status import fetch_status
 from simulator.attacks.attack import Stage
 from simulator.attacks.registry import ATTACKS, build_attack
-from simulator.campaign import Bounds
-from simulator.harness import Forbidden, Step, _target, assault
-from simulator.scorecard import REFUSALS, Row
-from simulator.suites import SUITES, Trial
+from simulator.live.campaign import Bounds
+from simulator.live.harness import Forbidden, Step, _target, assault
+from simulator.live.scorecard import REFUSALS, Row
+from simulator.live.suites import SUITES, Trial
 
 QUICK: dict[str, dict[str, Any]] = {
     "network": {"name": "harness"},

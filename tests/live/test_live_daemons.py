@@ -15,7 +15,7 @@ from node.daemon import main
 from node.learning.learner import Learner
 from node.learning.tasks import make_task
 from node.run import own_shard
-from node.status import fetch_status
+from node.show.status import fetch_status
 
 SPLIT = ["task.parts=3", "task.partition=classes", "task.partition_parameters={k = 4}"]
 COMMON = ["network.name=live", "network.listen=127.0.0.1:0", "rule.name=mean", "round.pace=0.15", *SPLIT]

@@ -12,7 +12,7 @@ from gossip.protocol.codec import UPDATE, decode_frame, decode_header
 from gossip.protocol.limits import Limits
 from gossip.protocol.messages import Announce
 from identity.envelope import digest_of, open_envelope
-from node.store import Store
+from node.store.folder import Store
 
 KILLS = 100
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from daemons import Daemon, until
 
 from node.errors import NodeError
-from node.status import fetch_status
+from node.show.status import fetch_status
 
 ENDLESS = ["network.listen=127.0.0.1:0", "task.local_epochs=1000000"]
 

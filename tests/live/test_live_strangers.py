@@ -26,7 +26,7 @@ from node.config import parse_config
 from node.daemon import KEY
 from node.learning.learner import Learner
 from node.learning.tasks import make_task
-from node.status import fetch_status
+from node.show.status import fetch_status
 
 COMMON = ["network.name=crowded", "network.listen=127.0.0.1:0", "round.pace=0.3", "task.parts=3"]
 CROWD = 40

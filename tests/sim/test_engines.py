@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simulator.cells import Finished, Started, cells_of
 from simulator.engines import choose_engine, settled
-from simulator.scenario import Scenario, ScenarioError
-from simulator.sweep import sweep
+from simulator.study.scenario import Scenario, ScenarioError
+from simulator.work.cells import Finished, Started, cells_of
+from simulator.work.sweep import sweep
 
 SMALL: dict[str, object] = {
     "nodes": 5, "rounds": 4, "rules": ["sybilwall"], "sybils": 2, "evaluate_samples": 100,

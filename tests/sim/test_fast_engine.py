@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from aggregation import kernels
-from aggregation.rules import build_rule
+from aggregation.kernels import rows as kernels
+from aggregation.registry import build_rule
 from node.learning.optimizers import Sgd
 from node.learning.task import Task
 from simulator.fast.engine import FastEngine, Options, run
-from simulator.scenario import Scenario
-from simulator.setup import Setup, prepare
+from simulator.study.scenario import Scenario
+from simulator.study.setup import Setup, prepare
 
 USE = [False, True] if kernels.available() else [False]
 

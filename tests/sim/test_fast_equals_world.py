@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from aggregation import kernels
-from aggregation.rules import RULES, build_rule
+from aggregation.kernels import rows as kernels
+from aggregation.registry import RULES, build_rule
 from node.learning.models import lenet, mlp
 from node.learning.optimizers import Sgd
 from node.learning.task import Task
 from simulator.attacks.registry import ATTACKS
 from simulator.fast.engine import FastEngine, Options
-from simulator.records import Trace
-from simulator.scenario import Scenario
-from simulator.setup import Setup, prepare
+from simulator.study.records import Trace
+from simulator.study.scenario import Scenario
+from simulator.study.setup import Setup, prepare
 from simulator.world import engine as world
 
 SMALL: Mapping[str, object] = {

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aggregation import kernels
+from aggregation.kernels import rows as kernels
 from node.learning.learner import Learner
 from node.learning.models import lenet, mlp, softmax
 from node.learning.optimizers import Adam, Optimizer, Sgd

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from simulator.cells import Cell
-from simulator.matrix import Matrix, Progress, run_matrix
-from simulator.matrix_report import outcome
-from simulator.records import RoundRecord
-from simulator.scenario import Choice
-from simulator.sweep import Here, News, Restarted
+from simulator.matrix.report import outcome
+from simulator.matrix.run import Matrix, Progress, run_matrix
+from simulator.study.records import RoundRecord
+from simulator.study.scenario import Choice
+from simulator.work.cells import Cell
+from simulator.work.sweep import Here, News, Restarted
 
 TINY: dict[str, object] = {
     "rules": ["mean", "hedgerow"],

@@ -8,7 +8,7 @@ import numpy as np
 
 from gossip.protocol.messages import Schema, TensorSpec
 from identity.keys import SigningKey
-from simulator.puppet import Puppet
+from simulator.live.puppet import Puppet
 from simulator.world.clock import run
 from simulator.world.network import MemoryNetwork
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from simulator.cells import cells_of
-from simulator.ray_pool import RayPool
-from simulator.scenario import Scenario
-from simulator.sweep import PoolError
+from simulator.study.scenario import Scenario
+from simulator.work.cells import cells_of
+from simulator.work.ray_pool import RayPool
+from simulator.work.sweep import PoolError
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from simulator.cells import Cell, Restarted, Started
-from simulator.ray_pool import RayPool
-from simulator.scenario import Scenario
-from simulator.sweep import Found, News, sweep
+from simulator.study.scenario import Scenario
+from simulator.work.cells import Cell, Restarted, Started
+from simulator.work.ray_pool import RayPool
+from simulator.work.sweep import Found, News, sweep
 
 SCENARIO = Scenario.of(
     {"nodes": 4, "rounds": 12, "rules": ["mean", "median"], "sybils": 1, "evaluate_every": 4, "engine": "world"}

@@ -9,11 +9,11 @@ from functools import cache
 
 import pytest
 
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 from benchmarks.scenarios import BRISTLE, BRISTLE_RULES, FOLDER, REFERENCE, Found, Row, bristle_orders, off, orders
 from simulator.fast.engine import Options, run
-from simulator.scenario import Scenario
-from simulator.setup import Setup, prepare
+from simulator.study.scenario import Scenario
+from simulator.study.setup import Setup, prepare
 
 ROUNDS = 25
 

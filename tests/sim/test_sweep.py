@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulator.cells import Cell, Failed, Finished, Restarted, Started, cells_of, load, said, save
-from simulator.nursery import cores, foresee
-from simulator.processes import Processes
-from simulator.records import RoundRecord
-from simulator.scenario import Choice, Scenario, ScenarioError
-from simulator.sweep import CellLost, Found, Here, Losses, News, default_workers, sweep
+from simulator.study.records import RoundRecord
+from simulator.study.scenario import Choice, Scenario, ScenarioError
+from simulator.work.cells import Cell, Failed, Finished, Restarted, Started, cells_of, load, said, save
+from simulator.work.nursery import cores, foresee
+from simulator.work.processes import Processes
+from simulator.work.sweep import CellLost, Found, Here, Losses, News, default_workers, sweep
 
 SCENARIO = Scenario.of(
     {"nodes": 4, "rounds": 3, "rules": ["mean", "median"], "sybils": 1, "evaluate_every": 2}
@@ -198,7 +198,7 @@ def test_the_nursery_only_imports() -> None:
         import importlib, os, sys
         import numpy
         threads = len(os.listdir("/proc/self/task"))  # of NumPy's BLAS, which minds forks itself
-        from simulator.nursery import PRELOADED
+        from simulator.work.nursery import PRELOADED
         assert "torch" not in sys.modules
         for name in PRELOADED:
             try:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from simulator.cells import Cell, Finished, Restarted, Started, cells_of
-from simulator.pace import Pace
-from simulator.records import Influence, RoundRecord
-from simulator.scenario import Scenario
-from simulator.sweep import Found
-from simulator.timesheet import Timesheet
+from simulator.study.records import Influence, RoundRecord
+from simulator.study.scenario import Scenario
+from simulator.work.cells import Cell, Finished, Restarted, Started, cells_of
+from simulator.work.pace import Pace
+from simulator.work.sweep import Found
+from simulator.work.timesheet import Timesheet
 
 CELLS = cells_of(Scenario.of({"rules": ["mean", "krum", "median"], "seeds": [1, 2], "rounds": 10}))
 MEAN, MEAN2, KRUM, KRUM2, MEDIAN, MEDIAN2 = CELLS

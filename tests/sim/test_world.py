@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from aggregation.evidence import Verdict
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 from simulator.adversary import Adversary
 from simulator.attacks.attack import Stage
 from simulator.attacks.registry import ATTACKS
-from simulator.records import RoundRecord, Trace
-from simulator.scenario import Scenario
-from simulator.setup import Setup, prepare
+from simulator.study.records import RoundRecord, Trace
+from simulator.study.scenario import Scenario
+from simulator.study.setup import Setup, prepare
 from simulator.world import engine as world
 
 SMALL: dict[str, object] = {

@@ -10,11 +10,11 @@ from held_out import network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregation.baselines import krum_scores
-from aggregation.compose import RuleError
 from aggregation.evidence import Evidence, Table, Verdict, Weights
-from aggregation.integration import weighted_mean
-from aggregation.rules import build_rule
+from aggregation.parts.compose import RuleError
+from aggregation.parts.integration import weighted_mean
+from aggregation.registry import build_rule
+from aggregation.rules.baselines import krum_scores
 
 seeds = st.integers(0, 10**6)
 widths = st.integers(0, 9)

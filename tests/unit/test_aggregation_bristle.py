@@ -15,10 +15,10 @@ from held_out import CLASSES, FEATURES, HEAD, SIZE, HeldOut, network, single
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregation import bristle
-from aggregation.compose import RuleError
 from aggregation.evidence import Evidence, Table, Verdict
-from aggregation.rules import build_rule
+from aggregation.parts.compose import RuleError
+from aggregation.registry import build_rule
+from aggregation.rules import bristle
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "bristle.json").read_text())
 seeds = st.integers(0, 10**6)

@@ -15,11 +15,11 @@ from held_out import CLASSES, FEATURES, HEAD, SIZE, HeldOut, network, single
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregation.columns import spoken_columns
-from aggregation.compose import RuleError
 from aggregation.evidence import Evidence, Need, Table, Verdict
-from aggregation.rules import build_rule
-from aggregation.winsorised import winsor_bound
+from aggregation.parts.compose import RuleError
+from aggregation.parts.winsorised import winsor_bound
+from aggregation.registry import build_rule
+from aggregation.rules.hedgerow_bristle import spoken_columns
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "hedgerow_bristle.json"
 REST = CLASSES

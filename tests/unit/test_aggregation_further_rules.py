@@ -14,28 +14,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from neighbours import DIMENSION, LinearProbe, alone_of, many_nodes, one_node, probes
 
-from aggregation.alone import SPECS as ENDS
-from aggregation.alone import alone, oracle_mean
-from aggregation.balance import SPECS as BALANCE
-from aggregation.balance import balance
-from aggregation.bulyan import SPECS as BULYAN
-from aggregation.bulyan import bulyan
-from aggregation.clipping import SPECS as CLIPPING
-from aggregation.clipping import cs_plus, scc
-from aggregation.compose import RuleError
-from aggregation.defence import SPECS as DEFENCE
-from aggregation.defence import hedgerow
 from aggregation.evidence import Evidence, Rule, Verdict
-from aggregation.flag import SPECS as FLAG
-from aggregation.flag import flag
-from aggregation.fltrust import SPECS as FLTRUST
-from aggregation.fltrust import fltrust
-from aggregation.geometric_median import SPECS as GEOMETRIC
-from aggregation.geometric_median import geometric_median
-from aggregation.nnm import SPECS as NNM
-from aggregation.nnm import nnm_trimmed_mean
-from aggregation.ubar import SPECS as UBAR
-from aggregation.ubar import ubar
+from aggregation.parts.clipping import SPECS as CLIPPING
+from aggregation.parts.clipping import cs_plus, scc
+from aggregation.parts.compose import RuleError
+from aggregation.rules.alone import SPECS as ENDS
+from aggregation.rules.alone import alone, oracle_mean
+from aggregation.rules.balance import SPECS as BALANCE
+from aggregation.rules.balance import balance
+from aggregation.rules.bulyan import SPECS as BULYAN
+from aggregation.rules.bulyan import bulyan
+from aggregation.rules.flag import SPECS as FLAG
+from aggregation.rules.flag import flag
+from aggregation.rules.fltrust import SPECS as FLTRUST
+from aggregation.rules.fltrust import fltrust
+from aggregation.rules.geometric_median import SPECS as GEOMETRIC
+from aggregation.rules.geometric_median import geometric_median
+from aggregation.rules.hedgerow import SPECS as DEFENCE
+from aggregation.rules.hedgerow import hedgerow
+from aggregation.rules.nnm import SPECS as NNM
+from aggregation.rules.nnm import nnm_trimmed_mean
+from aggregation.rules.ubar import SPECS as UBAR
+from aggregation.rules.ubar import ubar
 
 SPECS = (*ENDS, *GEOMETRIC, *BULYAN, *NNM, *CLIPPING, *BALANCE, *UBAR, *FLTRUST, *FLAG, *DEFENCE)
 NAMES = [spec.name for spec in SPECS]

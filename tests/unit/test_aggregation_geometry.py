@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregation.evidence import HeadLayout, Table
-from aggregation.geometry import DenseGeometry
+from aggregation.kernels.geometry import DenseGeometry
 
 
 @settings(max_examples=30)

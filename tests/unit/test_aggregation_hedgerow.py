@@ -14,11 +14,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from neighbours import CLASSES, LinearProbe, many_nodes, one_node, probes
 
-from aggregation.defence import SPECS, hedgerow, one_cluster_one_vote
 from aggregation.evidence import Evidence, Need, Rule, Verdict, Weights
-from aggregation.mixing import held_near
-from aggregation.neighbourhood import neighbourhood
-from aggregation.winsorised import clipped_winsorised_mean, winsor_bound
+from aggregation.parts.mixing import held_near
+from aggregation.parts.neighbourhood import neighbourhood
+from aggregation.parts.winsorised import clipped_winsorised_mean, winsor_bound
+from aggregation.rules.hedgerow import SPECS, hedgerow, one_cluster_one_vote
 
 FEATURES = 40  # more than a node has samples: there are directions in which its own inputs see nothing
 WIDE = FEATURES * CLASSES

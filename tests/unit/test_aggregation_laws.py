@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregation.evidence import Decision, Table, Verdict
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 
 RULES = (
     "mean",

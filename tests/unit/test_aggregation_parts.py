@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from neighbours import many_nodes, one_node
 
-from aggregation.bulyan import around_median, bulyan_faults
-from aggregation.clipping import adaptive_bound, breakdown_bound, lower_median, median_bound, shrink
-from aggregation.clusters import nearest_first, one_vote
-from aggregation.compose import RuleError
 from aggregation.evidence import Verdict
-from aggregation.flag import flag_coefficients
-from aggregation.geometric_median import weiszfeld
-from aggregation.mixing import nearest_shares
-from aggregation.neighbourhood import column_blocks, difference_products, neighbourhood
-from aggregation.views import centred_cosines, read_views
-from aggregation.winsorised import sorted_sum, trim_shares, winsor_bound, winsor_shares, winsorised_mean
+from aggregation.parts.clipping import adaptive_bound, breakdown_bound, lower_median, median_bound, shrink
+from aggregation.parts.clusters import nearest_first, one_vote
+from aggregation.parts.compose import RuleError
+from aggregation.parts.mixing import nearest_shares
+from aggregation.parts.neighbourhood import column_blocks, difference_products, neighbourhood
+from aggregation.parts.views import centred_cosines, read_views
+from aggregation.parts.winsorised import sorted_sum, trim_shares, winsor_bound, winsor_shares, winsorised_mean
+from aggregation.rules.bulyan import around_median, bulyan_faults
+from aggregation.rules.flag import flag_coefficients
+from aggregation.rules.geometric_median import weiszfeld
 
 
 def test_neighbourhood_gives_distances_and_products_of_differences() -> None:

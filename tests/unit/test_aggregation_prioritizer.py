@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregation.bristle import buckets, quotas
-from aggregation.prioritizer import drawn
+from aggregation.parts.prioritizer import drawn
+from aggregation.rules.bristle import buckets, quotas
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "bristle.json").read_text())
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aggregation.compose import RuleSpec
 from aggregation.evidence import Need, Rule
-from aggregation.rules import RULES, RuleError, build_rule
+from aggregation.parts.compose import RuleSpec
+from aggregation.registry import RULES, RuleError, build_rule
 
 NAMES = {
     "mean",

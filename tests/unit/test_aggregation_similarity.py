@@ -12,11 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregation.compose import RuleError
 from aggregation.evidence import Evidence, Need, Table, Verdict
-from aggregation.foolsgold import similarity_weights, weights_from_gaps
-from aggregation.rules import build_rule
-from aggregation.sybilwall import sybilwall_weights
+from aggregation.parts.compose import RuleError
+from aggregation.registry import build_rule
+from aggregation.rules.foolsgold import similarity_weights, weights_from_gaps
+from aggregation.rules.sybilwall import sybilwall_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 VECTORS = np.load(GOLDEN / "sybilwall.npz", allow_pickle=False)

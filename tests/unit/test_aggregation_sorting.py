@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aggregation.sorting import comparators, network, prune, run, sorted_mean
+from aggregation.kernels.sorting import comparators, network, prune, run, sorted_mean
 
 
 @pytest.mark.parametrize("size", range(1, 18))
@@ -46,8 +46,8 @@ def test_what_nobody_reads_is_cut_away() -> None:
 
 
 def test_blocks_of_nodes_and_columns_cover_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aggregation.sorting._COLUMNS", 7)
-    monkeypatch.setattr("aggregation.sorting._LANE", 21)
+    monkeypatch.setattr("aggregation.kernels.sorting._COLUMNS", 7)
+    monkeypatch.setattr("aggregation.kernels.sorting._LANE", 21)
     generator = torch.Generator().manual_seed(1)
     values = torch.randn(20, 30, generator=generator)
     index = torch.randint(0, 20, (11, 5), generator=generator)

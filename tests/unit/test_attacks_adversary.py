@@ -8,8 +8,8 @@ from torch import Tensor
 from views import small_task
 
 from simulator.adversary import Adversary
-from simulator.scenario import Scenario
-from simulator.setup import Setup, prepare
+from simulator.study.scenario import Scenario
+from simulator.study.setup import Setup, prepare
 
 
 def setup_of(attack: object, **changes: object) -> Setup:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from views import clones_of, small_view
 
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 from simulator.attacks.clones import boosted
+from simulator.attacks.orchestrator import EVALUATIONS, Trial, line_search
 from simulator.attacks.registry import build_attack
-from simulator.orchestrator import EVALUATIONS, Trial, line_search
 
 
 def test_line_search_finds_a_smooth_peak_in_sixteen_evaluations() -> None:

@@ -13,14 +13,14 @@ import torch
 from elsewhere import NAME, Astray, Elsewhere, elsewhere
 from torch import Tensor
 
-from aggregation.rules import RULES, build_rule
+from aggregation.registry import RULES, build_rule
 from node.learning.models import lenet
 from node.learning.optimizers import Adam, Sgd
 from node.learning.task import Task
 from simulator.engines import check_device
 from simulator.fast.engine import FastEngine, Options
-from simulator.scenario import Scenario, ScenarioError
-from simulator.setup import prepare
+from simulator.study.scenario import Scenario, ScenarioError
+from simulator.study.setup import prepare
 
 SMALL: Mapping[str, object] = {
     "nodes": 6,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aggregation import kernels
+from aggregation.kernels import rows as kernels
 from simulator.fast.pairs import Kept, PairGeometry, Surveyed
 from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows

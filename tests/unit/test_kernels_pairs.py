@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aggregation import kernels
+from aggregation.kernels import rows as kernels
 
 USE = [False, True] if kernels.available() else [False]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aggregation import tiles
+from aggregation.kernels import tiles
 from simulator.fast import kernels
 
 Floats = NDArray[np.float32]

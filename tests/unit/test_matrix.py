@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.matrix_plan import ENDS, PRESETS, Matrix, MatrixError
+from simulator.matrix.plan import ENDS, PRESETS, Matrix, MatrixError
 
 MINE: dict[str, object] = {
     "rules": ["mean", {"name": "hedgerow", "views": "", "label": "no views"}],

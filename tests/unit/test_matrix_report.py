@@ -14,14 +14,14 @@ import pytest
 from rich.console import Console
 
 from aggregation.evidence import Verdict
-from simulator import matrix_page
-from simulator.matrix_heat import ACCURACY, SUCCESS, Spot, decimal, heat, traces
-from simulator.matrix_plan import Matrix
-from simulator.matrix_report import Key, MatrixReport, Outcome, ends_outside, estimate, outcome
-from simulator.matrix_tables import Column, pm
-from simulator.page import DEALT
-from simulator.records import Edges, Influence, RoundRecord
-from simulator.svg import BAD, GOOD, shade
+from simulator.matrix import page as matrix_page
+from simulator.matrix.heat import ACCURACY, SUCCESS, Spot, decimal, heat, traces
+from simulator.matrix.plan import Matrix
+from simulator.matrix.report import Key, MatrixReport, Outcome, ends_outside, estimate, outcome
+from simulator.matrix.tables import Column, pm
+from simulator.show.page import DEALT
+from simulator.show.svg import BAD, GOOD, shade
+from simulator.study.records import Edges, Influence, RoundRecord
 
 MATRIX = Matrix.of(
     {

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from aggregation.baselines import coordinate_median, everyone
-from aggregation.compose import RuleError
 from aggregation.evidence import Decision, Evidence, Rule, Weights
-from aggregation.integration import weighted_mean
-from aggregation.rules import build_rule
+from aggregation.parts.compose import RuleError
+from aggregation.parts.integration import weighted_mean
+from aggregation.registry import build_rule
+from aggregation.rules.baselines import coordinate_median, everyone
 from node.learning.tasks import make_task
-from simulator.scenario import ScenarioError
+from simulator.study.scenario import ScenarioError
 from simulator.testing import measure, resists
 
 QUICK = {"nodes": 8, "rounds": 6, "topology": {"name": "regular", "degree": 4}, "evaluate_samples": 200}

@@ -9,9 +9,9 @@ from views import CLASSES, small_task
 
 from simulator.attacks.attack import Flip, Shift
 from simulator.attacks.trigger import Trigger
-from simulator.metrics import Evaluator, subset, success_of, wanted
-from simulator.scenario import Scenario
-from simulator.setup import Setup, prepare
+from simulator.study.metrics import Evaluator, subset, success_of, wanted
+from simulator.study.scenario import Scenario
+from simulator.study.setup import Setup, prepare
 
 
 def setup_of(attack: object, **changes: object) -> Setup:

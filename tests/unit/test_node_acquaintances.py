@@ -8,8 +8,8 @@ import pytest
 from peers import peer
 
 from identity.keys import format_peer
-from node.acquaintances import Acquaintances
 from node.errors import StoreError
+from node.trust.acquaintances import Acquaintances
 
 
 def test_what_was_served_comes_back(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from peers import peer
 
 from gossip.protocol.errors import Drop
-from node.conduct import GUILT, LUCK, Conduct, remarks
+from node.trust.conduct import GUILT, LUCK, Conduct, remarks
 
 
 def test_counts_are_kept_of_the_latest_peers_only() -> None:

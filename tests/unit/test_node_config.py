@@ -12,7 +12,7 @@ from peers import peer
 from identity.keys import format_peer
 from node.config import NodeConfig, load_config, parse_config, write_template
 from node.errors import ConfigError
-from node.strangers import Strangers
+from node.trust.strangers import Strangers
 
 
 def test_the_template_says_the_defaults() -> None:

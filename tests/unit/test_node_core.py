@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from peers import peer, update
 
-from node.core import NodeCore
-from node.events import (
+from node.core.events import (
     Ahead,
     Announced,
     Arrived,
@@ -36,8 +35,9 @@ from node.events import (
     Want,
     Woken,
 )
-from node.neighbour import Neighbour, deadline
-from node.policy import RoundPolicy
+from node.core.machine import NodeCore
+from node.core.neighbour import Neighbour, deadline
+from node.core.policy import RoundPolicy
 
 ME = peer(50)
 A, B, C, D, E, F = (peer(number) for number in (1, 2, 3, 60, 70, 80))

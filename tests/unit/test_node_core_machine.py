@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from peers import peer, update
 
-from node.core import NodeCore
-from node.events import (
+from node.core.events import (
     Ahead,
     Announced,
     Arrived,
@@ -38,9 +37,10 @@ from node.events import (
     Wake,
     Woken,
 )
-from node.policy import RoundPolicy
-from node.standing import Standing
-from node.strangers import Strangers
+from node.core.machine import NodeCore
+from node.core.policy import RoundPolicy
+from node.trust.standing import Standing
+from node.trust.strangers import Strangers
 
 ME = peer(50)
 LIMITS = st.builds(Strangers, st.integers(0, 2), st.integers(0, 2), st.integers(0, 4), st.integers(0, 2))

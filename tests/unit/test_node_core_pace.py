@@ -10,8 +10,7 @@ import pytest
 from peers import peer, update
 
 from identity.keys import PeerId
-from node.core import NodeCore
-from node.events import (
+from node.core.events import (
     Announced,
     Arrived,
     Begin,
@@ -30,7 +29,8 @@ from node.events import (
     Wake,
     Woken,
 )
-from node.policy import RoundPolicy
+from node.core.machine import NodeCore
+from node.core.policy import RoundPolicy
 
 TRAINING, TRAVEL = 0.05, 0.01
 

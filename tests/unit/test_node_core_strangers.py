@@ -8,8 +8,7 @@ import pytest
 from peers import peer, update
 
 from identity.keys import PeerId
-from node.core import NodeCore
-from node.events import (
+from node.core.events import (
     Ahead,
     Announced,
     Arrived,
@@ -24,9 +23,10 @@ from node.events import (
     Trained,
     Want,
 )
-from node.policy import RoundPolicy
-from node.standing import Standing
-from node.strangers import Strangers
+from node.core.machine import NodeCore
+from node.core.policy import RoundPolicy
+from node.trust.standing import Standing
+from node.trust.strangers import Strangers
 
 ME = peer(50)
 FRIENDS = [peer(number) for number in (1, 2, 3)]

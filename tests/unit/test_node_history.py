@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peers import peer, update
 
-from node.history import FARTHEST, PER_SENDER, History, Known
+from node.trust.history import FARTHEST, PER_SENDER, History, Known
 
 ME = peer(99)
 RELAYS = st.lists(

@@ -14,7 +14,7 @@ import hedgerow
 from node.daemon import run_task
 from node.errors import NodeError
 from node.learning.task import Task
-from node.status import FOUND_IN
+from node.show.status import FOUND_IN
 
 QUICK: dict[str, dict[str, object]] = {"round": {"pace": 0.0}, "status": {"listen": "127.0.0.1:0"}}
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from aggregation.evidence import Verdict
-from aggregation.rules import build_rule
+from aggregation.registry import build_rule
 from gossip.chain.ledger import Ledger, MemoryLedger
 from gossip.intake import Wants
 from gossip.protocol.errors import Drop
@@ -26,14 +26,14 @@ from gossip.service import GossipService
 from gossip.transport.executors import InlineExecutor
 from identity.keys import SigningKey
 from node import draws
+from node.core.policy import RoundPolicy
 from node.errors import StoreError
-from node.keeper import Keeper
 from node.learning.learner import Learner, TrainState
 from node.learning.partition import Shard
 from node.learning.task import Task
-from node.policy import RoundPolicy
-from node.record import NodeRecord, RoundView
 from node.service import NodeService, OnEvent
+from node.store.keeper import Keeper
+from node.store.record import NodeRecord, RoundView
 from simulator.world.clock import run
 from simulator.world.network import MemoryNetwork, Weather
 from simulator.world.transport import MemoryTransport

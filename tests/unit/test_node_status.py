@@ -14,10 +14,10 @@ from peers import peer
 from aggregation.evidence import Verdict
 from node.daemon import init_node, parse_values
 from node.errors import ConfigError, NodeError
-from node.opinions import WHY, Opinions
-from node.record import NeighbourRecord
-from node.status import FOUND_IN, StatusServer, fetch_status, status_address
-from node.status_page import COLOURS, GONE, ranked, render
+from node.show.page import COLOURS, GONE, ranked, render
+from node.show.status import FOUND_IN, StatusServer, fetch_status, status_address
+from node.store.record import NeighbourRecord
+from node.trust.opinions import WHY, Opinions
 from node.worker import Worker
 
 

@@ -12,12 +12,12 @@ from peers import peer
 
 from gossip.chain.ledger import Entry, Proof
 from gossip.protocol.errors import LocalFault
-from node.checkpoint import CheckpointFolder
 from node.errors import Busy, StoreError
-from node.journal import Journal
 from node.learning.learner import TrainState
-from node.ledger import SqliteLedger
-from node.store import Store
+from node.store.checkpoint import CheckpointFolder
+from node.store.folder import Store
+from node.store.journal import Journal
+from node.store.ledger import SqliteLedger
 
 
 def entry(author: int, sequence: int, round: int | None = None) -> Entry:

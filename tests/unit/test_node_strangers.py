@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from peers import peer
 
 from node.draws import address
-from node.standing import KEPT, Standing, origin_of
-from node.strangers import SETTLED, Bools, Strangers, turns
+from node.trust.standing import KEPT, Standing, origin_of
+from node.trust.strangers import SETTLED, Bools, Strangers, turns
 
 OWN = address(peer(0))
 

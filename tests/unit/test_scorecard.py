@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulator.scorecard import Row, Sight, score
+from simulator.live.scorecard import Row, Sight, score
 
 OURS = ("sybil-1", "sybil-2")
 

@@ -9,8 +9,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from simulator.drawing import hops, places_of, spread
-from simulator.svg import Chart, keys, ticks
+from simulator.show.drawing import hops, places_of, spread
+from simulator.show.svg import Chart, keys, ticks
 
 
 def beside(graph: nx.Graph[int]) -> list[list[int]]:

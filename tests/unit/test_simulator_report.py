@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from node.opinions import WHY
-from simulator.page import DEALT
-from simulator.records import Edges, RoundRecord, influence
-from simulator.report import Report
-from simulator.scenario import Scenario
-from simulator.summary import summarise
+from node.trust.opinions import WHY
+from simulator.show.page import DEALT
+from simulator.show.report import Report
+from simulator.study.records import Edges, RoundRecord, influence
+from simulator.study.scenario import Scenario
+from simulator.study.summary import summarise
 
 HONEST, SYBILS, ROUNDS = 6, 2, 4
 

@@ -10,9 +10,9 @@ import torch
 from pydantic import TypeAdapter
 
 from node.learning.errors import TaskError
-from simulator.scenario import Choice, Named, Scenario, ScenarioError
-from simulator.setup import prepare
-from simulator.sweep import sweep
+from simulator.study.scenario import Choice, Named, Scenario, ScenarioError
+from simulator.study.setup import prepare
+from simulator.work.sweep import sweep
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
 

@@ -10,8 +10,8 @@ import pytest
 
 from node.draws import Purpose, generator
 from node.names import UnknownName
-from simulator.placement import place
-from simulator.topology import TOPOLOGIES, TopologyError, draw
+from simulator.study.placement import place
+from simulator.study.topology import TOPOLOGIES, TopologyError, draw
 
 DRAWN = sorted(set(TOPOLOGIES) - {"edge-list"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node import terminal
+from node.show import terminal
 
 
 @pytest.mark.parametrize(("every", "lines"), [(0.0, 10), (1e9, 0)])

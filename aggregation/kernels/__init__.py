@@ -1,0 +1,1 @@
+"""How it is computed: products, distances, sums and sorts over rows."""

@@ -1,0 +1,128 @@
+"""Clipping: how far a neighbour may pull, clip(v, tau) = v min(1, tau / |v|), and the rules that only clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from aggregation.evidence import Evidence, Rule, Verdict, Weights
+from aggregation.parts.compose import RuleError, RuleSpec
+from aggregation.parts.integration import weighted_mean
+from aggregation.parts.neighbourhood import Neighbourhood, neighbourhood
+
+
+def shrink(lengths: Tensor, bound: Tensor) -> Tensor:
+    """Factor min(1, tau / |v|) for vectors of these lengths: (..., n), (..., 1) -> (..., n); length 0 gives 1."""
+    return torch.where(lengths > bound, bound / torch.where(lengths > 0, lengths, 1.0), 1.0)
+
+
+def lower_median(values: Tensor, present: Tensor) -> Tensor:
+    """Lower median over present entries: (..., n) -> (..., 1); 0 when there is none."""
+    if values.shape[-1] == 0:
+        return values.new_zeros((*values.shape[:-1], 1))
+    ordered = torch.where(present, values, torch.full_like(values, torch.inf)).sort(dim=-1).values
+    count = present.sum(dim=-1, keepdim=True)
+    middle = ordered.gather(-1, ((count - 1) // 2).clamp(min=0))
+    return torch.where(count > 0, middle, torch.zeros_like(middle))
+
+
+def median_bound(around: Neighbourhood, factor: float) -> Tensor:
+    """tau = factor x lower median of |x_j - x_i| over neighbours: (..., 1); factor 0: no bound.
+
+    A majority of neighbours that repeat the own model makes tau 0: then nobody moves it.
+    """
+    if factor == 0:
+        return torch.full((*around.heard.shape[:-1], 1), torch.inf, dtype=torch.float64, device=around.squares.device)
+    return factor * lower_median(around.lengths, around.heard)
+
+
+def adaptive_bound(around: Neighbourhood, bad: float) -> Tensor:
+    """tau of self-centred clipping: tau^2 = sum over the closest 1 - b of weight, of W_ij |x_j - x_i|^2, / b: (..., 1).
+
+    Uniform W_ij = 1 / m, own row included (distance 0). The row that crosses 1 - b counts with its weight below that.
+    """
+    ordered, weight = _nearest_first(around)
+    before = weight * torch.arange(ordered.shape[-1], device=ordered.device)
+    part = (1 - bad - before).clamp(min=0).minimum(weight)
+    square = part * torch.where(part > 0, ordered, 0.0) ** 2
+    return (square.sum(dim=-1, keepdim=True) / bad).sqrt()
+
+
+def breakdown_bound(around: Neighbourhood, bad: float) -> Tensor:
+    """tau of CS+: the distance at which the weight of rows sorted by distance, own first, reaches 1 - 2b: (..., 1)."""
+    ordered, weight = _nearest_first(around)
+    rank = torch.ceil((1 - 2 * bad) / weight - 1e-9).long() - 1
+    return ordered.gather(-1, rank.clamp(min=0).minimum(around.count.unsqueeze(-1) - 1))
+
+
+def scc(bad: float = 0.2) -> Rule:
+    """Self-centred clipping: x_i + sum_j W_ij clip(x_j - x_i, tau_i), W_ij = 1 / (n + 1), tau by `adaptive_bound`.
+
+    Args:
+        bad: b in (0, .5), the share of weight assumed to be bad.
+
+    No neighbour: own model. One: the mean of both (its weight exceeds b, so nothing is clipped).
+
+    Source: L. He, S. P. Karimireddy, M. Jaggi, "Byzantine-Robust Decentralized Learning via ClippedGossip",
+        arXiv 2202.01545 (2022).
+
+    Raises:
+        RuleError: bad outside (0, .5).
+    """
+    _check("scc", bad)
+    return Rule("scc", lambda evidence: _clipped(evidence, adaptive_bound, bad), weighted_mean)
+
+
+def cs_plus(bad: float = 0.2) -> Rule:
+    """CS+: as `scc`, with tau by `breakdown_bound`: at least 2b of the weight is clipped to the same length.
+
+    Source: R. Gaucher, A. Dieuleveut, H. Hendrikx, "Unified Breakdown Analysis for Byzantine Robust Gossip",
+        arXiv 2410.10418 (2024).
+
+    Raises:
+        RuleError: bad outside (0, .5).
+    """
+    _check("cs-plus", bad)
+    return Rule("cs-plus", lambda evidence: _clipped(evidence, breakdown_bound, bad), weighted_mean)
+
+
+def _clipped(evidence: Evidence, bound: Callable[[Neighbourhood, float], Tensor], bad: float) -> Weights:
+    around = neighbourhood(evidence)
+    tau = bound(around, bad)
+    factors = torch.where(around.heard, shrink(around.lengths, tau), torch.zeros_like(around.lengths))
+    pulled = factors / around.count.unsqueeze(-1)
+    dtype = evidence.table.values.dtype
+    verdicts = around.verdicts
+    verdicts[around.heard & (factors < 1)] = int(Verdict.CLIPPED)
+    return Weights(own=(1 - pulled.sum(dim=-1)).to(dtype), neighbours=pulled.to(dtype), verdicts=verdicts)
+
+
+def _nearest_first(around: Neighbourhood) -> tuple[Tensor, Tensor]:
+    distance = around.squares[..., 0, :].sqrt()
+    ordered = torch.where(around.present, distance, torch.full_like(distance, torch.inf)).sort(dim=-1).values
+    return ordered, 1 / around.count.unsqueeze(-1).double()
+
+
+def _check(name: str, bad: float) -> None:
+    if not 0 < bad < 0.5:
+        raise RuleError(f"{name}: bad must lie between 0 and .5, got {bad}")
+
+
+SPECS = (
+    RuleSpec(
+        "scc",
+        "He, Karimireddy, Jaggi, arXiv 2202.01545 (2022)",
+        "Self-centred clipping with an adaptive bound.",
+        scc,
+        {"bad": 0.2},
+    ),
+    RuleSpec(
+        "cs-plus",
+        "Gaucher, Dieuleveut, Hendrikx, arXiv 2410.10418 (2024)",
+        "Self-centred clipping of twice the assumed bad weight.",
+        cs_plus,
+        {"bad": 0.2},
+    ),
+)

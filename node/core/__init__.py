@@ -1,0 +1,1 @@
+"""The behaviour of a node without I/O."""

@@ -1,0 +1,82 @@
+"""What a running node looks like from outside, as plain JSON values: the body of `/v1/status`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from identity.keys import PeerId, format_peer
+from node.core.neighbour import Neighbour
+from node.service import NodeService
+from node.store.journal import record_object
+from node.trust.conduct import remarks
+
+SHOWN = 64  # rounds of opinions on the page
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What does not change while a node runs."""
+
+    version: str
+    peer: PeerId
+    network: str
+    task: str
+    rule: str
+    attackable: tuple[str, ...] = ()
+
+
+def snapshot(service: NodeService, facts: Facts, uptime: float) -> dict[str, Any]:
+    """The node now.
+
+    Args:
+        service: a service whose `run` has begun.
+        facts: what does not change.
+        uptime: seconds since the start.
+    """
+    live = {neighbour.peer: neighbour for neighbour in service.core.neighbours()}
+    peers = sorted({*live, *service.opinions, *service.conduct.guilty()})
+    record = service.record
+    return {
+        "version": facts.version,
+        "peer": format_peer(facts.peer),
+        "network": facts.network,
+        "task": facts.task,
+        "rule": facts.rule,
+        "address": service.gossip.address,
+        "attackable": list(facts.attackable),
+        "phase": service.core.phase.value,
+        "round": service.core.round,
+        "rounds_played": service.played,
+        "accuracy": service.accuracy,
+        "uptime_seconds": round(uptime, 3),
+        "diverged": service.diverged,
+        "course": [
+            {"round": number, "accuracy": measured, "seconds": took} for number, measured, took in service.course
+        ],
+        "last_round": None if record is None else record_object(record),
+        "neighbours": [_peer(service, peer, live.get(peer), tuple(live)) for peer in peers],
+        "dropped": {reason.value: count for reason, count in sorted(service.gossip.counters.items())},
+    }
+
+
+def _peer(service: NodeService, peer: PeerId, neighbour: Neighbour | None, live: Sequence[PeerId]) -> dict[str, Any]:
+    around = live if neighbour is not None else (*live, peer)
+    opinions = service.opinions.of(peer)[-SHOWN:]
+    history = [{"round": o.round, "weight": round(o.weight, 6), "verdict": o.verdict.name.lower()} for o in opinions]
+    latest = history[-1] if history else {"weight": None, "verdict": None}
+    dropped = service.conduct.of(peer)
+    return {
+        "peer": format_peer(peer),
+        "connected": neighbour is not None,
+        "standing": service.core.standing.describe(peer, around, service.core.round),
+        "round": None if neighbour is None else neighbour.claimed,
+        "trust": None if neighbour is None else round(neighbour.trust, 4),
+        "lag_seconds": None if neighbour is None else neighbour.lag,
+        "weight": latest["weight"],
+        "verdict": latest["verdict"],
+        "history": history,
+        "dropped": {reason.value: count for reason, count in sorted(dropped.items())},
+        "remarks": remarks(dropped),
+    }

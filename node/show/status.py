@@ -1,0 +1,247 @@
+"""The page that shows what a node thinks: `/` for people, `/v1/status` as JSON, `/metrics` for Prometheus.
+
+Laws:
+- Read-only: nothing here changes the node. Bound to loopback unless the user says otherwise.
+- Whoever builds a status hands in plain values; this file knows HTTP and metric names, not the node.
+- Where a node's page is stands in the node's state folder for as long as the node runs (`FOUND_IN`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from node.config import FILE, StoreConfig, load_config
+from node.errors import ConfigError, NodeError
+from node.show.page import render
+from node.store.journal import latest_record
+
+Status = dict[str, Any]
+FOUND_IN = "status"  # file in the state folder that holds the page's address
+ANSWER_BYTES = 8 << 20  # of a status that we read: 256 peers with 64 opinions each are 1.5 MB
+ANSWER_SECONDS = 5.0
+LAG_EVERY = 0.25
+LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class LoopLag:
+    """How late the event loop wakes us: watches itself every quarter of a second."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.last = 0.0
+        self.worst = 0.0
+        self._histogram = Histogram(
+            "hedgerow_loop_lag_seconds", "How late the event loop runs", buckets=LAG_BUCKETS, registry=registry
+        )
+
+    async def watch(self) -> None:
+        """Measure until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_EVERY
+            await asyncio.sleep(LAG_EVERY)
+            self.last = max(0.0, loop.time() - due)
+            self.worst = max(self.worst, self.last)
+            self._histogram.observe(self.last)
+
+
+class StatusServer:
+    """Serves one node's status.
+
+    Args:
+        read: the status now, as plain JSON values (see `node.show.snapshot`).
+    """
+
+    def __init__(self, read: Callable[[], Status]) -> None:
+        self._read = read
+        self._registry = CollectorRegistry()
+        self._registry.register(_Metrics(read))
+        self.lag = LoopLag(self._registry)
+        self._runner: web.AppRunner | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self, listen: str) -> str:
+        """Begin to serve at "HOST:PORT" (port 0: any free one); returns the address.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        app = web.Application()
+        app.add_routes(
+            [web.get("/", self._page), web.get("/v1/status", self._status), web.get("/metrics", self._metrics)]
+        )
+        host, _, port = listen.rpartition(":")
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
+        except OSError as error:
+            await self.close()
+            raise ConfigError(f"[status] listen: cannot listen on {listen}: {error.strerror}") from None
+        self._watching = asyncio.get_running_loop().create_task(self.lag.watch(), name="loop-lag")
+        return f"{host}:{self._runner.addresses[0][1]}"
+
+    async def close(self) -> None:
+        """Stop serving. Safe to call twice."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+            self._watching = None
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _status(self, request: web.Request) -> web.Response:
+        lag = {"last": self.lag.last, "worst": self.lag.worst}
+        return web.json_response({**self._read(), "loop_lag_seconds": lag})
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _page(self, request: web.Request) -> web.Response:
+        return web.Response(text=render(self._read()), content_type="text/html")
+
+
+def status_address(folder_or_address: str | Path) -> str:
+    """Where the page of a node is: of the one that runs in a folder, or the address as it was given.
+
+    Args:
+        folder_or_address: a node's folder (as `hedgerow init` made it), or "HOST:PORT".
+
+    Raises:
+        ConfigError: the folder's node.toml does not hold together.
+        NodeError: no node runs in the folder, or it shows no page.
+    """
+    folder = Path(folder_or_address)
+    if not folder.is_dir():
+        return str(folder_or_address)
+    state = _state(folder)
+    try:
+        return (state / FOUND_IN).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise NodeError(_stopped(folder)) from None
+    except OSError as error:
+        raise NodeError(f"cannot read the status address in {folder}: {error.strerror}") from None
+
+
+def fetch_status(folder_or_address: str | Path) -> Status:
+    """The status of the node that runs in a folder, or whose page is at "HOST:PORT".
+
+    Raises:
+        ConfigError: that is no address.
+        NodeError: nobody answers there (of a folder: with what its records say last), or it is not a node.
+    """
+    address = status_address(folder_or_address)
+    host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(f"'{address}' is neither a node's folder nor HOST:PORT of its status page")
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/v1/status")
+        answer = connection.getresponse()
+        content = answer.read(ANSWER_BYTES + 1)
+        status = json.loads(content) if answer.status == 200 and len(content) <= ANSWER_BYTES else None
+    except OSError as error:
+        folder = Path(folder_or_address)
+        if folder.is_dir() and isinstance(error, ConnectionRefusedError):
+            raise NodeError(f"{_stopped(folder)} (it was killed: its page was at {address})") from None
+        hint = "" if folder.is_dir() else ": is that the status address that `hedgerow run` printed, and does it run?"
+        raise NodeError(f"nobody answers at {address} ({error.strerror or error}){hint}") from None
+    except (http.client.HTTPException, ValueError):
+        status = None
+    finally:
+        connection.close()
+    if not isinstance(status, dict) or "neighbours" not in status:
+        raise NodeError(
+            f"what answers at {address} is not a hedgerow status page: take the address that `hedgerow run` printed "
+            "after `status:`, not the one after `join:`"
+        )
+    return status
+
+
+def _state(folder: Path) -> Path:
+    store = load_config(folder / FILE).store if (folder / FILE).exists() else StoreConfig()
+    return folder / store.folder
+
+
+def _stopped(folder: Path) -> str:
+    """What there is to say of a node that does not run, or shows no page."""
+    if not (folder / FILE).exists() and not _state(folder).exists():
+        return f"{folder} holds no node: make one with `hedgerow init {folder}`"
+    name = load_config(folder / FILE).store.records if (folder / FILE).exists() else StoreConfig().records
+    record = latest_record(_state(folder) / name) if name else None
+    start = f"no node with a status page runs in {folder}: start it with `hedgerow run {folder}`"
+    if record is None:
+        return start
+    accuracy = "" if record["accuracy"] is None else f", accuracy {record['accuracy']:.1%}"
+    return f"{start}; its last round was {record['round']}{accuracy}"
+
+
+class _Metrics(Collector):
+    """The status as metrics, read at each scrape."""
+
+    def __init__(self, read: Callable[[], Status]) -> None:
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._read()
+        last = status["last_round"] or {}
+        yield GaugeMetricFamily("hedgerow_round", "Round the node is in", value=status["round"])
+        yield CounterMetricFamily(
+            "hedgerow_rounds_played", "Rounds played by this process", value=status["rounds_played"]
+        )
+        yield CounterMetricFamily(
+            "hedgerow_diverged", "Rounds whose training gave NaN or infinity", value=status["diverged"]
+        )
+        if status["accuracy"] is not None:
+            yield GaugeMetricFamily(
+                "hedgerow_accuracy", "Share of test samples predicted rightly", value=status["accuracy"]
+            )
+        for name, text in _DURATIONS.items():
+            yield GaugeMetricFamily(
+                f"hedgerow_{name}_seconds", text, value=last.get(name.replace("train", "train_seconds"), 0)
+            )
+        dropped = CounterMetricFamily("hedgerow_dropped", "What gossip dropped, by reason", labels=["reason"])
+        for reason, count in status["dropped"].items():
+            dropped.add_metric([reason], count)
+        yield dropped
+        yield from self._peers(status)
+
+    def _peers(self, status: Status) -> Iterator[Metric]:
+        weight = GaugeMetricFamily(
+            "hedgerow_neighbour_weight", "Latest weight of a neighbour, own = 1", labels=["peer"]
+        )
+        verdict = GaugeMetricFamily(
+            "hedgerow_neighbour_verdict", "1 for the latest verdict", labels=["peer", "verdict"]
+        )
+        lag = GaugeMetricFamily("hedgerow_neighbour_lag_seconds", "Mean lag of a neighbour's updates", labels=["peer"])
+        live = [peer for peer in status["neighbours"] if peer["connected"]]
+        for peer in live:
+            if peer["weight"] is not None:
+                weight.add_metric([peer["peer"]], peer["weight"])
+                verdict.add_metric([peer["peer"], peer["verdict"]], 1)
+            if peer["lag_seconds"] is not None:
+                lag.add_metric([peer["peer"]], peer["lag_seconds"])
+        yield GaugeMetricFamily("hedgerow_neighbours", "Connected neighbours", value=len(live))
+        yield from (weight, verdict, lag)
+
+
+_DURATIONS = {
+    "duration": "Latest round, start to end",
+    "waited": "Latest round: waiting for neighbours",
+    "deadline": "Latest round: longest it would have waited",
+    "train": "Latest round: local training",
+}

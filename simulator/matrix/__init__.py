@@ -1,0 +1,1 @@
+"""Rules x attacks x places on one page."""

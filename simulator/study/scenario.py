@@ -1,0 +1,400 @@
+"""A scenario: every input of a simulation, as one frozen, validated value.
+
+Laws:
+- Two runs of one scenario, one rule and one seed are the same run, bit for bit, on any number of workers.
+- Nothing outside the scenario changes a result; where and how fast it runs (workers, folders) is not in it.
+- Unknown keys, rules, tasks, topologies and attacks are refused by name, with the nearest word that exists.
+
+The defaults are the demo: 20 honest nodes learn handwritten digits while ten Sybils of one adversary swap two
+classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from aggregation.registry import build_rule
+from node.learning.models import MODELS
+from node.learning.partition import PARTITIONS
+from node.learning.tasks import TASKS
+from node.names import UnknownName, choose
+from node.trust.strangers import Strangers
+from simulator.attacks.registry import build_attack
+from simulator.study.topology import TOPOLOGIES
+
+Value = bool | int | float | str
+"""What a parameter of a rule, a topology, a partition or an attack can be."""
+
+_TRIPS = 6  # frames one after the other, see Scenario.asynchronous
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be run; the message is one sentence that names the key."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Choice(_Part):
+    """A name from a registry and the parameters that differ from its defaults.
+
+    Written `ring` or `random-geometric(radius=0.2, degree=7)`; in TOML as such a string or as a table,
+    `{ name = "random-geometric", radius = 0.2 }`. What `str` writes reads as the same choice.
+    """
+
+    name: str
+    parameters: dict[str, Value] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        inner = ", ".join(f"{key}={_spelled(value)}" for key, value in self.parameters.items())
+        return f"{self.name}({inner})" if inner else self.name
+
+
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_PAIR = re.compile(rf'\s*([A-Za-z_][\w.-]*)\s*=\s*({_TEXT}|[^\s,()="]+)\s*(,|$)')
+_WHOLE = re.compile(r"[+-]?\d+")
+_FRACTION = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
+
+
+def _value(text: str) -> Value:
+    """A parameter's value: true, false, a number, a word, or any text in double quotes."""
+    if text.startswith('"'):
+        return str(json.loads(text))
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _FRACTION.fullmatch(text) else text
+
+
+def _spelled(value: Value) -> str:
+    """The text that `_value` reads as this value."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str):
+        return str(value)
+    return value if re.fullmatch(r"[\w.:/+-]+", value) and isinstance(_value(value), str) else json.dumps(value)
+
+
+def _parsed(text: str) -> dict[str, object]:
+    """`NAME` or `NAME(key=value, ...)` as a table.
+
+    Raises:
+        ValueError: anything else with a bracket in it, or a key twice.
+    """
+    name, bracket, rest = text.partition("(")
+    if not bracket and ")" not in text:
+        return {"name": text.strip()}
+    inner = rest.rstrip().removesuffix(")")
+    wrong = ValueError(f"'{text}' is not of the form NAME or NAME(key=value, ...)")
+    if not name.strip() or ")" in name or inner == rest.rstrip():
+        raise wrong
+    parameters: dict[str, Value] = {}
+    at = 0
+    while inner[at:].strip():
+        pair = _PAIR.match(inner, at)
+        if pair is None:
+            raise wrong
+        if pair[1] in parameters:
+            raise ValueError(f"'{text}' names {pair[1]} twice")
+        try:
+            parameters[pair[1]] = _value(pair[2])
+        except json.JSONDecodeError:
+            raise wrong from None
+        at = pair.end()
+    if not bracket or (parameters and inner.rstrip().endswith(",")):
+        raise wrong
+    return {"name": name.strip(), "parameters": parameters}
+
+
+def _choice(value: object) -> object:
+    if isinstance(value, str):
+        return _parsed(value)
+    if isinstance(value, Mapping) and "parameters" not in value:
+        if "name" not in value:
+            raise ValueError(f"a table needs a name, this one has {', '.join(map(str, value)) or 'nothing'}")
+        return {"name": value["name"], "parameters": {k: v for k, v in value.items() if k != "name"}}
+    if not isinstance(value, Choice | Mapping):
+        inner = value[0] if isinstance(value, list) and value else None
+        word = inner if isinstance(inner, str) else "NAME"
+        what = "a list" if isinstance(value, list) else repr(value)
+        raise ValueError(f'wanted "{word}" or {{ name = "{word}", ... }}, not {what}')
+    return value
+
+
+def _attack(value: object) -> object:
+    if value is None or value == "none":
+        return None
+    return _choice(["+".join(map(str, value))] if isinstance(value, list) and len(value) > 1 else value)
+
+
+Named = Annotated[Choice, BeforeValidator(_choice)]
+
+
+class Cut(_Part):
+    """The network falls apart into two halves for some rounds, then heals.
+
+    Attributes:
+        start: first round of the cut.
+        stop: first round after it.
+        share: share of the honest nodes (by vertex) on the first side.
+    """
+
+    start: int = Field(ge=0)
+    stop: int = Field(ge=0)
+    share: float = Field(default=0.5, gt=0, lt=1)
+
+
+class Crash(_Part):
+    """Some nodes stop without a word, and may come back with what their disk holds.
+
+    Attributes:
+        nodes: honest vertices that stop.
+        round: round at whose start they stop.
+        back: round of the others at which they start again; absent = never.
+    """
+
+    nodes: tuple[int, ...]
+    round: int = Field(ge=0)
+    back: int | None = Field(default=None, ge=0)
+
+
+class Scenario(_Part):
+    """Every input of a simulation.
+
+    Attributes:
+        name: short name, used in reports and file names.
+        task: name in node.learning's TASKS, or `module:name`.
+        model: model of that task; absent = the task's own.
+        data_dir: folder of the data set; absent = where the task looks by itself.
+        extractor: file of a frozen extractor, for the tasks that take one.
+        nodes: honest nodes.
+        rounds: rounds to run.
+        rules: rules to compare; each runs on its own, from identical inputs.
+        seeds: seeds; each rule runs once for each.
+        topology: graph between honest nodes.
+        partition: how training samples are split into shares (one an honest node, one for the adversary).
+        alpha: concentration of the Dirichlet partition (small = skewed).
+        attack: what the adversary does; absent or "none" = there is no adversary.
+        sybils: identities of the adversary; overrides phi; both absent = half as many as honest nodes.
+        phi: attack edges per honest node.
+        placement: `dense` (each Sybil beside a cluster of near nodes), `spread` (attack edges as far apart as
+            possible) or `all` (every Sybil beside every node).
+        sybil_degree: most attack edges a Sybil has in `dense` and `spread`.
+        initial: `common` = all start from one model, `independent` = each from its own.
+        engine: `fast` = array engine, `world` = real services over an in-memory network in virtual time, `auto` =
+            fast where the scenario is synchronous, else world; both give the same answer.
+        evaluate_every: measure after every this many rounds (the last round is always measured).
+        evaluate_samples: test samples used; absent = all.
+        lr, batch, epochs, steps, held_out: override the task's own training settings.
+        authors: relayed authors that a node remembers.
+        age: rounds after its own for which a relayed record counts: SybilWall sees further with more, memory grows by
+            one model a node and round.
+        strangers: strangers that have a say at a node in a round (node.trust.strangers); absent = everybody has.
+        enough: known neighbours from which on that limit holds.
+        company: neighbours with a say, known or not, at a node that knows fewer.
+        probation: rounds with a kept vote after which a stranger is known; 0 = never.
+        known: share of the links between honest nodes on which both have named each other; attack edges are never
+            among them.
+        origins: public networks that Sybils connect from; absent = as many as Sybils.
+        pace: least virtual seconds a round takes (world).
+        deadline: virtual seconds after which a round closes without those who are late (world).
+        latency: virtual seconds a frame travels.
+        jitter: largest random virtual seconds added to it.
+        loss: share of frames that get lost, in [0, 1).
+        bandwidth: bytes a virtual second that one node sends; absent = no limit.
+        cuts: splits of the network.
+        crashes: nodes that stop.
+    """
+
+    name: str = Field(default="demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    task: str = "digits"
+    model: str | None = None
+    data_dir: str | None = None
+    extractor: str | None = None
+    nodes: int = Field(default=20, ge=1, le=100_000)
+    rounds: int = Field(default=40, ge=1, le=1_000_000)
+    rules: tuple[Named, ...] = (
+        Choice(name="mean"),
+        Choice(name="sybilwall"),
+        Choice(name="bristle"),
+        Choice(name="sybilwall-bristle"),
+        Choice(name="hedgerow"),
+    )
+    seeds: tuple[int, ...] = (1,)
+    topology: Named = Choice(name="random-geometric")
+    partition: Named = Choice(name="dirichlet")
+    alpha: float = Field(default=0.5, gt=0)
+    attack: Annotated[Choice | None, BeforeValidator(_attack)] = Choice(name="label-flip")
+    sybils: int | None = Field(default=None, ge=0)
+    phi: float | None = Field(default=None, ge=0)
+    placement: Literal["dense", "spread", "all"] = "dense"
+    sybil_degree: int = Field(default=7, ge=1)
+    initial: Literal["common", "independent"] = "common"
+    engine: Literal["auto", "fast", "world"] = "auto"
+    evaluate_every: int = Field(default=1, ge=1)
+    evaluate_samples: int | None = Field(default=None, ge=1)
+    lr: float | None = Field(default=None, gt=0)
+    batch: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    held_out: float | None = Field(default=None, ge=0, lt=1)
+    authors: int = Field(default=100, ge=0)
+    age: int = Field(default=16, ge=1, le=16)
+    strangers: int | None = Field(default=None, ge=0)
+    enough: int = Field(default=Strangers().enough, ge=0)
+    company: int = Field(default=Strangers().company, ge=0)
+    probation: int = Field(default=Strangers().probation, ge=0)
+    known: float = Field(default=0.0, ge=0, le=1)
+    origins: int | None = Field(default=None, ge=1)
+    pace: float = Field(default=1.0, gt=0)
+    deadline: float = Field(default=10.0, gt=0)
+    latency: float = Field(default=0.02, ge=0)
+    jitter: float = Field(default=0.0, ge=0)
+    loss: float = Field(default=0.0, ge=0, lt=1)
+    bandwidth: float | None = Field(default=None, gt=0)
+    cuts: tuple[Cut, ...] = ()
+    crashes: tuple[Crash, ...] = ()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """A scenario from plain values (TOML, command line).
+
+        Raises:
+            ScenarioError: an unknown key or a value out of range; one sentence, with the nearest known key.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ScenarioError(_sentence(error)) from None
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """A scenario from a TOML file; its name is the file's unless it says otherwise.
+
+        Raises:
+            ScenarioError: no such file, not TOML, or not a scenario.
+        """
+        path = Path(path)
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ScenarioError(f"{path}: {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ScenarioError(f"{path}: not TOML: {error}.") from None
+        try:
+            return cls.of({"name": path.stem} | values)
+        except ScenarioError as error:
+            raise ScenarioError(f"{path}: {error}") from None
+
+    def but(self, **changes: object) -> Self:
+        """A validated copy with some fields changed."""
+        return self.of(self.model_dump() | changes)
+
+    @property
+    def adversary(self) -> bool:
+        """Whether somebody attacks."""
+        return self.attack is not None
+
+    @property
+    def asynchronous(self) -> str | None:
+        """The key that makes timing or frames matter, so that only the world can run it; None: rounds are synchronous.
+
+        Latency matters when what a round needs (a header, the request for its payload, the payload, and as much again
+        for a relay that waits for them) may take longer than the round lasts.
+        """
+        for key in ("jitter", "loss", "bandwidth", "cuts", "crashes"):
+            if getattr(self, key):
+                return key
+        if self.latency * _TRIPS > min(self.pace, self.deadline):
+            return "latency"
+        if self.attack is not None and build_attack(self.attack.name, self.attack.parameters).faults:
+            return "attack"
+        return None
+
+    def limit(self) -> Strangers | None:
+        """How far strangers are heard; None: everybody has a say."""
+        return None if self.strangers is None else Strangers(self.strangers, self.enough, self.company, self.probation)
+
+    def check_task(self) -> None:
+        """Refuse a task or model that does not exist (who brings a task of their own names it as they like).
+
+        Raises:
+            ScenarioError: with the nearest name.
+        """
+        if ":" in self.task:
+            return
+        try:
+            choose("task", self.task, TASKS)
+            if self.model is not None:
+                choose("model", self.model, MODELS)
+        except UnknownName as error:
+            raise ScenarioError(str(error)) from None
+
+    def digest(self) -> str:
+        """Sixteen hex digits that name this scenario (sweeps file their results under it)."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """Refuse names that do not exist and parts that do not fit."""
+        for rule in self.rules:
+            build_rule(rule.name, **rule.parameters)
+        topology = choose("topology", self.topology.name, TOPOLOGIES)
+        partition = choose("partition", self.partition.name, PARTITIONS)
+        _known(f"topology {topology.name}", self.topology, topology.parameters)
+        _known(f"partition {partition.name}", self.partition, partition.parameters)
+        if self.attack is not None:
+            build_attack(self.attack.name, self.attack.parameters)
+        if not self.rules:
+            raise ValueError("rules: at least one rule is needed")
+        if len({str(rule) for rule in self.rules}) < len(self.rules):
+            raise ValueError("rules: a rule is listed twice")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: at least one is needed, and none twice")
+        if any(cut.stop <= cut.start for cut in self.cuts):
+            raise ValueError("cuts: a cut stops after it starts")
+        for crash in self.crashes:
+            if any(not 0 <= vertex < self.nodes for vertex in crash.nodes):
+                raise ValueError(f"crashes: nodes are numbered 0 to {self.nodes - 1}")
+            if crash.back is not None and crash.back <= crash.round:
+                raise ValueError("crashes: a node comes back after the round in which it stops")
+        key = self.asynchronous
+        if self.engine == "fast" and key is not None:
+            raise ValueError(f'{key}: the fast engine has no network; set engine = "world"')
+        return self
+
+
+def _known(kind: str, choice: Choice, parameters: Mapping[str, object]) -> None:
+    for key in choice.parameters:
+        choose(f"parameter of {kind}", key, parameters)
+
+
+def _sentence(error: ValidationError) -> str:
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a wrong key explains the rest
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        parts: dict[str, type[BaseModel]] = {"cuts": Cut, "crashes": Crash}
+        inside = parts.get(str(first["loc"][0]), Scenario)
+        return str(UnknownName("key", str(first["loc"][-1]), inside.model_fields))
+    text = worded(first)
+    return f"{where}: {text[0].lower()}{text[1:]}" if where else text
+
+
+def worded(fault: ErrorDetails) -> str:
+    """What is wrong with a value, in words of the file: where a list is wanted, how to write one."""
+    if fault["type"] == "tuple_type":
+        inner = json.dumps(fault["input"]) if isinstance(fault["input"], str | int | float) else "..."
+        return f"wanted a list: {fault['loc'][-1]} = [{inner}]"
+    return fault["msg"].removeprefix("Value error, ").rstrip(".")

@@ -1,0 +1,136 @@
+"""What the rounds of a rule come to: the numbers of the table and of the JSON object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from simulator.study.records import RoundRecord
+
+TRAFFIC = "kB a node and round"
+"""Head of the column, wherever there is one."""
+Number = float | int | None
+Numbers = Mapping[str, Number | Mapping[str, Number]]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One rule over all its seeds, measured after the last round.
+
+    Attributes:
+        rule: as the scenario names it.
+        accuracy: (all honest nodes of all seeds,) share of test samples predicted right.
+        success: the same for attack success.
+        sybil_weight: mean over rounds of the mean weight given to Sybils; NaN without Sybils.
+        honest_weight: the same for honest neighbours.
+        bytes: mean bytes that an honest node sends in a round.
+        rounds: rounds run.
+        seconds: wall seconds of the engine, all seeds.
+    """
+
+    rule: str
+    accuracy: NDArray[np.float64]
+    success: NDArray[np.float64]
+    sybil_weight: float
+    honest_weight: float
+    bytes: float
+    rounds: int
+    seconds: float
+
+    def numbers(self, seconds: bool = True) -> Numbers:
+        """The rule's part of the JSON object; what was not measured is null."""
+        out: dict[str, Number | Mapping[str, Number]] = {
+            "accuracy": {
+                "mean": _number(self.accuracy.mean()),
+                "min": _number(self.accuracy.min()),
+                "std": _number(self.accuracy.std()),
+            },
+            "attack_success": {
+                "mean": _number(self.success.mean()),
+                "median": _number(np.median(self.success)),
+                "max": _number(self.success.max()),
+            },
+            "weight": {"sybil": _number(self.sybil_weight), "honest": _number(self.honest_weight)},
+            "bytes_per_node_round": _number(self.bytes),
+            "rounds": self.rounds,
+        }
+        return out | {"seconds": round(self.seconds, 3)} if seconds else out
+
+
+def summarise(rule: str, records: Iterable[RoundRecord]) -> Summary:
+    """Fold the records of one rule (any number of seeds, in any order) into a summary.
+
+    Raises:
+        ValueError: no round was measured.
+    """
+    rows = sorted(records, key=lambda record: (record.seed, record.round))
+    last: dict[int, RoundRecord] = {row.seed: row for row in rows if row.accuracy is not None}
+    if not last:
+        raise ValueError(f"no measured round of rule '{rule}'")
+    accuracy = np.concatenate([row.accuracy for row in last.values() if row.accuracy is not None])
+    success = np.concatenate([row.success for row in last.values() if row.success is not None])
+    return Summary(
+        rule=rule,
+        accuracy=accuracy,
+        success=success,
+        sybil_weight=_mean([row.influence.sybil for row in rows]),
+        honest_weight=_mean([row.influence.honest for row in rows]),
+        bytes=float(np.mean([row.bytes.mean() for row in rows])),
+        rounds=1 + max(row.round for row in rows),
+        seconds=sum(row.seconds for row in rows),
+    )
+
+
+def table(summaries: Sequence[Summary], title: str) -> Table:
+    """The table that `hedgerow simulate` ends with: a row for each rule, best figures in bold."""
+    out = Table(
+        title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    out.add_column("rule", no_wrap=True)
+    for column in (
+        "accuracy",
+        "at worst node",
+        "attack success",
+        "at worst node",
+        "weight to Sybils",
+        TRAFFIC,
+        "seconds",
+    ):
+        out.add_column(column, justify="right", width=max(7 if column == TRAFFIC else 6, *map(len, column.split())))
+    columns: list[tuple[list[float | None], Callable[[Sequence[float]], float] | None, str]] = [
+        ([_number(s.accuracy.mean()) for s in summaries], max, "{:.3f}"),
+        ([_number(s.accuracy.min()) for s in summaries], max, "{:.3f}"),
+        ([_number(s.success.mean()) for s in summaries], min, "{:.3f}"),
+        ([_number(s.success.max()) for s in summaries], min, "{:.3f}"),
+        ([_number(s.sybil_weight) for s in summaries], min, "{:.3f}"),
+        ([s.bytes / 1000 for s in summaries], None, "{:.1f}"),
+        ([s.seconds for s in summaries], None, "{:.1f}"),
+    ]
+    cells = []
+    for values, best, form in columns:
+        known = [value for value in values if value is not None]
+        mark = best(known) if best and len(known) > 1 else None
+        cells.append([_cell(value, form, value is not None and value == mark) for value in values])
+    for position, summary in enumerate(summaries):
+        out.add_row(summary.rule, *(column[position] for column in cells))
+    return out
+
+
+def _cell(value: float | None, form: str, best: bool) -> Text:
+    return Text("-" if value is None else form.format(value), style="bold green" if best else "")
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 6)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan

@@ -1,0 +1,204 @@
+"""Runs every rule of a scenario with every seed, here or in worker processes, and puts the records together.
+
+Laws:
+- What comes out does not depend on the number of workers or on the order in which cells end.
+- With a folder, a finished cell is on disk before the next one begins there: after Ctrl-C the same call goes on with
+  the cells that are missing.
+- A worker that is lost (killed, out of memory) costs its cell one more attempt; lost twice, or an
+  error inside it, costs that cell: the others are finished and kept first, then the sweep ends with its name.
+- What cannot be run as asked (data missing, no such graph) ends the sweep at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, assert_never
+
+from node.learning.errors import TaskError
+from node.learning.task import Task
+from simulator.engines import settled
+from simulator.show.report import Report
+from simulator.study.records import RoundRecord
+from simulator.study.scenario import Scenario, ScenarioError
+from simulator.study.setup import links
+from simulator.study.topology import TopologyError
+from simulator.work.cells import Cell, Failed, Finished, News, Restarted, Started, cells_of, load, save
+from simulator.work.nursery import WORTH, cores
+
+__all__ = ["CellLost", "Finished", "Found", "Here", "News", "Pool", "PoolError", "Restarted", "Started", "sweep"]
+
+
+class PoolError(RuntimeError):
+    """Cells cannot be run where they were to run; the message says why, in one sentence."""
+
+
+class CellLost(PoolError):
+    """Cells cannot be finished: their workers were lost twice, or they raised; the message names the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A finished cell was on disk: nothing was run."""
+
+    rounds: int
+
+
+class Losses:
+    """Cells that failed while the others went on.
+
+    Attributes:
+        sentences: what happened, one a cell.
+    """
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.sentences: list[str] = []
+
+    def note(self, cell: Cell, failed: Failed) -> None:
+        """Remember a cell that failed by itself.
+
+        Raises:
+            ScenarioError: it was asked for what cannot be run; others would fare no better.
+        """
+        if failed.asked:
+            raise ScenarioError(failed.why)
+        self.sentences.append(f"{cell}: {failed.why}")
+
+    def settle(self) -> None:
+        """Say so, at the end.
+
+        Raises:
+            CellLost: there were some.
+        """
+        if self.sentences:
+            more = f" (and {len(self.sentences) - 1} more cells failed)" if len(self.sentences) > 1 else ""
+            raise CellLost(self.sentences[0] + more)
+
+
+LOST_TWICE = Failed("its worker was lost twice (killed, or out of memory: fewer --workers need less)", asked=False)
+
+
+class Pool(Protocol):
+    """Where cells run."""
+
+    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[int, News]]:
+        """What cells have to say, by their position, as it comes; of each its records in order, then Finished."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Cells run one after the other in this process."""
+
+    task: Task | None = None
+
+    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[int, News]]:
+        """See `Pool.run`.
+
+        Raises:
+            ScenarioError, TaskError, TopologyError: a cell cannot be run as asked.
+            CellLost: a cell raised.
+        """
+        losses, first = Losses(), None
+        for position, cell in enumerate(cells):
+            try:
+                for news in cell.run(self.task):
+                    yield position, news
+            except (ScenarioError, TaskError, TopologyError):
+                raise
+            except Exception as error:
+                losses.note(cell, Failed(f"{type(error).__name__}: {error}", asked=False))
+                first = first or error
+        try:
+            losses.settle()
+        except CellLost as lost:
+            raise lost from first
+
+
+def default_workers(cells: Sequence[Cell]) -> int:
+    """Processes for these cells when nobody says: one for short work (see `nursery.WORTH`), else one a core."""
+    scenarios = [settled(cell.scenario) for cell in cells]
+    work = sum(each.nodes * each.rounds / WORTH[each.engine] for each in scenarios)
+    return 1 if work < 1 else max(1, min(len(cells), cores()))
+
+
+def sweep(
+    scenario: Scenario,
+    *,
+    task: Task | None = None,
+    workers: int | None = 1,
+    folder: Path | str | None = None,
+    tell: Callable[[Cell, News | Found], None] | None = None,
+    pool: Pool | None = None,
+    device: str = "cpu",
+) -> Report:
+    """Run all cells of a scenario.
+
+    Args:
+        scenario: what to run.
+        task: a task of the caller's own; it runs in this process, and its cells are not kept.
+        workers: processes; 1 = this one; None = one for short work, else one a core (the caller's main module must
+            bear being imported by them).
+        folder: where finished cells are kept, and looked for; absent = nowhere.
+        tell: is told what is heard of each cell, as it comes, once it is safe on disk.
+        pool: where cells run, in place of `workers`.
+        device: where the array engine's models live, "cpu" or "cuda".
+
+    Returns:
+        All records, rule by rule, seed by seed, round by round; its scenario names the engine that ran.
+
+    Raises:
+        ScenarioError, TaskError, TopologyError: the scenario cannot be run.
+        PoolError: a worker could not finish its cell, or there is nowhere to run it.
+    """
+    if task is None:
+        scenario.check_task()
+    scenario = settled(scenario)
+    cells = cells_of(scenario, device)
+    kept = None if folder is None or task is not None else Path(folder) / "cells"
+    records: list[list[RoundRecord]] = [_before(kept, cell) for cell in cells]
+    todo = [position for position, found in enumerate(records) if not found]
+    for cell, found in zip(cells, records, strict=True):
+        if found and tell is not None:
+            tell(cell, Found(len(found)))
+    missing = [cells[position] for position in todo]
+    for index, news in _pool(pool, workers, task, missing).run(missing):
+        position = todo[index]
+        match news:
+            case Started():
+                pass
+            case RoundRecord():
+                records[position].append(news)
+            case Restarted():
+                records[position].clear()
+            case Finished():
+                if kept is not None:
+                    save(kept / f"{cells[position].digest()}.npz", records[position])
+            case _:
+                assert_never(news)
+        if tell is not None:
+            tell(cells[position], news)
+    by_rule: dict[str, list[RoundRecord]] = {str(rule): [] for rule in scenario.rules}
+    for cell, rows in zip(cells, records, strict=True):
+        by_rule[str(cell.rule)].extend(rows)
+    neighbours, _ = links(scenario, scenario.seeds[0])
+    return Report(scenario=scenario, records=by_rule, neighbours=neighbours, honest=scenario.nodes)
+
+
+def _before(kept: Path | None, cell: Cell) -> list[RoundRecord]:
+    return [] if kept is None else load(kept / f"{cell.digest()}.npz", cell) or []
+
+
+def _pool(pool: Pool | None, workers: int | None, task: Task | None, cells: Sequence[Cell]) -> Pool:
+    if pool is not None:
+        return pool
+    if task is not None or len(cells) <= 1:
+        return Here(task)
+    count = default_workers(cells) if workers is None else min(workers, len(cells))
+    if count <= 1:
+        return Here()
+    from simulator.work.processes import Processes
+
+    return Processes(count)
