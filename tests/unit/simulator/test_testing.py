@@ -88,7 +88,7 @@ def test_task_may_be_a_name_or_ones_own() -> None:
 
 
 def test_example_of_the_documentation_holds() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "defence.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "defence.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(example, "docs/defence.md", "exec"), names)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aggregation.parts.prioritizer import drawn
 from aggregation.rules.bristle import buckets, quotas
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "bristle.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "bristle.json").read_text())
 
 
 def test_quotas_are_the_recorded_ones() -> None:

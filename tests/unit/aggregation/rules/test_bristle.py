@@ -20,7 +20,7 @@ from aggregation.parts.compose import RuleError
 from aggregation.registry import build_rule
 from aggregation.rules import bristle
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "bristle.json").read_text())
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[3] / "golden" / "bristle.json").read_text())
 seeds = st.integers(0, 10**6)
 
 

@@ -14,7 +14,7 @@ from simulator.study.scenario import Choice, Named, Scenario, ScenarioError
 from simulator.study.setup import prepare
 from simulator.work.sweep import sweep
 
-SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
+SCENARIOS = sorted((Path(__file__).parents[4] / "scenarios").glob("*.toml"))
 
 
 @pytest.mark.parametrize(

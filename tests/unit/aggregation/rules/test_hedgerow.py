@@ -237,7 +237,7 @@ def test_rows_count_by_how_many_hold_them_near(seed: int, good: int, trim: float
 
 
 def test_golden_vectors() -> None:
-    cases = json.loads((Path(__file__).parents[1] / "golden" / "hedgerow.json").read_text())
+    cases = json.loads((Path(__file__).parents[3] / "golden" / "hedgerow.json").read_text())
     for case in cases:
         rows = [np.array(row) for row in case["rows"]]
         decision = hedgerow(views="parameters").decide(one_node(np.array(case["own"]), rows))

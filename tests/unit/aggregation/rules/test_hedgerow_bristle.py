@@ -21,7 +21,7 @@ from aggregation.parts.winsorised import winsor_bound
 from aggregation.registry import build_rule
 from aggregation.rules.hedgerow_bristle import spoken_columns
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "hedgerow_bristle.json"
+GOLDEN = Path(__file__).parents[3] / "golden" / "hedgerow_bristle.json"
 REST = CLASSES
 column = np.full(SIZE, REST)
 for _c in range(CLASSES):

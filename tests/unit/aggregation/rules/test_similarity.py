@@ -18,7 +18,7 @@ from aggregation.registry import build_rule
 from aggregation.rules.foolsgold import similarity_weights, weights_from_gaps
 from aggregation.rules.sybilwall import sybilwall_weights
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[3] / "golden"
 VECTORS = np.load(GOLDEN / "sybilwall.npz", allow_pickle=False)
 INDEX = json.loads((GOLDEN / "sybilwall_index.json").read_text())
 
