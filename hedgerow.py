@@ -160,7 +160,7 @@ def _exit_code(error: Exception) -> int | None:
     from simulator.matrix.plan import MatrixError
     from simulator.study.scenario import ScenarioError
     from simulator.study.topology import TopologyError
-    from simulator.work.sweep import PoolError
+    from simulator.work.pool import PoolError
 
     if isinstance(
         error, ConfigError | MatrixError | RuleError | ScenarioError | TaskError | TopologyError | UnknownName

@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from simulator.matrix.report import Figures
+from simulator.matrix.figures import Figures
 from simulator.matrix.run import run_matrix
 
 ROOT = Path(__file__).parents[1]

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from simulator.live.scorecard import Row
     from simulator.matrix.run import Progress
     from simulator.study.scenario import Scenario
-    from simulator.work.cells import Cell
-    from simulator.work.sweep import Found, News
+    from simulator.work.cells import Cell, Found, News
 
 
 def simulate(
@@ -97,8 +96,9 @@ def _simulate(
     from simulator.engines import check_device, choose_engine
     from simulator.work.cells import cells_of
     from simulator.work.pace import Pace
+    from simulator.work.pool import CellLost
     from simulator.work.ray_pool import RayPool
-    from simulator.work.sweep import CellLost, sweep
+    from simulator.work.sweep import sweep
     from simulator.work.timesheet import PHASES, Timesheet
 
     check_device(device, choose_engine(scenario).engine)
@@ -270,7 +270,7 @@ def matrix(
     if workers != 1:
         open_nursery()
     from simulator.matrix.run import run_matrix
-    from simulator.work.sweep import CellLost
+    from simulator.work.pool import CellLost
 
     folder = out or Path("runs") / f"matrix-{Path(plan).stem}"
     try:

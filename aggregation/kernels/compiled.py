@@ -1,9 +1,7 @@
 """numba kernels behind aggregation.kernels.rows (optional): weighted sums and sorted means over rows.
 
 Laws:
-- One call tree in this file: numba's cache does not see changes in other files. It lies beside this file or in the
-  user's own cache folder, never in a shared temporary one (it holds machine code); where neither can be written
-  there is none.
+- One call tree in this file: numba's cache does not see changes in other files.
 - Kernels release the interpreter lock; what they write for a node does not depend on who else is in the call.
 - `contract` and `reassoc`, never `nnan` or `ninf`.
 """
@@ -16,29 +14,17 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation.kernels.cache import FAST, cache_works
+from aggregation.kernels.compiled_sort import kernel
+
 _COLUMNS = 1024  # columns a block: sums in float32 stay short, and forty rows of a block stay in L2
 _LANE = 256  # columns that are sorted at once: nine rows of them stay in L1
-FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 MUCH = 1 << 24  # numbers of a table times rows of a node from which a kernel of its own for so many rows pays
 REGISTERS = 24  # rows that can be sorted in registers, nearly
 
 Rows = NDArray[np.float32]
 Names = NDArray[np.int64]
-
-
-def cache_works() -> bool:
-    """Whether numba may cache: it raises when neither the package's nor the user's cache folder can be written."""
-    try:
-        numba.njit(cache=True)(_nothing)
-    except RuntimeError:
-        return False
-    return True
-
-
-def _nothing() -> int:
-    return 0
-
 
 _jit = numba.njit(nogil=True, fastmath=FAST, cache=cache_works(), error_model="numpy")
 
@@ -63,8 +49,6 @@ def sorted_mean(values: Rows, index: Names, steps: Sequence[tuple[int, int]], dr
     _check(out, who)
     size = index.shape[1]
     if size <= REGISTERS and len(values) * values.shape[1] * size >= MUCH:
-        from aggregation.kernels.compiled_sort import kernel
-
         kernel(size, drop)(*_flat(values), values.shape[1], np.ascontiguousarray(index), *_flat(out), who)
         return
     _sorted_mean(values, index, np.array(steps, dtype=np.int64).reshape(-1, 2), drop, out, who)

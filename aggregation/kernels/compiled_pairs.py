@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.kernels import tiles
-from aggregation.kernels.compiled import FAST, cache_works
+from aggregation.kernels.cache import FAST, cache_works
 
 _COLUMNS = 2048  # columns a block: forty rows of a block stay in L2, and what is asked for beside them
 _ROWS = 60  # rows whose block stays in L2 while all new rows pass

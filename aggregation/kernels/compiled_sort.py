@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from aggregation.kernels import sorting, tiles
-from aggregation.kernels.compiled import cache_works
+from aggregation.kernels.cache import cache_works
 
 _COLUMNS = 128  # columns a block: as many of a thousand rows stay in the second-level cache
 _CACHED = cache_works()

@@ -23,25 +23,10 @@ import numba
 import numpy as np
 
 from aggregation.kernels import tiles
+from aggregation.kernels.cache import FAST, cache_works
 
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
-
-
-def _cache_works() -> bool:
-    # numba raises at import when neither the package's folder nor the user's cache folder can be written.
-    try:
-        numba.njit(cache=True)(_nothing)
-    except RuntimeError:
-        return False
-    return True
-
-
-def _nothing() -> int:
-    return 0
-
-
-CACHED = _cache_works()
-_jit = numba.njit(nogil=True, fastmath=_FAST, error_model="numpy")
+CACHED = cache_works()
+_jit = numba.njit(nogil=True, fastmath=FAST, error_model="numpy")
 VERSION = str(numba.__version__)
 TILE = f"{tiles.SHORT} x {tiles.TALL} tiles of {tiles.LANES}"
 _LANES, _SHORT, _TALL = tiles.LANES, tiles.SHORT, tiles.TALL
@@ -223,7 +208,7 @@ def _adam(weights, gradient, first, second, decay, b1, b2, step_size, root, eps)
 
 
 def _built(stamp: int) -> Callable[..., None]:
-    @numba.njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=CACHED)
+    @numba.njit(nogil=True, fastmath=FAST, error_model="numpy", cache=CACHED)
     def train(  # type: ignore[no-untyped-def]
         lo, hi, start, out, rows, inputs, divisor, labels, sequence, first, sizes, steps, batch, dims, weight_at,
         bias_at, activations, kind, numbers, moments, seconds, taken,

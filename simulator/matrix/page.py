@@ -6,9 +6,9 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
+from simulator.matrix.figures import ORACLE, Estimate, Figures
 from simulator.matrix.heat import ACCURACY, REFERENCE, SUCCESS, Curve, Spot, decimal, heat, traces
 from simulator.matrix.plan import NOBODY, PRESETS, Condition, Matrix
-from simulator.matrix.report import ORACLE, Estimate, Figures
 from simulator.matrix.tables import LESS, MINE, MORE, calm_table, cost, everything, glance, pm
 from simulator.show.page import DEALT, STYLE
 from simulator.show.svg import BAD, GOOD

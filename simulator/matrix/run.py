@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+from simulator.matrix.figures import Key, Outcome, outcome
 from simulator.matrix.plan import PRESETS, Matrix, MatrixError
-from simulator.matrix.report import Key, MatrixReport, Outcome, outcome
+from simulator.matrix.report import MatrixReport
 from simulator.study.records import RoundRecord
-from simulator.work.cells import Cell, load, save
-from simulator.work.sweep import Finished, Here, News, Pool, Restarted, Started
+from simulator.work.cells import Cell, Finished, News, Restarted, Started, load, save
+from simulator.work.pool import Here, Pool
 
 __all__ = ["PRESETS", "Matrix", "MatrixError", "MatrixReport", "Progress", "run_matrix"]
 

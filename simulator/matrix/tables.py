@@ -14,9 +14,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from simulator.matrix.figures import ALONE, ORACLE, Estimate, Figures
 from simulator.matrix.heat import decimal
 from simulator.matrix.plan import NOBODY
-from simulator.matrix.report import ALONE, ORACLE, Estimate, Figures
 from simulator.study.summary import TRAFFIC
 
 MINE = "hedgerow"

@@ -41,6 +41,13 @@ class Restarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """A finished cell was on disk: nothing was run."""
+
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """A cell is done.
 

@@ -13,8 +13,7 @@ from time import perf_counter
 from typing import assert_never
 
 from simulator.study.records import RoundRecord
-from simulator.work.cells import Cell, Finished, News, Restarted, Started
-from simulator.work.sweep import Found
+from simulator.work.cells import Cell, Finished, Found, News, Restarted, Started
 
 
 class Pace:

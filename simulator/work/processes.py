@@ -16,9 +16,9 @@ from multiprocessing.context import ForkServerProcess
 
 import torch
 
-from simulator.work.cells import Cell, Failed, said
+from simulator.work.cells import Cell, Failed, Finished, News, Restarted, said
 from simulator.work.nursery import open_nursery
-from simulator.work.sweep import LOST_TWICE, Finished, Losses, News, PoolError, Restarted
+from simulator.work.pool import LOST_TWICE, Losses, PoolError
 
 ATTEMPTS = 2
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from simulator.work.cells import Cell, Failed, News, Restarted, said
-from simulator.work.sweep import LOST_TWICE, Losses, PoolError
+from simulator.work.pool import LOST_TWICE, Losses, PoolError
 
 ATTEMPTS = 2
 LOCAL = "local"

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from simulator.work.cells import Cell, Finished, News, Started
-from simulator.work.sweep import Found
+from simulator.work.cells import Cell, Finished, Found, News, Started
 
 PHASES = "prepare: data, graph, keys, choice of paths; rest: what no phase counts; total: all of a cell, measuring too"
 """What to say below the table."""

@@ -21,6 +21,7 @@ from simulator.adversary import Adversary
 from simulator.attacks.frame_fault import FrameFault
 from simulator.attacks.sybil import Sybil
 from simulator.world.ground import Ground
+from simulator.world.transport import MemoryTransport
 
 _PATIENCE = 0.5  # share of the deadline that the adversary waits for honest nodes that are late
 _OPEN = 2  # its own transports take frames this many times longer than any node's
@@ -94,7 +95,7 @@ class Attacker:
             setup.keys[vertex],
             setup.network,
             setup.learner.schema,
-            ground.network.transport(setup.peers[vertex], setup.places[vertex], loud),
+            MemoryTransport(ground.network, setup.peers[vertex], setup.places[vertex], loud),
             generator=ground.draws(vertex),
             limits=limits,
             nonce=ground.nonce(vertex),

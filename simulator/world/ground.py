@@ -12,7 +12,8 @@ from gossip.protocol.limits import MIB, Limits
 from identity.keys import PeerId, format_peer
 from node.draws import Purpose, generator
 from simulator.study.setup import Setup
-from simulator.world.network import MemoryNetwork, Weather
+from simulator.world.medium import Weather
+from simulator.world.network import MemoryNetwork
 
 
 class Ground:

@@ -12,37 +12,19 @@ Laws:
 - With a bandwidth, all that one node sends leaves one after the other.
 - Bytes are counted where they are sent, lost or not: `MemoryTransport.sent`.
 
-Here is who can reach whom; `wire` has delay and loss, `transport` what a node sees of it all.
+Here is who can reach whom; `medium` says what happens on the way, `wire` does it, `transport` is what a node sees of it
+all.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from gossip.protocol.errors import LocalFault
-from gossip.protocol.limits import Limits
 from identity.keys import PeerId
-from simulator.world.transport import MemoryTransport
-from simulator.world.wire import End, Wire
-
-
-@dataclass(frozen=True, slots=True)
-class Weather:
-    """What the network does to what is sent.
-
-    Attributes:
-        latency: seconds on the way.
-        jitter: largest random addition, seconds.
-        loss: share that is lost, in [0, 1).
-        bandwidth: bytes a second that one node sends; None = no limit.
-    """
-
-    latency: float = 0.02
-    jitter: float = 0.0
-    loss: float = 0.0
-    bandwidth: float | None = None
+from simulator.world.medium import Medium, Weather
+from simulator.world.wire import End, Station, Wire
 
 
 class MemoryNetwork:
@@ -50,35 +32,24 @@ class MemoryNetwork:
 
     def __init__(self, seed: int = 0, weather: Weather = Weather()) -> None:
         """A network without nodes; `seed` of losses and delays."""
-        self.seed = seed
-        self.weather = weather
-        self._listening: dict[str, MemoryTransport] = {}
+        self.medium = Medium(seed, weather)
+        self._listening: dict[str, Station] = {}
         self._wires: dict[Wire, None] = {}
-        self._side: dict[PeerId, int] = {}
         self._made = 0
-
-    def transport(self, peer: PeerId, address: str, limits: Limits = Limits()) -> MemoryTransport:
-        """A new endpoint for `peer`, reachable at `address` once it is started."""
-        return MemoryTransport(self, peer, address, limits)
 
     def cut(self, sides: Mapping[PeerId, int]) -> None:
         """Separate peers of different sides; peers that are not named still reach everybody."""
-        self._side = dict(sides)
+        self.medium.cut(sides)
         loop = asyncio.get_running_loop()
         for wire in self._wires:
-            if self.blocked(wire):
+            if wire.blocked():
                 loop.call_later(wire.limits.heartbeat, self._starve, wire)
 
     def heal(self) -> None:
         """End the cut."""
-        self._side = {}
+        self.medium.cut({})
 
-    def blocked(self, wire: Wire) -> bool:
-        """Whether the cut lies across a wire."""
-        one, other = (self._side.get(end.transport.peer) for end in wire.ends)
-        return one is not None and other is not None and one != other
-
-    def listen(self, transport: MemoryTransport) -> None:
+    def listen(self, transport: Station) -> None:
         """Make a transport reachable.
 
         Raises:
@@ -87,18 +58,18 @@ class MemoryNetwork:
         if self._listening.setdefault(transport.address, transport) is not transport:
             raise LocalFault(f"address {transport.address} is in use")
 
-    def unlisten(self, transport: MemoryTransport) -> None:
+    def unlisten(self, transport: Station) -> None:
         """Make a transport unreachable."""
         if self._listening.get(transport.address) is transport:
             del self._listening[transport.address]
 
-    def reach(self, caller: MemoryTransport, address: str) -> End | None:
+    def reach(self, caller: Station, address: str) -> End | None:
         """The caller's end of a new wire to whoever listens there, or None."""
         listener = self._listening.get(address)
         if listener is None:
             return None
         self._made += 1
-        wire = Wire(self, caller, listener, self._made)
+        wire = Wire(self.medium, caller, listener, self._made, self.forget)
         self._wires[wire] = None
         return wire.ends[0]
 
@@ -107,7 +78,7 @@ class MemoryNetwork:
         self._wires.pop(wire, None)
 
     def _starve(self, wire: Wire) -> None:
-        if wire in self._wires and self.blocked(wire):
+        if wire in self._wires and wire.blocked():
             for end in wire.ends:
                 end.shut("heartbeat missed")
             self.forget(wire)

@@ -74,7 +74,7 @@ class Resident:
         """Start the node, or start it again from what its disk holds."""
         ground, setup, vertex = self._ground, self._ground.setup, self.vertex
         scenario = setup.scenario
-        transport = ground.network.transport(setup.peers[vertex], setup.places[vertex], ground.limits)
+        transport = MemoryTransport(ground.network, setup.peers[vertex], setup.places[vertex], ground.limits)
         head = self._ledger.head()
         restart = head is not None
         first = self._disk.round

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from gossip.protocol.errors import Drop, LocalFault, RemoteFault
 from gossip.protocol.handshake import Party
@@ -16,10 +15,8 @@ from gossip.protocol.limits import Limits
 from gossip.protocol.messages import Buffer
 from gossip.transport.contract import Receiver
 from identity.keys import PeerId
+from simulator.world.network import MemoryNetwork
 from simulator.world.wire import End
-
-if TYPE_CHECKING:
-    from simulator.world.network import MemoryNetwork
 
 BLOB_REQUEST = 64  # bytes that a request for a blob counts as
 
@@ -37,7 +34,7 @@ class MemoryTransport:
     receiver: Receiver
 
     def __init__(self, network: MemoryNetwork, peer: PeerId, address: str, limits: Limits = Limits()) -> None:
-        """See `MemoryNetwork.transport`."""
+        """An endpoint for `peer`, reachable at `address` once it is started."""
         self.network = network
         self.peer = peer
         self.limits = limits
@@ -65,7 +62,7 @@ class MemoryTransport:
             return expect
         end = self.network.reach(self, address)
         if end is None:
-            await asyncio.sleep(2 * self.network.weather.latency)
+            await asyncio.sleep(2 * self.network.medium.weather.latency)
             raise RemoteFault(Drop.UNREACHABLE, f"nobody listens at {address}")
         loop = asyncio.get_running_loop()
         end.handshake = self.receiver.handshake(True, expect)
@@ -200,7 +197,7 @@ class MemoryTransport:
     def upload(self, nbytes: int) -> float:
         """Count what is sent; returns when it has left."""
         self.sent += nbytes
-        now, bandwidth = asyncio.get_running_loop().time(), self.network.weather.bandwidth
+        now, bandwidth = asyncio.get_running_loop().time(), self.network.medium.weather.bandwidth
         if bandwidth is None:
             return now
         self.free = max(self.free, now) + nbytes / bandwidth

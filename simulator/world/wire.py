@@ -4,30 +4,87 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
 from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.handshake import Handshake, Party
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Buffer
+from gossip.transport.contract import Receiver
+from identity.keys import PeerId
 from node.draws import Purpose, uniforms
 from node.draws import address as address_of
-
-if TYPE_CHECKING:
-    from simulator.world.network import MemoryNetwork
-    from simulator.world.transport import MemoryTransport
+from simulator.world.medium import Medium
 
 BLOCK = 1024  # draws of one direction made at a time
 
 
-class Wire:
-    """One connection: two ends."""
+class Station(Protocol):
+    """What stands at an end of a wire: one node's endpoint.
 
-    def __init__(self, network: MemoryNetwork, caller: MemoryTransport, listener: MemoryTransport, number: int) -> None:
+    Attributes:
+        receiver: the node.
+        limits: what others may use.
+        sent: bytes sent so far.
+        free: when the uplink is idle again.
+    """
+
+    receiver: Receiver
+    limits: Limits
+    sent: int
+    free: float
+
+    @property
+    def peer(self) -> PeerId:
+        """Whose endpoint this is."""
+
+    @property
+    def address(self) -> str:
+        """Where it can be reached."""
+
+    def join(self, end: End) -> None:
+        """A handshake is complete at this end."""
+
+    def take(self, peer: PeerId, frame: bytes) -> None:
+        """A frame has come in."""
+
+    def leave(self, end: End, reason: str) -> None:
+        """An end has closed."""
+
+    def serve(self, end: End, digest: bytes, answer: asyncio.Future[Buffer | None]) -> None:
+        """A request for a blob has come in."""
+
+    def upload(self, nbytes: int) -> float:
+        """Count what is sent; returns when it has left."""
+
+
+class Wire:
+    """One connection: two ends.
+
+    Attributes:
+        medium: what lies between them.
+        limits: of whoever dialled.
+        dialler: who dialled.
+        ends: the dialler's, the listener's.
+        gone: is told when the wire has ended.
+    """
+
+    def __init__(
+        self, medium: Medium, caller: Station, listener: Station, number: int, gone: Callable[[Wire], None]
+    ) -> None:
         """A wire from `caller` to `listener`; `number`: different for every wire of the network."""
-        self.network = network
+        self.medium = medium
         self.limits = caller.limits
         self.dialler = caller.peer
         self.ends = (End(self, caller, 2 * number), End(self, listener, 2 * number + 1))
         self.ends[0].other, self.ends[1].other = self.ends[1], self.ends[0]
+        self.gone = gone
+
+    def blocked(self) -> bool:
+        """Whether a cut lies across it."""
+        one, other = self.ends
+        return self.medium.blocked(one.transport.peer, other.transport.peer)
 
 
 class End:
@@ -35,7 +92,7 @@ class End:
 
     other: End
 
-    def __init__(self, wire: Wire, transport: MemoryTransport, number: int) -> None:
+    def __init__(self, wire: Wire, transport: Station, number: int) -> None:
         """The end at `transport`; `number` names it in draws."""
         self.wire = wire
         self.transport = transport
@@ -68,7 +125,7 @@ class End:
     def say(self, message: bytes) -> None:
         """Send one step of the handshake."""
         self.transport.sent += len(message)
-        if not self.wire.network.blocked(self.wire):
+        if not self.wire.blocked():
             self._leave([message], asyncio.get_running_loop().time())
 
     def _pump(self) -> None:
@@ -76,7 +133,7 @@ class End:
         if not self.open or not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        now, bandwidth = loop.time(), self.wire.network.weather.bandwidth
+        now, bandwidth = loop.time(), self.wire.medium.weather.bandwidth
         if bandwidth is None:
             self._flush(now)
             return
@@ -95,7 +152,7 @@ class End:
         frames = list(self._waiting.values())
         self._waiting.clear()
         self.transport.sent += sum(map(len, frames))
-        weather = self.wire.network.weather
+        weather = self.wire.medium.weather
         if weather.jitter == 0:
             self._leave([frame for frame in frames if self.survives()], now)
             return
@@ -110,21 +167,21 @@ class End:
 
     def delay(self) -> float:
         """Seconds on the way for the next thing that leaves here."""
-        weather = self.wire.network.weather
+        weather = self.wire.medium.weather
         return weather.latency + (weather.jitter * self._draw() if weather.jitter else 0.0)
 
     def survives(self) -> bool:
         """Whether the next thing that leaves here arrives."""
-        network = self.wire.network
-        lost = bool(network.weather.loss) and self._draw() < network.weather.loss
-        return not lost and not network.blocked(self.wire)
+        loss = self.wire.medium.weather.loss
+        lost = bool(loss) and self._draw() < loss
+        return not lost and not self.wire.blocked()
 
     def _draw(self) -> float:
         place = self._drawn % BLOCK
         if place == 0:
             here, there = address_of(self.transport.peer), address_of(self.other.transport.peer)
             counts = range(self._drawn, self._drawn + BLOCK)
-            seed = self.wire.network.seed
+            seed = self.wire.medium.seed
             self._draws = uniforms(seed, Purpose.NETWORK, here, there, self._number, list(counts)).tolist()
         self._drawn += 1
         return self._draws[place]
@@ -172,12 +229,12 @@ class End:
         if flush and self._waiting:
             self._flush(loop.time())
         self.shut(reason)
-        when = max(self._latest, loop.time() + self.wire.network.weather.latency)
-        if not self.wire.network.blocked(self.wire):
+        when = max(self._latest, loop.time() + self.wire.medium.weather.latency)
+        if not self.wire.blocked():
             loop.call_at(when, self.other.shut, reason)
         else:
             loop.call_later(self.wire.limits.heartbeat, self.other.shut, reason)
-        self.wire.network.forget(self.wire)
+        self.wire.gone(self.wire)
 
     def shut(self, reason: str) -> None:
         """This end is closed; the receiver is told if it was the wire in use."""

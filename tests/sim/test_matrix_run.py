@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from simulator.matrix.report import outcome
+from simulator.matrix.figures import outcome
 from simulator.matrix.run import Matrix, Progress, run_matrix
 from simulator.study.records import RoundRecord
 from simulator.study.scenario import Choice
-from simulator.work.cells import Cell
-from simulator.work.sweep import Here, News, Restarted
+from simulator.work.cells import Cell, News, Restarted
+from simulator.work.pool import Here
 
 TINY: dict[str, object] = {
     "rules": ["mean", "hedgerow"],

@@ -13,7 +13,8 @@ from gossip.protocol.limits import Limits
 from gossip.protocol.messages import Buffer
 from identity.keys import PeerId, SigningKey
 from simulator.world.clock import run
-from simulator.world.network import MemoryNetwork, Weather
+from simulator.world.medium import Weather
+from simulator.world.network import MemoryNetwork
 from simulator.world.transport import MemoryTransport
 
 DIGEST = hashlib.sha256(b"\0" * 1000).digest()
@@ -24,7 +25,7 @@ class Ear:
 
     def __init__(self, network: MemoryNetwork, number: int, limits: Limits = Limits(queue=1000)) -> None:
         self.key = SigningKey(bytes([number]) * 32)
-        self.transport: MemoryTransport = network.transport(self.key.peer, f"ear-{number}", limits)
+        self.transport: MemoryTransport = MemoryTransport(network, self.key.peer, f"ear-{number}", limits)
         self.frames: list[tuple[float, bytes]] = []
         self.lefts: list[tuple[float, str]] = []
         self.drops: list[Drop] = []

@@ -11,13 +11,14 @@ from identity.keys import SigningKey
 from simulator.live.puppet import Puppet
 from simulator.world.clock import run
 from simulator.world.network import MemoryNetwork
+from simulator.world.transport import MemoryTransport
 
 SCHEMA = Schema((TensorSpec("weight", (3,)),))
 
 
 def puppet(network: MemoryNetwork, number: int) -> Puppet:
     key = SigningKey(bytes([number]) * 32)
-    transport = network.transport(key.peer, f"puppet-{number}")
+    transport = MemoryTransport(network, key.peer, f"puppet-{number}")
     return Puppet(key, bytes(32), SCHEMA, transport, np.random.default_rng(number))
 
 

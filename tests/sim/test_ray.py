@@ -11,8 +11,8 @@ import pytest
 
 from simulator.study.scenario import Scenario
 from simulator.work.cells import cells_of
+from simulator.work.pool import PoolError
 from simulator.work.ray_pool import RayPool
-from simulator.work.sweep import PoolError
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from simulator.study.scenario import Scenario
-from simulator.work.cells import Cell, Restarted, Started
+from simulator.work.cells import Cell, Found, News, Restarted, Started
 from simulator.work.ray_pool import RayPool
-from simulator.work.sweep import Found, News, sweep
+from simulator.work.sweep import sweep
 
 SCENARIO = Scenario.of(
     {"nodes": 4, "rounds": 12, "rules": ["mean", "median"], "sybils": 1, "evaluate_every": 4, "engine": "world"}

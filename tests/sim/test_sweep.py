@@ -14,10 +14,11 @@ import pytest
 
 from simulator.study.records import RoundRecord
 from simulator.study.scenario import Choice, Scenario, ScenarioError
-from simulator.work.cells import Cell, Failed, Finished, Restarted, Started, cells_of, load, said, save
+from simulator.work.cells import Cell, Failed, Finished, Found, News, Restarted, Started, cells_of, load, said, save
 from simulator.work.nursery import cores, foresee
+from simulator.work.pool import CellLost, Here, Losses
 from simulator.work.processes import Processes
-from simulator.work.sweep import CellLost, Found, Here, Losses, News, default_workers, sweep
+from simulator.work.sweep import default_workers, sweep
 
 SCENARIO = Scenario.of(
     {"nodes": 4, "rounds": 3, "rules": ["mean", "median"], "sybils": 1, "evaluate_every": 2}

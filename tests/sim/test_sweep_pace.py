@@ -12,9 +12,8 @@ from rich.console import Console
 
 from simulator.study.records import Influence, RoundRecord
 from simulator.study.scenario import Scenario
-from simulator.work.cells import Cell, Finished, Restarted, Started, cells_of
+from simulator.work.cells import Cell, Finished, Found, Restarted, Started, cells_of
 from simulator.work.pace import Pace
-from simulator.work.sweep import Found
 from simulator.work.timesheet import Timesheet
 
 CELLS = cells_of(Scenario.of({"rules": ["mean", "krum", "median"], "seeds": [1, 2], "rounds": 10}))

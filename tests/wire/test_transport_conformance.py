@@ -18,7 +18,9 @@ from gossip.transport.contract import Transport
 from gossip.transport.executors import InlineExecutor
 from gossip.transport.http import HttpTransport
 from identity.keys import SigningKey, format_peer
-from simulator.world.network import MemoryNetwork, Weather
+from simulator.world.medium import Weather
+from simulator.world.network import MemoryNetwork
+from simulator.world.transport import MemoryTransport
 
 MakeTransport = Callable[[SigningKey, Limits], Transport]
 """One transport of a network of its own; keys of a pair are made by the test."""
@@ -36,7 +38,7 @@ TRANSPORTS["http"] = http_network
 
 def memory_network() -> MakeTransport:
     network = MemoryNetwork(weather=Weather(latency=0.001))
-    return lambda key, limits: network.transport(key.peer, format_peer(key.peer), limits)
+    return lambda key, limits: MemoryTransport(network, key.peer, format_peer(key.peer), limits)
 
 
 TRANSPORTS["memory"] = memory_network

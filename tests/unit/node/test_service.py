@@ -35,7 +35,8 @@ from node.service import NodeService, OnEvent
 from node.store.keeper import Keeper
 from node.store.record import NodeRecord, RoundView
 from simulator.world.clock import run
-from simulator.world.network import MemoryNetwork, Weather
+from simulator.world.medium import Weather
+from simulator.world.network import MemoryNetwork
 from simulator.world.transport import MemoryTransport
 
 torch.set_num_threads(1)  # two threads that share a busy core wait for each other at every step

@@ -15,9 +15,10 @@ from rich.console import Console
 
 from aggregation.evidence import Verdict
 from simulator.matrix import page as matrix_page
+from simulator.matrix.figures import Key, Outcome, ends_outside, estimate, outcome
 from simulator.matrix.heat import ACCURACY, SUCCESS, Spot, decimal, heat, traces
 from simulator.matrix.plan import Matrix
-from simulator.matrix.report import Key, MatrixReport, Outcome, ends_outside, estimate, outcome
+from simulator.matrix.report import MatrixReport
 from simulator.matrix.tables import Column, pm
 from simulator.show.page import DEALT
 from simulator.show.svg import BAD, GOOD, shade

@@ -1,0 +1,24 @@
+"""How numba compiles here: what its arithmetic may reorder, and whether machine code can be kept between runs.
+
+Law: the cache lies beside the code or in the user's own cache folder, never in a shared temporary one (it holds machine
+code); where neither can be written there is none.
+"""
+
+from __future__ import annotations
+
+import numba
+
+FAST = {"contract", "reassoc", "nsz", "arcp"}
+
+
+def cache_works() -> bool:
+    """Whether numba may cache: it raises when neither the package's nor the user's cache folder can be written."""
+    try:
+        numba.njit(cache=True)(_nothing)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _nothing() -> int:
+    return 0
