@@ -36,17 +36,40 @@ except (ImportError, AttributeError) as error:
     raise
 
 if TYPE_CHECKING:
+    from aggregation.evidence import Decision, Evidence, Rule, Verdict, Weights
     from node.learning.dataset import Dataset
     from node.learning.optimizers import Adam, Sgd
     from node.learning.task import Task
     from node.run import Outcome
+    from simulator.attacks.attack import Attack
     from simulator.show.report import Report
     from simulator.study.scenario import Scenario
 
 __version__ = "0.1.0"
-__all__ = ["Adam", "Dataset", "Report", "Scenario", "Sgd", "Task", "run", "simulate"]
+__all__ = [
+    "Adam",
+    "Attack",
+    "Dataset",
+    "Decision",
+    "Evidence",
+    "Report",
+    "Rule",
+    "Scenario",
+    "Sgd",
+    "Task",
+    "Verdict",
+    "Weights",
+    "run",
+    "simulate",
+]
 
 _PUBLIC = {
+    "Rule": "aggregation.evidence",
+    "Weights": "aggregation.evidence",
+    "Decision": "aggregation.evidence",
+    "Evidence": "aggregation.evidence",
+    "Verdict": "aggregation.evidence",
+    "Attack": "simulator.attacks.attack",
     "Task": "node.learning.task",
     "Dataset": "node.learning.dataset",
     "Sgd": "node.learning.optimizers",
@@ -151,19 +174,21 @@ def _sentence(error: Exception) -> str:
 
 def _exit_code(error: Exception) -> int | None:
     """2 for what the user typed or wrote, 1 for what the machine refused, None for a bug."""
-    from aggregation.parts.compose import RuleError
+    from aggregation.errors import RuleError
     from gossip.protocol.errors import LocalFault
+    from hedgerow_registry import NameFault
     from identity.errors import IdentityError
     from node.errors import ConfigError, NodeError
     from node.learning.errors import TaskError
-    from node.names import UnknownName
+    from simulator.attacks.attack import AttackError
     from simulator.matrix.plan import MatrixError
     from simulator.study.scenario import ScenarioError
     from simulator.study.topology import TopologyError
     from simulator.work.pool import PoolError
 
     if isinstance(
-        error, ConfigError | MatrixError | RuleError | ScenarioError | TaskError | TopologyError | UnknownName
+        error,
+        ConfigError | MatrixError | RuleError | ScenarioError | TaskError | TopologyError | NameFault | AttackError,
     ):
         return 2
     if isinstance(error, PoolError | IdentityError | LocalFault | NodeError | OSError):

@@ -8,7 +8,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 
-from node.names import UnknownName, choose
+from hedgerow_registry import UnknownName, choose
 
 MODULES = ("simulation", "rivals", "roofline", "slope", "memory", "wire", "daemon", "world")
 

@@ -41,8 +41,8 @@ from node import draws
 from node.core.policy import RoundPolicy
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner, TrainState
-from node.learning.models import MODELS
 from node.learning.partition import Shard
+from node.learning.registry import MODELS
 from node.learning.task import Task
 from node.service import NodeService, OnEvent
 from node.store.folder import Store

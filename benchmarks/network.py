@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from node.draws import Purpose, generator
-from node.learning.models import MODELS
 from node.learning.optimizers import Sgd
+from node.learning.registry import MODELS
 from node.learning.task import Task
 from simulator.study.scenario import Scenario
 from simulator.study.setup import Setup, prepare

@@ -155,6 +155,6 @@ def pretrain(
 
 def tasks(as_json: AsJson = False) -> None:
     """List the tasks, each with the source of its data."""
-    from node.learning.tasks import TASKS
+    from node.learning.registry import TASKS
 
     listing(TASKS, as_json)

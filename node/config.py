@@ -18,13 +18,14 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from aggregation.registry import RuleError, build_rule
+from aggregation.errors import RuleError
+from aggregation.registry import build_rule
 from gossip.reach.dialer import split_address
+from hedgerow_registry import UnknownName
 from identity.errors import BadPeerId
 from identity.keys import PeerId, parse_peer
 from node.core.policy import RoundPolicy
 from node.errors import ConfigError
-from node.names import UnknownName
 from node.trust.strangers import Strangers
 
 FILE = "node.toml"

@@ -24,14 +24,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gossip.protocol.errors import LocalFault
+from hedgerow_registry import UnknownName
 from identity.errors import IdentityError
 from identity.keys import SigningKey, format_peer
 from node.config import FILE, NodeConfig, load_config, parse_config, write_template
 from node.errors import ConfigError, NodeError
 from node.learning.errors import TaskError
+from node.learning.registry import TASKS
 from node.learning.task import Task
-from node.learning.tasks import TASKS, make_task
-from node.names import UnknownName, choose
+from node.learning.tasks import make_task
 from node.run import Outcome, Run, Say
 from node.worker import Worker
 
@@ -70,7 +71,7 @@ def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
     chosen = {section: dict(keys) for section, keys in (values or {}).items()}
     config = parse_config(chosen)
     if ":" not in config.task.name:
-        choose("task", config.task.name, TASKS)
+        TASKS.find(config.task.name)
     path = folder / FILE
     if path.exists() or (folder / KEY).exists():
         raise ConfigError(f"{folder} holds a node already; a key is never overwritten: choose another folder")

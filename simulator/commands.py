@@ -167,9 +167,9 @@ def attack(
     import asyncio
     from dataclasses import asdict
 
+    from hedgerow_registry import choose
     from identity.keys import SigningKey
     from node.learning.tasks import make_task
-    from node.names import choose
     from node.show.status import fetch_status
     from simulator.live.campaign import Bounds
     from simulator.live.harness import Step, assault
@@ -311,6 +311,6 @@ def attacks(as_json: AsJson = False) -> None:
 
 def topologies(as_json: AsJson = False) -> None:
     """List the graphs between honest nodes, each with its source."""
-    from simulator.study.topology import TOPOLOGIES
+    from simulator.study.registry import TOPOLOGIES
 
     listing(TOPOLOGIES, as_json)

@@ -21,12 +21,12 @@ import numpy as np
 
 from aggregation.evidence import Integration, Need, Rule, Weighting
 from aggregation.parts.integration import weighted_mean
+from aggregation.parts.own_rule import own_rule, refuse_no_rule
 from aggregation.registry import build_rule
 from aggregation.rules.baselines import everyone
 from node.learning.task import Task
 from simulator.fast import engine as fast
 from simulator.matrix.figures import outcome
-from simulator.own_rule import own_rule, refuse_no_rule
 from simulator.study.scenario import Scenario
 from simulator.study.setup import Setup, prepare
 

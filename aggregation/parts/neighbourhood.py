@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Evidence, Verdict
-from aggregation.parts.compose import RuleError
 
 REACH = 1e18  # squared: 1e36, two decimal orders below the largest float32
 STILL = 1e-13  # of the squared norms: what the difference of two equal rows may leave in float64

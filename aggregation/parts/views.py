@@ -12,9 +12,10 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Evidence, Need, Probe
-from aggregation.parts.compose import RuleError, unknown
 from aggregation.parts.neighbourhood import Neighbourhood, difference_products
+from hedgerow_registry import UnknownName
 
 View = Callable[[Evidence, Neighbourhood, Tensor], Tensor]
 TWIN = 1e-4  # rows whose squared distance is below this share of their squared lengths are the same row
@@ -70,7 +71,7 @@ def read_views(text: str | Iterable[str]) -> tuple[str, ...]:
     names = tuple(text.replace(",", " ").split()) if isinstance(text, str) else tuple(text)
     for name in names:
         if name not in VIEWS:
-            raise RuleError(unknown("view", name, VIEWS))
+            raise RuleError(str(UnknownName("view", name, VIEWS)))
     return names
 
 

@@ -12,10 +12,10 @@ import math
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Decision, Evidence, Integration, Weights
 from aggregation.kernels.sorting import comparators, run
 from aggregation.parts.clipping import median_bound, shrink
-from aggregation.parts.compose import RuleError
 from aggregation.parts.mixing import held_near
 from aggregation.parts.neighbourhood import column_blocks, neighbourhood
 

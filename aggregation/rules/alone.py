@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Decision, Evidence, Need, Rule, Verdict, Weights
-from aggregation.parts.compose import RuleError, RuleSpec
 from aggregation.parts.integration import weighted_mean
 from aggregation.parts.neighbourhood import neighbourhood
 
@@ -52,15 +52,3 @@ def alone() -> Rule:
 def oracle_mean() -> Rule:
     """Mean of own and honest neighbours' models: the upper end, for a simulator that knows who is honest."""
     return Rule("oracle-mean", honest, weighted_mean, frozenset({Need.ORACLE}))
-
-
-SPECS = (
-    RuleSpec("alone", "baseline", "Listens to nobody: the lower end of every comparison.", alone, {}),
-    RuleSpec(
-        "oracle-mean",
-        "baseline: knows who is honest",
-        "Mean of own and honest models, in a simulator: the upper end of every comparison.",
-        oracle_mean,
-        {},
-    ),
-)

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Evidence, Rule, Verdict, Weights
-from aggregation.parts.compose import RuleError, RuleSpec
 from aggregation.parts.integration import weighted_mean
 from aggregation.parts.neighbourhood import neighbourhood
 
@@ -49,14 +49,3 @@ def own_and_accepted(evidence: Evidence, accepted: Tensor, alpha: float, verdict
     mine = torch.where(count > 0, torch.full_like(share, alpha), torch.ones_like(share))
     votes = torch.where(accepted, share.unsqueeze(-1), torch.zeros_like(share.unsqueeze(-1)))
     return Weights(own=mine, neighbours=votes, verdicts=verdicts)
-
-
-SPECS = (
-    RuleSpec(
-        "balance",
-        "Fang et al., arXiv 2406.10416 (2024)",
-        "Mean of what lies within a shrinking ball around the own model.",
-        balance,
-        {"gamma": 0.3, "kappa": 1.0, "alpha": 0.5},
-    ),
-)

@@ -14,10 +14,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Decision, Evidence, Integration, Rule, Verdict, Weighting, Weights
 from aggregation.kernels.rows import median
 from aggregation.kernels.rows import trimmed_mean as sorted_rows_mean
-from aggregation.parts.compose import RuleError, RuleSpec, compose
+from aggregation.parts.compose import compose
 from aggregation.parts.integration import InPlace, weighted_mean
 
 
@@ -149,36 +150,3 @@ def build_krum(f: int = 1) -> Rule:
 def build_multi_krum(f: int = 1, m: int = 0) -> Rule:
     """Mean of the `m` rows of lowest Krum score; 0 means n - f."""
     return compose(krum_weighting(f, m), weighted_mean, "multi-krum")
-
-
-SPECS: tuple[RuleSpec, ...] = (
-    RuleSpec("mean", "McMahan et al., arXiv 1602.05629", "Plain mean of own and neighbours' models.", build_mean, {}),
-    RuleSpec(
-        "median",
-        "Yin et al., arXiv 1803.01498",
-        "Median of each coordinate, own model included.",
-        build_median,
-        {},
-    ),
-    RuleSpec(
-        "trimmed-mean",
-        "Yin et al., arXiv 1803.01498; BRIDGE, arXiv 1908.08098",
-        "Mean of each coordinate without its f lowest and f highest values.",
-        build_trimmed_mean,
-        {"f": 1},
-    ),
-    RuleSpec(
-        "krum",
-        "Blanchard et al., NeurIPS 2017",
-        "The one model with the smallest sum of n - f - 2 squared distances to others.",
-        build_krum,
-        {"f": 1},
-    ),
-    RuleSpec(
-        "multi-krum",
-        "Blanchard et al., NeurIPS 2017",
-        "Mean of the m models with the best Krum scores (m = 0: n - f).",
-        build_multi_krum,
-        {"f": 1, "m": 0},
-    ),
-)

@@ -26,8 +26,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Decision, Evidence, HeadLayout, Integration, Need, Probe, Rule, Verdict, Weights
-from aggregation.parts.compose import RuleError, RuleSpec, compose
+from aggregation.parts.compose import compose
 from aggregation.parts.prioritizer import buckets as buckets
 from aggregation.parts.prioritizer import drawn
 from aggregation.parts.prioritizer import quotas as quotas
@@ -307,21 +308,3 @@ def build_sybilwall_bristle(k: int = 10, alpha: float = 0.4, histories: str = "m
     """SybilWall's weight times Bristle's, per neighbour and class, before anything is summed."""
     needs = {Need.RELAYS, Need.SCORES}
     return compose(sybilwall_weighting(histories), per_class(k, alpha), "sybilwall-bristle", needs)
-
-
-SPECS: tuple[RuleSpec, ...] = (
-    RuleSpec(
-        "bristle",
-        "Verbraeken et al., arXiv 2110.11006",
-        "Neighbours weighed class by class by F1 on own held-out samples.",
-        build_bristle,
-        {"k": 10, "alpha": 0.4},
-    ),
-    RuleSpec(
-        "sybilwall-bristle",
-        "Werthenbach and Pouwelse, arXiv 2306.15044; Verbraeken et al., arXiv 2110.11006",
-        "Similarity (SybilWall) times performance per class (Bristle).",
-        build_sybilwall_bristle,
-        {"k": 10, "alpha": 0.4, "histories": "model"},
-    ),
-)

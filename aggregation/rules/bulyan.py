@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Decision, Evidence, Rule, Verdict, Weights
 from aggregation.kernels.sorting import comparators, run
-from aggregation.parts.compose import RuleError, RuleSpec
 from aggregation.parts.neighbourhood import column_blocks, neighbourhood
 
 
@@ -133,14 +133,3 @@ def _window(lanes: list[Tensor], low: int, keep: int, middle: Tensor) -> tuple[T
     for lane in lanes[low + 1 : low + keep]:
         total.add_(lane, alpha=share)
     return total, torch.maximum(middle - lanes[low], lanes[low + keep - 1] - middle)
-
-
-SPECS = (
-    RuleSpec(
-        "bulyan",
-        "El Mhamdi, Guerraoui, Rouault, arXiv 1802.07927 (2018)",
-        "Repeated Krum, then the mean of the values around the median of each coordinate.",
-        bulyan,
-        {"f": 1},
-    ),
-)

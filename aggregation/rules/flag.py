@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Decision, Evidence, Need, Rule, Weights
 from aggregation.kernels.rows import weighted_sum
 from aggregation.parts.clipping import lower_median
-from aggregation.parts.compose import RuleError, RuleSpec
 from aggregation.parts.neighbourhood import neighbourhood, updates
 
 
@@ -92,14 +92,3 @@ def flag(steps: int = 10) -> Rule:
         )
 
     return Rule("flag", weigh, project, frozenset({Need.START}))
-
-
-SPECS = (
-    RuleSpec(
-        "flag",
-        "Almasi et al., arXiv 2302.05865 (2023)",
-        "Mean of normalised updates within the subspace that most of them share.",
-        flag,
-        {"steps": 10},
-    ),
-)

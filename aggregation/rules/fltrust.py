@@ -6,7 +6,6 @@ import torch
 
 from aggregation.evidence import Decision, Evidence, Need, Rule, Verdict, Weights
 from aggregation.kernels.rows import weighted_sum
-from aggregation.parts.compose import RuleSpec
 from aggregation.parts.neighbourhood import Neighbourhood, neighbourhood, updates
 
 
@@ -60,14 +59,3 @@ def _updates(evidence: Evidence) -> tuple[Neighbourhood, torch.Tensor, torch.Ten
     scale = lengths[..., 1:] * lengths[..., :1]
     cosines = torch.where(scale > 0, products[..., 0, 1:] / torch.where(scale > 0, scale, 1.0), torch.zeros_like(scale))
     return around, lengths, cosines
-
-
-SPECS = (
-    RuleSpec(
-        "fltrust",
-        "Cao, Fang, Liu, Gong, arXiv 2012.13995 (2020)",
-        "Neighbours count as far as their update points where the own update points.",
-        fltrust,
-        {},
-    ),
-)

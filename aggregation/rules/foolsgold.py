@@ -23,7 +23,7 @@ from torch import Tensor
 from aggregation.evidence import Evidence, Rule, Verdict, Weights
 from aggregation.kernels.geometry import Geometry, gaps_from_products
 from aggregation.kernels.rows import numba_serves
-from aggregation.parts.compose import RuleSpec, compose
+from aggregation.parts.compose import compose
 from aggregation.parts.integration import weighted_mean
 
 PARDON = 1e-5  # the paper's epsilon: no division by 0
@@ -137,14 +137,3 @@ def foolsgold_weighting(evidence: Evidence) -> Weights:
 def build_foolsgold() -> Rule:
     """FoolsGold over direct neighbours and the own model."""
     return compose(foolsgold_weighting, weighted_mean, "foolsgold")
-
-
-SPECS: tuple[RuleSpec, ...] = (
-    RuleSpec(
-        name="foolsgold",
-        source="Fung et al., arXiv 1808.04866, Algorithm 1",
-        summary="Neighbours and own model weighted by how little they point the same way.",
-        build=build_foolsgold,
-        parameters={},
-    ),
-)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Evidence, Rule, Weights
-from aggregation.parts.compose import RuleError, RuleSpec
 from aggregation.parts.integration import weighted_mean
 from aggregation.parts.neighbourhood import neighbourhood
 
@@ -63,14 +63,3 @@ def geometric_median(steps: int = 8, smoothing: float = 0.1) -> Rule:
 def _inverse(distance: Tensor, present: Tensor, smoothing: float) -> Tensor:
     weights = torch.where(present, 1 / distance.clamp(min=smoothing), torch.zeros_like(distance))
     return weights / weights.sum(dim=-1, keepdim=True)
-
-
-SPECS = (
-    RuleSpec(
-        "geometric-median",
-        "Pillutla, Kakade, Harchaoui, arXiv 1912.13445 (2019)",
-        "The point with the least sum of distances to own and neighbours' models.",
-        geometric_median,
-        {"steps": 8, "smoothing": 0.1},
-    ),
-)

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Evidence, Need, Rule, Verdict, Weighting, Weights
 from aggregation.parts.clipping import median_bound, shrink
 from aggregation.parts.clusters import nearest_first, one_vote
-from aggregation.parts.compose import RuleError, RuleSpec, compose
+from aggregation.parts.compose import compose
 from aggregation.parts.neighbourhood import Neighbourhood, neighbourhood
 from aggregation.parts.views import VIEWS, centred_cosines, read_views
 from aggregation.parts.winsorised import clipped_winsorised_mean
@@ -110,14 +111,3 @@ def similarity(
         sound &= torch.isfinite(torch.diagonal(products, dim1=-2, dim2=-1)) | ~around.heard
         likeness = torch.maximum(likeness, centred_cosines(products, around.heard))
     return likeness, sound
-
-
-SPECS = (
-    RuleSpec(
-        "hedgerow",
-        "this project",
-        "Clip, one cluster one vote over three views of similarity, bounded mean of mixed rows.",
-        hedgerow,
-        {"clip": 2.0, "views": ALL_VIEWS, "threshold": 0.9, "trim": 0.2, "mixing": True, "slack": 1.0},
-    ),
-)

@@ -25,9 +25,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Decision, Evidence, HeadLayout, Integration, Need, Rule, Verdict, Weights
 from aggregation.parts.clipping import median_bound, shrink
-from aggregation.parts.compose import RuleError, RuleSpec, compose
+from aggregation.parts.compose import compose
 from aggregation.parts.neighbourhood import column_blocks, neighbourhood
 from aggregation.parts.views import VIEWS, read_views
 from aggregation.parts.winsorised import check_bounds, winsor_bound, winsorised_mean
@@ -168,22 +169,3 @@ def hedgerow_bristle(
     needs = frozenset(scores).union(*(VIEWS[name][1] for name in names))
     integration = spoken_columns(clip, trim, claims, test) if bounded else per_class()
     return compose(one_cluster_one_vote(clip, names, threshold), integration, "hedgerow-bristle", needs)
-
-
-SPECS: tuple[RuleSpec, ...] = (
-    RuleSpec(
-        "hedgerow-bristle",
-        "this project; Verbraeken et al., arXiv 2110.11006",
-        "One cluster one vote, then each class from those who train it and pass the own test, bounded per coordinate.",
-        hedgerow_bristle,
-        {
-            "clip": 2.0,
-            "views": ALL_VIEWS,
-            "threshold": 0.9,
-            "trim": 0.2,
-            "claims": True,
-            "test": True,
-            "bounded": True,
-        },
-    ),
-)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Decision, Evidence, Rule, Weights
-from aggregation.parts.compose import RuleError, RuleSpec
 from aggregation.parts.mixing import nearest_shares
 from aggregation.parts.neighbourhood import column_blocks, neighbourhood
 from aggregation.parts.winsorised import sorted_sum, trim_shares
@@ -54,14 +54,3 @@ def nnm_trimmed_mean(f: int = 1) -> Rule:
         return Decision(params=params.reshape(*batch, -1), weights=weights.neighbours, verdicts=weights.verdicts)
 
     return Rule("nnm-trimmed-mean", weigh, integrate)
-
-
-SPECS = (
-    RuleSpec(
-        "nnm-trimmed-mean",
-        "Allouah et al., arXiv 2302.01772 (2023)",
-        "Trimmed mean of rows that are first mixed with their nearest.",
-        nnm_trimmed_mean,
-        {"f": 1},
-    ),
-)

@@ -19,8 +19,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Evidence, Need, Rule, Weighting, Weights
-from aggregation.parts.compose import RuleError, RuleSpec, compose
+from aggregation.parts.compose import compose
 from aggregation.parts.integration import weighted_mean
 from aggregation.rules.foolsgold import gaps_of_rows, verdicts, weights_from_gaps, weights_of_rows
 
@@ -71,14 +72,3 @@ def sybilwall_weighting(histories: str = "model") -> Weighting:
 def build_sybilwall(histories: str = "model") -> Rule:
     """SybilWall with histories of this kind."""
     return compose(sybilwall_weighting(histories), weighted_mean, "sybilwall", {Need.RELAYS})
-
-
-SPECS: tuple[RuleSpec, ...] = (
-    RuleSpec(
-        name="sybilwall",
-        source="Werthenbach and Pouwelse, arXiv 2306.15044",
-        summary="Similar neighbours share one vote; histories relayed from further away count as similar too.",
-        build=build_sybilwall,
-        parameters={"histories": "model"},
-    ),
-)

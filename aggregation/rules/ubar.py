@@ -6,8 +6,8 @@ import math
 
 import torch
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Evidence, Need, Rule, Verdict, Weights
-from aggregation.parts.compose import RuleError, RuleSpec
 from aggregation.parts.integration import weighted_mean
 from aggregation.parts.neighbourhood import neighbourhood
 from aggregation.rules.balance import own_and_accepted
@@ -55,14 +55,3 @@ def ubar(rho: float = 0.4, alpha: float = 0.5) -> Rule:
         return own_and_accepted(evidence, accepted, alpha, around.verdicts)
 
     return Rule("ubar", weigh, weighted_mean, frozenset({Need.SCORES}))
-
-
-SPECS = (
-    RuleSpec(
-        "ubar",
-        "Guo et al., arXiv 2002.08569 (2020)",
-        "Mean of the nearest neighbours that do no worse on own data.",
-        ubar,
-        {"rho": 0.4, "alpha": 0.5},
-    ),
-)

@@ -1,9 +1,8 @@
 """What can be wrong with a user's task: one root, so that a command line can print one sentence.
 
 TaskError(ValueError)
-├── DataError: a file of data is there but is not what it says it is
-│   └── DataMissing: the data is not there; the message says what was looked for and how to get it
-└── TaskReferenceError: a `module:name` that leads nowhere
+└── DataError: a file of data is there but is not what it says it is
+    └── DataMissing: the data is not there; the message says what was looked for and how to get it
 """
 
 from __future__ import annotations
@@ -19,7 +18,3 @@ class DataError(TaskError):
 
 class DataMissing(DataError):
     """Data was not found and could not be had; the message names every place that was looked at."""
-
-
-class TaskReferenceError(TaskError):
-    """A `module:name` reference does not lead to a task."""

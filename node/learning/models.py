@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import prod
 
 from torch import nn
 
 from node.learning.errors import TaskError
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """A model that users can name.
-
-    Attributes:
-        name: as users write it.
-        summary: one line.
-        build: (shape of one input, classes) -> module.
-    """
-
-    name: str
-    summary: str
-    build: Callable[[tuple[int, ...], int], nn.Module]
 
 
 def softmax(shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -63,13 +46,3 @@ def lenet(shape: tuple[int, ...], classes: int) -> nn.Module:
         nn.ReLU(),
         nn.Linear(84, classes),
     )
-
-
-MODELS: Mapping[str, ModelSpec] = {
-    spec.name: spec
-    for spec in (
-        ModelSpec("softmax", "softmax regression: one linear layer", softmax),
-        ModelSpec("mlp", "one hidden layer of 128 ReLU", mlp),
-        ModelSpec("lenet", "LeNet-5: two convolutions, three linear layers", lenet),
-    )
-}

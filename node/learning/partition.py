@@ -7,7 +7,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hedgerow_registry import UnknownName
 from node.learning.errors import TaskError
-from node.names import UnknownName, choose
+from node.learning.registry import PARTITIONS
 
 Rows = NDArray[np.int64]
 Shares = list[Rows]
@@ -33,25 +34,6 @@ class Shard:
 
     train: Tensor
     held_out: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionSpec:
-    """A way to split data.
-
-    Attributes:
-        name: as users write it.
-        summary: one line.
-        source: where it comes from.
-        parameters: name -> default.
-        split: (labels (S,), nodes, generator, **parameters) -> one array of rows a node; may leave some empty.
-    """
-
-    name: str
-    summary: str
-    source: str
-    parameters: Mapping[str, float | int | None]
-    split: Callable[..., Shares]
 
 
 def partition(
@@ -73,7 +55,7 @@ def partition(
         UnknownName: no such partition or parameter.
         TaskError: fewer samples than nodes, or a parameter out of range.
     """
-    spec = choose("partition", name, PARTITIONS)
+    spec = PARTITIONS.find(name)
     for key in params:
         if key not in spec.parameters:
             raise UnknownName(f"parameter of partition '{name}'", key, spec.parameters)
@@ -139,13 +121,15 @@ def hold_out(labels: Tensor, samples: Tensor, share: float, generator: np.random
     return Shard(torch.from_numpy(np.sort(np.concatenate(kept))), torch.from_numpy(np.sort(np.concatenate(apart))))
 
 
-def _iid(labels: Rows, nodes: int, generator: np.random.Generator, per_class: int | None) -> Shares:
+def iid(labels: Rows, nodes: int, generator: np.random.Generator, per_class: int | None = None) -> Shares:
+    """Every node gets a random sample of everything, or exactly `per_class` samples of each class."""
     if per_class is None:
         return list(np.array_split(generator.permutation(len(labels)), nodes))
     return _hand_out(labels, [list(range(int(labels.max()) + 1))] * nodes, generator, per_class)
 
 
-def _dirichlet(labels: Rows, nodes: int, generator: np.random.Generator, alpha: float) -> Shares:
+def dirichlet(labels: Rows, nodes: int, generator: np.random.Generator, alpha: float = 1.0) -> Shares:
+    """Each class is split over the nodes by one draw of Dirichlet(alpha)."""
     if not (np.isfinite(alpha) and alpha > 0):
         raise TaskError(f"alpha is {alpha}; wanted a number above 0")
     shares: list[Shares] = [[] for _ in range(nodes)]
@@ -158,7 +142,10 @@ def _dirichlet(labels: Rows, nodes: int, generator: np.random.Generator, alpha: 
     return [np.concatenate(share) for share in shares]
 
 
-def _classes(labels: Rows, nodes: int, generator: np.random.Generator, k: int, per_class: int | None) -> Shares:
+def classes(
+    labels: Rows, nodes: int, generator: np.random.Generator, k: int = 2, per_class: int | None = None
+) -> Shares:
+    """Every node gets k classes, chosen so that classes have about equally many holders."""
     total = _check_classes(labels, k)
     order = generator.permutation(total)
     held, taken = [], np.zeros(total, dtype=np.int64)
@@ -171,13 +158,15 @@ def _classes(labels: Rows, nodes: int, generator: np.random.Generator, k: int, p
     return _hand_out(labels, held, generator, per_class)
 
 
-def _ring(labels: Rows, nodes: int, generator: np.random.Generator, k: int, per_class: int | None) -> Shares:
+def ring(labels: Rows, nodes: int, generator: np.random.Generator, k: int = 4, per_class: int | None = None) -> Shares:
+    """Node i gets the classes i to i + k - 1, wrapping around."""
     total = _check_classes(labels, k)
     held = [[(node + step) % total for step in range(k)] for node in range(nodes)]
     return _hand_out(labels, held, generator, per_class)
 
 
-def _shards(labels: Rows, nodes: int, generator: np.random.Generator, k: int) -> Shares:
+def shards(labels: Rows, nodes: int, generator: np.random.Generator, k: int = 2) -> Shares:
+    """Samples sorted by label are cut into k x nodes pieces; every node gets k of them."""
     if k < 1:
         raise TaskError(f"k is {k}; wanted at least 1 shard a node")
     pieces = np.array_split(np.argsort(labels, kind="stable"), nodes * k)
@@ -220,45 +209,3 @@ def _fill(shares: Shares, generator: np.random.Generator) -> None:
             pick = int(generator.integers(len(shares[largest])))
             shares[node] = shares[largest][pick : pick + 1]
             shares[largest] = np.delete(shares[largest], pick)
-
-
-PARTITIONS: Mapping[str, PartitionSpec] = {
-    spec.name: spec
-    for spec in (
-        PartitionSpec(
-            "iid",
-            "every node gets a random sample of everything",
-            "uniform without replacement",
-            {"per_class": None},
-            _iid,
-        ),
-        PartitionSpec(
-            "dirichlet",
-            "each class is split over the nodes by one draw of Dirichlet(alpha)",
-            "Hsu, Qi, Brown, arXiv 1909.06335 (2019)",
-            {"alpha": 1.0},
-            _dirichlet,
-        ),
-        PartitionSpec(
-            "classes",
-            "every node gets k classes, chosen so that classes have about equally many holders",
-            "pathological non-iid split",
-            {"k": 2, "per_class": None},
-            _classes,
-        ),
-        PartitionSpec(
-            "ring",
-            "node i gets the classes i to i + k - 1, wrapping around",
-            "Verbraeken, de Vos, Pouwelse, arXiv 2110.11006 (2021)",
-            {"k": 4, "per_class": None},
-            _ring,
-        ),
-        PartitionSpec(
-            "shards",
-            "samples sorted by label are cut into k x nodes pieces; every node gets k of them",
-            "McMahan et al., arXiv 1602.05629 (2017)",
-            {"k": 2},
-            _shards,
-        ),
-    )
-}

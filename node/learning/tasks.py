@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,35 +15,12 @@ from torch import nn
 from node.learning import sources
 from node.learning.dataset import Dataset
 from node.learning.errors import TaskError
-from node.learning.models import MODELS
 from node.learning.optimizers import Adam, Sgd
 from node.learning.pretraining import Extractor, head_task, load_extractor, pretrain, save_extractor
-from node.learning.references import load_task
+from node.learning.registry import MODELS, TASKS, TaskSpec
 from node.learning.task import Task
-from node.names import choose
 
 HEAD = "head"  # the one model of tasks on a frozen extractor
-
-
-@dataclass(frozen=True, slots=True)
-class TaskSpec:
-    """A task that users can name.
-
-    Attributes:
-        name: as users write it.
-        summary: one line.
-        source: where the data comes from.
-        model: the model if none is named.
-        needs_data: a folder or file must be named.
-        build: (model name, data folder or file or None, extractor file or None) -> task.
-    """
-
-    name: str
-    summary: str
-    source: str
-    model: str
-    needs_data: bool
-    build: Callable[[str, Path | None, Path | None], Task]
 
 
 def make_task(
@@ -71,15 +48,14 @@ def make_task(
 
     Raises:
         UnknownName: no such task or model; the message names the nearest one.
+        BadReference: a `module:name` that leads nowhere, or to what is no task.
         TaskError: the data is missing or wrong, or an option that this task does not take.
     """
-    if ":" in name:
-        given = [key for key, value in (("model", model), ("data_dir", data_dir), ("extractor", extractor)) if value]
-        if given:
-            raise TaskError(f"task '{name}' brings its own model and data; leave out {', '.join(given)}")
-        task = load_task(name)
-    else:
-        task = _shipped(name, model, data_dir, extractor)
+    given = [key for key, value in (("model", model), ("data_dir", data_dir), ("extractor", extractor)) if value]
+    if given and (":" in name or not TASKS.find(name).model):
+        raise TaskError(f"task '{name}' brings its own model and data; leave out {', '.join(given)}")
+    spec = TASKS.find(name)
+    task = _shipped(spec, model, data_dir, extractor) if spec.model else spec.build("", None, None)
     if lr is not None:
         task = replace(task, optimizer=replace(task.optimizer, lr=lr))
     if batch_size is not None:
@@ -101,31 +77,30 @@ def pretraining_data(name: str, data_dir: str | Path | None = None) -> tuple[Dat
         UnknownName: no such task.
         TaskError: the data is missing or wrong.
     """
-    base = choose("task", name.removesuffix("-head"), TASKS)
+    base = TASKS.find(name.removesuffix("-head"))
     task = base.build(base.model, _path(base, data_dir), None)
     half = task.train.take(torch.arange(len(task.train) // 2))
     return half, tuple(range(0, task.classes, 2))
 
 
-def _shipped(name: str, model: str | None, data_dir: str | Path | None, extractor: str | Path | None) -> Task:
-    spec = choose("task", name, TASKS)
+def _shipped(spec: TaskSpec, model: str | None, data_dir: str | Path | None, extractor: str | Path | None) -> Task:
     on_extractor = spec.model == HEAD
     if extractor is not None and not on_extractor:
-        raise TaskError(f"task '{name}' has no extractor; the tasks that do are called ...-head")
+        raise TaskError(f"task '{spec.name}' has no extractor; the tasks that do are called ...-head")
     if on_extractor and model not in (None, HEAD):
-        raise TaskError(f"task '{name}' has one model, '{HEAD}'; it was given '{model}'")
+        raise TaskError(f"task '{spec.name}' has one model, '{HEAD}'; it was given '{model}'")
     return spec.build(model or spec.model, _path(spec, data_dir), Path(extractor) if extractor else None)
 
 
 def _path(spec: TaskSpec, data_dir: str | Path | None) -> Path | None:
     if data_dir is None and spec.needs_data:
-        raise TaskError(f"task '{spec.name}' needs data_dir: {spec.source}")
+        raise TaskError(f"task '{spec.name}' needs data_dir: {TASKS.entries[spec.name].source}")
     return None if data_dir is None else Path(data_dir).expanduser()
 
 
 def _task(name: str, model: str, split: sources.Split) -> Task:
     train, test = split
-    spec = choose("model", model, MODELS)
+    spec = MODELS.find(model)
     build: Callable[[], nn.Module] = partial(spec.build, train.shape, max(train.classes, test.classes))
     return Task(build, train, test, name=name, optimizer=Sgd(lr=0.1), batch_size=32, local_epochs=2)
 
@@ -186,56 +161,9 @@ def _cached(base: str, whole: Task, half: int) -> Extractor:
         return load_extractor(path)
 
 
-TASKS: Mapping[str, TaskSpec] = {
-    spec.name: spec
-    for spec in (
-        TaskSpec(
-            "digits",
-            "1 797 handwritten digits 8x8; no download",
-            "scikit-learn (UCI optical recognition of handwritten digits)",
-            "softmax",
-            False,
-            _digits,
-        ),
-        TaskSpec(
-            "fashion-mnist",
-            "70 000 pictures of clothes 28x28",
-            "Xiao, Rasul, Vollgraf, arXiv 1708.07747; Debian package dataset-fashion-mnist",
-            "softmax",
-            False,
-            _fashion,
-        ),
-        TaskSpec(
-            "idx",
-            "MNIST or any relative of it",
-            "a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-... (plain or .gz)",
-            "softmax",
-            True,
-            _idx,
-        ),
-        TaskSpec(
-            "npz",
-            "your own arrays",
-            "a NumPy archive with train_inputs, train_labels, test_inputs, test_labels (or inputs, labels)",
-            "softmax",
-            True,
-            _npz,
-        ),
-        TaskSpec(
-            "digits-head",
-            "digits, only the output layer on a frozen extractor",
-            "as digits; extractor from even classes of the other half",
-            HEAD,
-            False,
-            partial(_head, "digits"),
-        ),
-        TaskSpec(
-            "fashion-mnist-head",
-            "clothes, only the output layer on a frozen extractor",
-            "as fashion-mnist; extractor from even classes of the first 30 000 (arXiv 2110.11006)",
-            HEAD,
-            False,
-            partial(_head, "fashion-mnist"),
-        ),
-    )
-}
+DIGITS = TaskSpec("digits", "softmax", _digits, needs_data=False)
+FASHION_MNIST = TaskSpec("fashion-mnist", "softmax", _fashion, needs_data=False)
+IDX = TaskSpec("idx", "softmax", _idx, needs_data=True)
+NPZ = TaskSpec("npz", "softmax", _npz, needs_data=True)
+DIGITS_HEAD = TaskSpec("digits-head", HEAD, partial(_head, "digits"), needs_data=False)
+FASHION_MNIST_HEAD = TaskSpec("fashion-mnist-head", HEAD, partial(_head, "fashion-mnist"), needs_data=False)

@@ -6,7 +6,6 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +21,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from hedgerow_registry import Registry
 
 EVERY = 60.0  # seconds between two lines of progress where there is no terminal
 WIDE = 160  # columns of a table that goes into a file or a pipe
@@ -83,15 +84,20 @@ def go_on(folder: Path) -> str:
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
 
-def listing(rows: Mapping[str, Any], as_json: bool = False) -> None:
+def listing(registry: Registry[Any], as_json: bool = False) -> None:
     """Print what a registry holds, one line each: name, what it is, source; or an object by name, with parameters."""
+    rows = registry.entries
     if as_json:
-        typer.echo(json.dumps({name: _facts(spec) for name, spec in rows.items()}))
+        facts = {
+            name: {
+                "summary": entry.summary,
+                "source": entry.source,
+                "parameters": dict(getattr(registry[name], "parameters", {})),
+            }
+            for name, entry in rows.items()
+        }
+        typer.echo(json.dumps(facts))
         return
     width = max(map(len, rows))
-    for name, spec in rows.items():
-        typer.echo(f"{name:{width}}  {spec.summary} [{spec.source}]")
-
-
-def _facts(spec: Any) -> dict[str, object]:
-    return {"summary": spec.summary, "source": spec.source, "parameters": dict(getattr(spec, "parameters", {}))}
+    for name, entry in rows.items():
+        typer.echo(f"{name:{width}}  {entry.summary} [{entry.source}]".replace("   [", "  ["))

@@ -60,25 +60,19 @@ def ipm(factor: float = 0.5, scope: str = "targets") -> Craft:
     return craft
 
 
-SPECS = (
-    AttackSpec(
-        name="alie",
-        stage=Stage.MODEL,
-        source="NeurIPS 2019",
-        summary="mu - z sigma",
-        knowledge=frozenset({Knowledge.UPDATES}),
-        build=alie,
-        parameters={"z": 0.0, "scope": "targets"},
-        strength=Strength("z", 0.05, 10.0),
-    ),
-    AttackSpec(
-        name="ipm",
-        stage=Stage.MODEL,
-        source="UAI 2019",
-        summary="before - factor * honest movement",
-        knowledge=frozenset({Knowledge.UPDATES}),
-        build=ipm,
-        parameters={"factor": 0.5, "scope": "targets"},
-        strength=Strength("factor", 0.05, 50.0),
-    ),
+ALIE = AttackSpec(
+    name="alie",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.UPDATES}),
+    build=alie,
+    parameters={"z": 0.0, "scope": "targets"},
+    strength=Strength("z", 0.05, 10.0),
+)
+IPM = AttackSpec(
+    name="ipm",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.UPDATES}),
+    build=ipm,
+    parameters={"factor": 0.5, "scope": "targets"},
+    strength=Strength("factor", 0.05, 50.0),
 )

@@ -28,6 +28,10 @@ from node.learning.learner import Learner
 from simulator.attacks.trigger import Trigger
 
 
+class AttackError(ValueError):
+    """An attack of a user's own that returns what no attack can; the message says what is wanted."""
+
+
 class Knowledge(StrEnum):
     """What an attack has to know. None knows keys or honest nodes' private samples."""
 
@@ -217,8 +221,6 @@ class AttackSpec:
     Attributes:
         name: as users write it.
         stage: where it acts.
-        source: paper, or why it is here.
-        summary: formula, in one line.
         knowledge: what the adversary must know.
         build: makes the stage from its parameters: DATA a DataStage, MODEL a Craft, TIME a TimeStage, WIRE a frame
             fault.
@@ -228,8 +230,6 @@ class AttackSpec:
 
     name: str
     stage: Stage
-    source: str
-    summary: str
     knowledge: frozenset[Knowledge]
     build: Callable[..., object]
     parameters: Mapping[str, object] = field(default_factory=dict)
@@ -250,7 +250,7 @@ class Attack:
     """
 
     name: str
-    data: DataStage
+    data: DataStage = DataStage(None, Flip())
     crafts: tuple[Craft, ...] = ()
     faults: tuple[object, ...] = ()
     wake: int = 0

@@ -73,23 +73,17 @@ def distributed(target: int = 1, size: int = 0, share: float = 0.5, extra: int =
     return DataStage(poison, Backdoor(Trigger(size or None), target), groups=parts)
 
 
-SPECS = (
-    AttackSpec(
-        name="backdoor",
-        stage=Stage.DATA,
-        source="BadNets, arXiv 1708.06733",
-        summary="white square in the top left corner means the target class",
-        knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
-        build=badnets,
-        parameters={"target": 1, "size": 0, "share": 0.5, "extra": 2000},
-    ),
-    AttackSpec(
-        name="dba",
-        stage=Stage.DATA,
-        source="DBA, ICLR 2020",
-        summary="the square is split: each group of Sybils learns one part",
-        knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
-        build=distributed,
-        parameters={"target": 1, "size": 0, "share": 0.5, "extra": 2000, "parts": 3},
-    ),
+BACKDOOR = AttackSpec(
+    name="backdoor",
+    stage=Stage.DATA,
+    knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
+    build=badnets,
+    parameters={"target": 1, "size": 0, "share": 0.5, "extra": 2000},
+)
+DBA = AttackSpec(
+    name="dba",
+    stage=Stage.DATA,
+    knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
+    build=distributed,
+    parameters={"target": 1, "size": 0, "share": 0.5, "extra": 2000, "parts": 3},
 )

@@ -57,33 +57,20 @@ def boosted(factor: float = 5.0, of: str = "update") -> Craft:
     return craft
 
 
-SPECS = (
-    AttackSpec(
-        name="clones",
-        stage=Stage.MODEL,
-        source="Douceur 2002; arXiv 2306.15044",
-        summary="one model under S identities",
-        knowledge=frozenset({Knowledge.SHARD}),
-        build=clones,
-    ),
-    AttackSpec(
-        name="scaled-clones",
-        stage=Stage.MODEL,
-        source="adaptive: against distances",
-        summary="mean of own targets + medians * median honest distance * unit(model - mean)",
-        knowledge=frozenset({Knowledge.UPDATES, Knowledge.GRAPH}),
-        build=scaled,
-        parameters={"medians": 2.0, "scope": "targets"},
-        strength=Strength("medians", 0.25, 16.0),
-    ),
-    AttackSpec(
-        name="boosted",
-        stage=Stage.MODEL,
-        source="arXiv 1807.00459",
-        summary="start + factor (model - start)",
-        knowledge=frozenset({Knowledge.SHARD}),
-        build=boosted,
-        parameters={"factor": 5.0, "of": "update"},
-        strength=Strength("factor", 0.5, 200.0),
-    ),
+CLONES = AttackSpec(name="clones", stage=Stage.MODEL, knowledge=frozenset({Knowledge.SHARD}), build=clones)
+SCALED_CLONES = AttackSpec(
+    name="scaled-clones",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.UPDATES, Knowledge.GRAPH}),
+    build=scaled,
+    parameters={"medians": 2.0, "scope": "targets"},
+    strength=Strength("medians", 0.25, 16.0),
+)
+BOOSTED = AttackSpec(
+    name="boosted",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.SHARD}),
+    build=boosted,
+    parameters={"factor": 5.0, "of": "update"},
+    strength=Strength("factor", 0.5, 200.0),
 )

@@ -74,43 +74,29 @@ def free_rider(noise: float = 1e-3) -> Craft:
     return craft
 
 
-SPECS = (
-    AttackSpec(
-        name="gaussian",
-        stage=Stage.MODEL,
-        source="folklore",
-        summary="model + N(0, scale)",
-        knowledge=frozenset({Knowledge.SHARD}),
-        build=gaussian,
-        parameters={"scale": 0.3, "around": "model"},
-        strength=Strength("scale", 1e-3, 10.0),
-    ),
-    AttackSpec(
-        name="sign-flip",
-        stage=Stage.MODEL,
-        source="RSA, AAAI 2019",
-        summary="-factor * model",
-        knowledge=frozenset({Knowledge.SHARD}),
-        build=sign_flip,
-        parameters={"factor": 1.0, "of": "params"},
-        strength=Strength("factor", 0.05, 20.0),
-    ),
-    AttackSpec(
-        name="nan-model",
-        stage=Stage.MODEL,
-        source="folklore",
-        summary="a model of NaN and infinities (on the wire: not-finite)",
-        knowledge=frozenset(),
-        build=nan_model,
-        parameters={"kind": "mixed", "share": 1.0},
-    ),
-    AttackSpec(
-        name="free-rider",
-        stage=Stage.MODEL,
-        source="AISTATS 2021",
-        summary="the last model again, with small noise",
-        knowledge=frozenset(),
-        build=free_rider,
-        parameters={"noise": 1e-3},
-    ),
+GAUSSIAN = AttackSpec(
+    name="gaussian",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.SHARD}),
+    build=gaussian,
+    parameters={"scale": 0.3, "around": "model"},
+    strength=Strength("scale", 1e-3, 10.0),
+)
+SIGN_FLIP = AttackSpec(
+    name="sign-flip",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.SHARD}),
+    build=sign_flip,
+    parameters={"factor": 1.0, "of": "params"},
+    strength=Strength("factor", 0.05, 20.0),
+)
+NAN_MODEL = AttackSpec(
+    name="nan-model",
+    stage=Stage.MODEL,
+    knowledge=frozenset(),
+    build=nan_model,
+    parameters={"kind": "mixed", "share": 1.0},
+)
+FREE_RIDER = AttackSpec(
+    name="free-rider", stage=Stage.MODEL, knowledge=frozenset(), build=free_rider, parameters={"noise": 1e-3}
 )

@@ -33,15 +33,11 @@ def dissensus(factor: float = 1.5) -> Craft:
     return craft
 
 
-SPECS = (
-    AttackSpec(
-        name="dissensus",
-        stage=Stage.MODEL,
-        source="arXiv 2202.01545",
-        summary="x_i - factor * sum of (x_j - x_i) / Sybils beside i",
-        knowledge=frozenset({Knowledge.UPDATES, Knowledge.GRAPH}),
-        build=dissensus,
-        parameters={"factor": 1.5},
-        strength=Strength("factor", 0.1, 20.0),
-    ),
+DISSENSUS = AttackSpec(
+    name="dissensus",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.UPDATES, Knowledge.GRAPH}),
+    build=dissensus,
+    parameters={"factor": 1.5},
+    strength=Strength("factor", 0.1, 20.0),
 )

@@ -159,55 +159,43 @@ def _unit(rows: Tensor) -> Tensor:
 
 _NOISE = {"c": 1.3, "of": "params"}
 
-SPECS = (
-    AttackSpec(
-        name="orthogonal-noise",
-        stage=Stage.MODEL,
-        source="adaptive: against similarity",
-        summary="p + c |p| q_s, q_s orthonormal",
-        knowledge=frozenset({Knowledge.SHARD}),
-        build=orthogonal_noise,
-        parameters=_NOISE,
-        strength=Strength("c", 0.05, 8.0),
-    ),
-    AttackSpec(
-        name="pairs",
-        stage=Stage.MODEL,
-        source="adaptive: against similarity",
-        summary="p + c |p| q_k and p - c |p| q_k",
-        knowledge=frozenset({Knowledge.SHARD}),
-        build=pairs,
-        parameters={"c": 0.7, "of": "params"},
-        strength=Strength("c", 0.05, 8.0),
-    ),
-    AttackSpec(
-        name="structured-noise",
-        stage=Stage.MODEL,
-        source="adaptive: against views by activity and function",
-        summary="p + c |p| unit(random image x random class vector)",
-        knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
-        build=structured_noise,
-        parameters=_NOISE,
-        strength=Strength("c", 0.05, 8.0),
-    ),
-    AttackSpec(
-        name="null-space-decoys",
-        stage=Stage.MODEL,
-        source="adaptive: against similarity of parameters",
-        summary="noise on weights whose inputs are always zero",
-        knowledge=frozenset({Knowledge.SHARD}),
-        build=null_space_decoys,
-        parameters={**_NOISE, "quiet": 0.02},
-        strength=Strength("c", 0.05, 8.0),
-    ),
-    AttackSpec(
-        name="diverse-data",
-        stage=Stage.MODEL,
-        source="adaptive: against similarity",
-        summary="model + what each Sybil learns on a clean shard of its own",
-        knowledge=frozenset({Knowledge.DATA}),
-        build=diverse_data,
-        parameters={"weight": 1.0, "samples": 300},
-        strength=Strength("weight", 0.05, 8.0),
-    ),
+ORTHOGONAL_NOISE = AttackSpec(
+    name="orthogonal-noise",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.SHARD}),
+    build=orthogonal_noise,
+    parameters=_NOISE,
+    strength=Strength("c", 0.05, 8.0),
+)
+PAIRS = AttackSpec(
+    name="pairs",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.SHARD}),
+    build=pairs,
+    parameters={"c": 0.7, "of": "params"},
+    strength=Strength("c", 0.05, 8.0),
+)
+STRUCTURED_NOISE = AttackSpec(
+    name="structured-noise",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
+    build=structured_noise,
+    parameters=_NOISE,
+    strength=Strength("c", 0.05, 8.0),
+)
+NULL_SPACE_DECOYS = AttackSpec(
+    name="null-space-decoys",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.SHARD}),
+    build=null_space_decoys,
+    parameters={**_NOISE, "quiet": 0.02},
+    strength=Strength("c", 0.05, 8.0),
+)
+DIVERSE_DATA = AttackSpec(
+    name="diverse-data",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.DATA}),
+    build=diverse_data,
+    parameters={"weight": 1.0, "samples": 300},
+    strength=Strength("weight", 0.05, 8.0),
 )

@@ -80,23 +80,17 @@ def min_sum(direction: str = "spread", scope: str = "targets") -> Craft:
     return _envelope("sum", direction, scope)
 
 
-SPECS = (
-    AttackSpec(
-        name="min-max",
-        stage=Stage.MODEL,
-        source="NDSS 2021",
-        summary="mu - gamma u within the largest honest distance",
-        knowledge=frozenset({Knowledge.UPDATES}),
-        build=min_max,
-        parameters={"direction": "spread", "scope": "targets"},
-    ),
-    AttackSpec(
-        name="min-sum",
-        stage=Stage.MODEL,
-        source="NDSS 2021",
-        summary="mu - gamma u within the largest honest sum of squared distances",
-        knowledge=frozenset({Knowledge.UPDATES}),
-        build=min_sum,
-        parameters={"direction": "spread", "scope": "targets"},
-    ),
+MIN_MAX = AttackSpec(
+    name="min-max",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.UPDATES}),
+    build=min_max,
+    parameters={"direction": "spread", "scope": "targets"},
+)
+MIN_SUM = AttackSpec(
+    name="min-sum",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.UPDATES}),
+    build=min_sum,
+    parameters={"direction": "spread", "scope": "targets"},
 )

@@ -91,23 +91,17 @@ def _local(view: AttackView) -> tuple[Tensor, Tensor]:
     return torch.stack(means), torch.stack(signs)
 
 
-SPECS = (
-    AttackSpec(
-        name="fang-krum",
-        stage=Stage.MODEL,
-        source="USENIX Security 2020",
-        summary="mu - lambda sign(movement), lambda halved until Krum takes it",
-        knowledge=frozenset({Knowledge.UPDATES, Knowledge.GRAPH, Knowledge.RULE}),
-        build=fang_krum,
-        parameters={"faults": 1},
-    ),
-    AttackSpec(
-        name="fang-trimmed-mean",
-        stage=Stage.MODEL,
-        source="USENIX Security 2020",
-        summary="beyond the honest extreme per coordinate, against the movement",
-        knowledge=frozenset({Knowledge.UPDATES}),
-        build=fang_trimmed_mean,
-        parameters={"factor": 2.0, "scope": "targets"},
-    ),
+FANG_KRUM = AttackSpec(
+    name="fang-krum",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.UPDATES, Knowledge.GRAPH, Knowledge.RULE}),
+    build=fang_krum,
+    parameters={"faults": 1},
+)
+FANG_TRIMMED_MEAN = AttackSpec(
+    name="fang-trimmed-mean",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.UPDATES}),
+    build=fang_trimmed_mean,
+    parameters={"factor": 2.0, "scope": "targets"},
 )

@@ -44,14 +44,10 @@ def foreign_columns(poison: str = "next") -> Craft:
     return craft
 
 
-SPECS = (
-    AttackSpec(
-        name="foreign-columns",
-        stage=Stage.MODEL,
-        source="adaptive: against arXiv 2110.11006",
-        summary="the victim's familiar columns as they are, the rest poisoned",
-        knowledge=frozenset({Knowledge.UPDATES, Knowledge.GRAPH}),
-        build=foreign_columns,
-        parameters={"poison": "next"},
-    ),
+FOREIGN_COLUMNS = AttackSpec(
+    name="foreign-columns",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.UPDATES, Knowledge.GRAPH}),
+    build=foreign_columns,
+    parameters={"poison": "next"},
 )

@@ -52,23 +52,17 @@ def shift(by: int = 1, every: bool = False, follow: bool = True, parts: int = 1)
     return DataStage(poison, Shift(by), groups=parts, follow=follow)
 
 
-SPECS = (
-    AttackSpec(
-        name="label-flip",
-        stage=Stage.DATA,
-        source="arXiv 2306.15044",
-        summary="classes a <-> b in the own share, plus all training samples of both",
-        knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
-        build=flip,
-        parameters={"first": 0, "second": 1, "every": True},
-    ),
-    AttackSpec(
-        name="label-shift",
-        stage=Stage.DATA,
-        source="arXiv 2110.11006",
-        summary="class c -> c + 1 in the own share",
-        knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
-        build=shift,
-        parameters={"by": 1, "every": False, "follow": True, "parts": 1},
-    ),
+LABEL_FLIP = AttackSpec(
+    name="label-flip",
+    stage=Stage.DATA,
+    knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
+    build=flip,
+    parameters={"first": 0, "second": 1, "every": True},
+)
+LABEL_SHIFT = AttackSpec(
+    name="label-shift",
+    stage=Stage.DATA,
+    knowledge=frozenset({Knowledge.SHARD, Knowledge.DATA}),
+    build=shift,
+    parameters={"by": 1, "every": False, "follow": True, "parts": 1},
 )

@@ -69,31 +69,14 @@ def _leader(honest: Tensor) -> int:
     return int(vectors[:, -1].abs().argmax())
 
 
-SPECS = (
-    AttackSpec(
-        name="mimic",
-        stage=Stage.MODEL,
-        source="ICLR 2022",
-        summary="all Sybils copy one honest node",
-        knowledge=frozenset({Knowledge.UPDATES}),
-        build=mimic,
-        parameters={"victim": -1},
-    ),
-    AttackSpec(
-        name="copycat",
-        stage=Stage.MODEL,
-        source="adaptive: against similarity",
-        summary="each Sybil copies one of its targets",
-        knowledge=frozenset({Knowledge.UPDATES}),
-        build=copycat,
-    ),
-    AttackSpec(
-        name="framing",
-        stage=Stage.MODEL,
-        source="adaptive: against relayed histories",
-        summary="some Sybils publish copies of honest models, the others poison",
-        knowledge=frozenset({Knowledge.UPDATES}),
-        build=framing,
-        parameters={"share": 0.5, "copies": 1, "late": False},
-    ),
+MIMIC = AttackSpec(
+    name="mimic", stage=Stage.MODEL, knowledge=frozenset({Knowledge.UPDATES}), build=mimic, parameters={"victim": -1}
+)
+COPYCAT = AttackSpec(name="copycat", stage=Stage.MODEL, knowledge=frozenset({Knowledge.UPDATES}), build=copycat)
+FRAMING = AttackSpec(
+    name="framing",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.UPDATES}),
+    build=framing,
+    parameters={"share": 0.5, "copies": 1, "late": False},
 )

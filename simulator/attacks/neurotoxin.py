@@ -31,14 +31,10 @@ def neurotoxin(top: float = 0.1) -> Craft:
     return craft
 
 
-SPECS = (
-    AttackSpec(
-        name="neurotoxin",
-        stage=Stage.MODEL,
-        source="ICML 2022",
-        summary="poison off the coordinates that honest updates use most",
-        knowledge=frozenset({Knowledge.UPDATES}),
-        build=neurotoxin,
-        parameters={"top": 0.1},
-    ),
+NEUROTOXIN = AttackSpec(
+    name="neurotoxin",
+    stage=Stage.MODEL,
+    knowledge=frozenset({Knowledge.UPDATES}),
+    build=neurotoxin,
+    parameters={"top": 0.1},
 )

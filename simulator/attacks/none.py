@@ -10,14 +10,10 @@ def build(first: int = 0, second: int = 1) -> DataStage:
     return DataStage(poison=None, measure=Flip(first, second))
 
 
-SPECS = (
-    AttackSpec(
-        name="none",
-        stage=Stage.DATA,
-        source="baseline",
-        summary="train on the own share as it is",
-        knowledge=frozenset({Knowledge.SHARD}),
-        build=build,
-        parameters={"first": 0, "second": 1},
-    ),
+NONE = AttackSpec(
+    name="none",
+    stage=Stage.DATA,
+    knowledge=frozenset({Knowledge.SHARD}),
+    build=build,
+    parameters={"first": 0, "second": 1},
 )

@@ -16,14 +16,6 @@ def sleeper(wake: int = 20) -> TimeStage:
     return TimeStage(wake)
 
 
-SPECS = (
-    AttackSpec(
-        name="sleeper",
-        stage=Stage.TIME,
-        source="reputation is earned before it is spent",
-        summary="honest before round `wake`, then the other stages",
-        knowledge=frozenset({Knowledge.SHARD}),
-        build=sleeper,
-        parameters={"wake": 20},
-    ),
+SLEEPER = AttackSpec(
+    name="sleeper", stage=Stage.TIME, knowledge=frozenset({Knowledge.SHARD}), build=sleeper, parameters={"wake": 20}
 )

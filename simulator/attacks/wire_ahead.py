@@ -26,14 +26,10 @@ class Ahead:
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
 
 
-SPECS = (
-    AttackSpec(
-        name="ahead",
-        stage=Stage.WIRE,
-        source="threat: liars about the round",
-        summary="signed updates of a round far ahead",
-        knowledge=frozenset(),
-        build=lambda rounds: Ahead(rounds),
-        parameters={"rounds": 1000},
-    ),
+AHEAD = AttackSpec(
+    name="ahead",
+    stage=Stage.WIRE,
+    knowledge=frozenset(),
+    build=lambda rounds: Ahead(rounds),
+    parameters={"rounds": 1000},
 )

@@ -21,13 +21,4 @@ class BrokenChain:
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
 
 
-SPECS = (
-    AttackSpec(
-        name="broken-chain",
-        stage=Stage.WIRE,
-        source="threat: wrong field in a signed header",
-        summary="signed updates behind a predecessor that never was",
-        knowledge=frozenset(),
-        build=BrokenChain,
-    ),
-)
+BROKEN_CHAIN = AttackSpec(name="broken-chain", stage=Stage.WIRE, knowledge=frozenset(), build=BrokenChain)

@@ -16,13 +16,4 @@ class Drip(Withhold):
     """
 
 
-SPECS = (
-    AttackSpec(
-        name="drip",
-        stage=Stage.WIRE,
-        source="threat: slow senders",
-        summary="gives payloads a byte at a time",
-        knowledge=frozenset(),
-        build=Drip,
-    ),
-)
+DRIP = AttackSpec(name="drip", stage=Stage.WIRE, knowledge=frozenset(), build=Drip)

@@ -25,13 +25,4 @@ class Equivocate:
         return Broken(frames=[view.announce(header) for header in headers], blobs=blobs)
 
 
-SPECS = (
-    AttackSpec(
-        name="equivocate",
-        stage=Stage.WIRE,
-        source="threat: equivocation",
-        summary="two signed updates for one sequence number",
-        knowledge=frozenset(),
-        build=Equivocate,
-    ),
-)
+EQUIVOCATE = AttackSpec(name="equivocate", stage=Stage.WIRE, knowledge=frozenset(), build=Equivocate)

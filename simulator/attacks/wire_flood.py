@@ -29,14 +29,10 @@ class Flood:
         return Broken(frames=[*signed, *noise])
 
 
-SPECS = (
-    AttackSpec(
-        name="flood",
-        stage=Stage.WIRE,
-        source="threat: floods",
-        summary="signed headers and frames of noise, by the hundred",
-        knowledge=frozenset(),
-        build=lambda headers, frames: Flood(headers, frames),
-        parameters={"headers": 100, "frames": 500},
-    ),
+FLOOD = AttackSpec(
+    name="flood",
+    stage=Stage.WIRE,
+    knowledge=frozenset(),
+    build=lambda headers, frames: Flood(headers, frames),
+    parameters={"headers": 100, "frames": 500},
 )

@@ -39,13 +39,4 @@ class Forge:
         )
 
 
-SPECS = (
-    AttackSpec(
-        name="forge",
-        stage=Stage.WIRE,
-        source="threat: spoofed sender",
-        summary="headers with a wrong key, author, network, purpose or bit",
-        knowledge=frozenset(),
-        build=Forge,
-    ),
-)
+FORGE = AttackSpec(name="forge", stage=Stage.WIRE, knowledge=frozenset(), build=Forge)

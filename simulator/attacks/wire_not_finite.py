@@ -27,13 +27,4 @@ class NotFinite:
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
 
 
-SPECS = (
-    AttackSpec(
-        name="not-finite",
-        stage=Stage.WIRE,
-        source="threat: NaN and infinity",
-        summary="signed updates that hold a NaN or an infinity",
-        knowledge=frozenset(),
-        build=NotFinite,
-    ),
-)
+NOT_FINITE = AttackSpec(name="not-finite", stage=Stage.WIRE, knowledge=frozenset(), build=NotFinite)

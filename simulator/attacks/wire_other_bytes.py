@@ -23,13 +23,4 @@ class OtherBytes:
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: served})
 
 
-SPECS = (
-    AttackSpec(
-        name="other-bytes",
-        stage=Stage.WIRE,
-        source="threat: blobs that are not what was named",
-        summary="announces one payload, serves another",
-        knowledge=frozenset(),
-        build=OtherBytes,
-    ),
-)
+OTHER_BYTES = AttackSpec(name="other-bytes", stage=Stage.WIRE, knowledge=frozenset(), build=OtherBytes)

@@ -22,13 +22,4 @@ class OtherEncoding:
         return Broken(frames=[long, wide])
 
 
-SPECS = (
-    AttackSpec(
-        name="other-encoding",
-        stage=Stage.WIRE,
-        source="threat: malformed frames",
-        summary="proper messages in an encoding that is not the canonical one",
-        knowledge=frozenset(),
-        build=OtherEncoding,
-    ),
-)
+OTHER_ENCODING = AttackSpec(name="other-encoding", stage=Stage.WIRE, knowledge=frozenset(), build=OtherEncoding)

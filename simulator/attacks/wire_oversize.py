@@ -20,13 +20,4 @@ class Oversize:
         return Broken(frames=[bomb, bytes(2 * view.limits.frame)])
 
 
-SPECS = (
-    AttackSpec(
-        name="oversize",
-        stage=Stage.WIRE,
-        source="threat: oversize",
-        summary="frames beyond the limit, and frames that claim to be",
-        knowledge=frozenset(),
-        build=Oversize,
-    ),
-)
+OVERSIZE = AttackSpec(name="oversize", stage=Stage.WIRE, knowledge=frozenset(), build=Oversize)

@@ -25,14 +25,6 @@ class Replay:
         return Broken(frames=[*others[-self.count :], *view.sent[: self.count]])
 
 
-SPECS = (
-    AttackSpec(
-        name="replay",
-        stage=Stage.WIRE,
-        source="threat: replay",
-        summary="captured announces, sent again",
-        knowledge=frozenset(),
-        build=lambda count: Replay(count),
-        parameters={"count": 8},
-    ),
+REPLAY = AttackSpec(
+    name="replay", stage=Stage.WIRE, knowledge=frozenset(), build=lambda count: Replay(count), parameters={"count": 8}
 )

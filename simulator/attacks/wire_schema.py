@@ -24,13 +24,4 @@ class WrongSchema:
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
 
 
-SPECS = (
-    AttackSpec(
-        name="wrong-schema",
-        stage=Stage.WIRE,
-        source="threat: wrong shape or dtype",
-        summary="signed updates of another shape",
-        knowledge=frozenset(),
-        build=WrongSchema,
-    ),
-)
+WRONG_SCHEMA = AttackSpec(name="wrong-schema", stage=Stage.WIRE, knowledge=frozenset(), build=WrongSchema)

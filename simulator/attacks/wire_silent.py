@@ -19,13 +19,4 @@ class Silent:
         return Broken()
 
 
-SPECS = (
-    AttackSpec(
-        name="silent",
-        stage=Stage.WIRE,
-        source="threat: withholding",
-        summary="holds its connections and sends no update",
-        knowledge=frozenset(),
-        build=Silent,
-    ),
-)
+SILENT = AttackSpec(name="silent", stage=Stage.WIRE, knowledge=frozenset(), build=Silent)

@@ -28,14 +28,10 @@ class Truncate:
         return Broken(frames=[*cuts, *tails, *noise, b""])
 
 
-SPECS = (
-    AttackSpec(
-        name="truncate",
-        stage=Stage.WIRE,
-        source="threat: malformed frames",
-        summary="frames cut short, with a tail, or made of noise",
-        knowledge=frozenset(),
-        build=lambda count: Truncate(count),
-        parameters={"count": 4},
-    ),
+TRUNCATE = AttackSpec(
+    name="truncate",
+    stage=Stage.WIRE,
+    knowledge=frozenset(),
+    build=lambda count: Truncate(count),
+    parameters={"count": 4},
 )

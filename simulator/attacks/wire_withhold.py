@@ -19,13 +19,4 @@ class Withhold:
         return Broken(frames=[view.announce(view.chained(view.payload()))])
 
 
-SPECS = (
-    AttackSpec(
-        name="withhold",
-        stage=Stage.WIRE,
-        source="threat: withholding",
-        summary="announces updates and gives nobody their payloads",
-        knowledge=frozenset(),
-        build=Withhold,
-    ),
-)
+WITHHOLD = AttackSpec(name="withhold", stage=Stage.WIRE, knowledge=frozenset(), build=Withhold)

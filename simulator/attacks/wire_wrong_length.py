@@ -24,13 +24,4 @@ class WrongLength:
         return Broken(frames=[view.announce(header)], blobs={header.payload_digest: payload})
 
 
-SPECS = (
-    AttackSpec(
-        name="wrong-length",
-        stage=Stage.WIRE,
-        source="threat: wrong shape, oversize",
-        summary="signed updates of another length than the schema's",
-        knowledge=frozenset(),
-        build=WrongLength,
-    ),
-)
+WRONG_LENGTH = AttackSpec(name="wrong-length", stage=Stage.WIRE, knowledge=frozenset(), build=WrongLength)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aggregation.evidence import HeadLayout
 from aggregation.kernels.rows import available
-from node.names import choose
+from hedgerow_registry import choose
 from simulator.fast import grouped, mapped
 from simulator.fast.chain import recognise
 from simulator.fast.compiled import Compiled

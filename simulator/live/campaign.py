@@ -22,24 +22,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Rule
-from aggregation.parts.compose import RuleError
 from aggregation.registry import build_rule
 from gossip.protocol.codec import payload_bytes
 from gossip.protocol.errors import RemoteFault
 from gossip.protocol.limits import Limits
 from gossip.transport.contract import Transport
+from hedgerow_registry import UnknownName
 from identity.keys import PeerId, SigningKey, format_peer
 from node.config import parse_config
 from node.draws import Purpose, address, bits, generator
 from node.errors import NodeError
 from node.learning.learner import Learner
 from node.learning.task import Task
-from node.names import UnknownName
 from node.show.status import Status
 from simulator.attacks.attack import Attack, Measure
 from simulator.attacks.frame_fault import FrameFault
-from simulator.attacks.registry import build_attack
+from simulator.attacks.spelling import build_attack
 from simulator.attacks.wire_drip import Drip
 from simulator.live.adversary import LiveAdversary
 from simulator.live.dripper import Dripper

@@ -25,6 +25,7 @@ from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import MIB, Limits
 from gossip.transport.contract import Transport
 from gossip.transport.http import HttpTransport
+from hedgerow_registry import UnknownName
 from identity.keys import PeerId, SigningKey, format_peer
 from node.config import parse_config
 from node.draws import Purpose, generator
@@ -33,7 +34,6 @@ from node.learning.errors import TaskError
 from node.learning.learner import Learner
 from node.learning.task import Task
 from node.learning.tasks import make_task
-from node.names import UnknownName
 from node.show.status import Status, fetch_status, status_address
 from simulator.attacks.attack import Measure
 from simulator.live.campaign import AROUND, Bounds, Campaign, Open, identities

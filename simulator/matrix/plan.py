@@ -31,11 +31,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from node.names import UnknownName, choose
+from hedgerow_registry import UnknownName, choose
 from simulator.attacks.attack import Stage
 from simulator.attacks.registry import ATTACKS
-from simulator.study.scenario import Choice, Scenario, ScenarioError, worded
-from simulator.study.scenario import Named as Spelled
+from simulator.study.scenario import Choice, Scenario, ScenarioError, Spelled, worded
 
 PRESETS: Mapping[str, str] = {
     "smoke": "digits, eight rules, four attacks, one seed: under two minutes on two cores",
@@ -355,7 +354,7 @@ def _joined(known: Condition, other: Condition) -> Condition:
 
 def _poison(attack: Choice) -> Choice:
     """The attack's data stage alone; as it is when it breaks frames (honest nodes' rounds may feel that)."""
-    stages = [ATTACKS[part.strip()] for part in attack.name.split("+")]
+    stages = [ATTACKS.find(part.strip()) for part in attack.name.split("+")]
     if any(each.stage is Stage.WIRE for each in stages):
         return attack
     data = next((each for each in stages if each.stage is Stage.DATA), ATTACKS["none"])

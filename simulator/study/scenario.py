@@ -15,21 +15,21 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from aggregation.registry import build_rule
-from node.learning.models import MODELS
-from node.learning.partition import PARTITIONS
-from node.learning.tasks import TASKS
-from node.names import UnknownName, choose
+from aggregation.registry import RULES, build_rule
+from hedgerow_registry import Registry, UnknownName, choose
+from node.learning.registry import MODELS, PARTITIONS, TASKS
 from node.trust.strangers import Strangers
-from simulator.attacks.registry import build_attack
-from simulator.study.topology import TOPOLOGIES
+from simulator.attacks.registry import ATTACKS
+from simulator.attacks.spelling import build_attack
+from simulator.study.registry import TOPOLOGIES
 
 Value = bool | int | float | str
 """What a parameter of a rule, a topology, a partition or an attack can be."""
@@ -117,7 +117,8 @@ def _parsed(text: str) -> dict[str, object]:
     return {"name": name.strip(), "parameters": parameters}
 
 
-def _choice(value: object) -> object:
+def _spelling(value: object) -> object:
+    """A name and its parameters, as text or as a table."""
     if isinstance(value, str):
         return _parsed(value)
     if isinstance(value, Mapping) and "parameters" not in value:
@@ -132,13 +133,29 @@ def _choice(value: object) -> object:
     return value
 
 
+def _choice(registry: Registry[Any], value: object) -> object:
+    """A spelling, or an object of this process: it is lent a name."""
+    if value is None or isinstance(value, str | Choice | Mapping | list | tuple | bool | int | float):
+        return _spelling(value)
+    return Choice(name=registry.lend(_name_of(value), value))
+
+
+def _name_of(thing: object) -> str:
+    """What to call an object of the user's: as it calls itself, or as its function or class is called."""
+    own = getattr(thing, "name", None)
+    return own if isinstance(own, str) and own else str(getattr(thing, "__name__", type(thing).__name__))
+
+
 def _attack(value: object) -> object:
     if value is None or value == "none":
         return None
-    return _choice(["+".join(map(str, value))] if isinstance(value, list) and len(value) > 1 else value)
+    return _choice(ATTACKS, ["+".join(map(str, value))] if isinstance(value, list) and len(value) > 1 else value)
 
 
-Named = Annotated[Choice, BeforeValidator(_choice)]
+Spelled = Annotated[Choice, BeforeValidator(_spelling)]
+RuleChoice = Annotated[Choice, BeforeValidator(partial(_choice, RULES))]
+TopologyChoice = Annotated[Choice, BeforeValidator(partial(_choice, TOPOLOGIES))]
+PartitionChoice = Annotated[Choice, BeforeValidator(partial(_choice, PARTITIONS))]
 
 
 class Cut(_Part):
@@ -224,7 +241,7 @@ class Scenario(_Part):
     extractor: str | None = None
     nodes: int = Field(default=20, ge=1, le=100_000)
     rounds: int = Field(default=40, ge=1, le=1_000_000)
-    rules: tuple[Named, ...] = (
+    rules: tuple[RuleChoice, ...] = (
         Choice(name="mean"),
         Choice(name="sybilwall"),
         Choice(name="bristle"),
@@ -232,8 +249,8 @@ class Scenario(_Part):
         Choice(name="hedgerow"),
     )
     seeds: tuple[int, ...] = (1,)
-    topology: Named = Choice(name="random-geometric")
-    partition: Named = Choice(name="dirichlet")
+    topology: TopologyChoice = Choice(name="random-geometric")
+    partition: PartitionChoice = Choice(name="dirichlet")
     alpha: float = Field(default=0.5, gt=0)
     attack: Annotated[Choice | None, BeforeValidator(_attack)] = Choice(name="label-flip")
     sybils: int | None = Field(default=None, ge=0)
@@ -335,15 +352,32 @@ class Scenario(_Part):
         if ":" in self.task:
             return
         try:
-            choose("task", self.task, TASKS)
+            TASKS.find(self.task)
             if self.model is not None:
-                choose("model", self.model, MODELS)
+                MODELS.find(self.model)
         except UnknownName as error:
             raise ScenarioError(str(error)) from None
 
+    def _names(self) -> Iterator[tuple[Registry[Any], str]]:
+        """Everything that it names, with the registry that knows it."""
+        yield from ((RULES, rule.name) for rule in self.rules)
+        if self.attack is not None:
+            yield from ((ATTACKS, part.strip()) for part in self.attack.name.split("+"))
+        yield TOPOLOGIES, self.topology.name
+        yield PARTITIONS, self.partition.name
+        if ":" in self.task:
+            yield TASKS, self.task
+
+    @property
+    def lent(self) -> bool:
+        """Whether it names objects of this process: then only this process can run it, and nothing of it is kept."""
+        return any(registry.is_lent(name) for registry, name in self._names())
+
     def digest(self) -> str:
-        """Sixteen hex digits that name this scenario (sweeps file their results under it)."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Sixteen hex digits that name this scenario and the users' modules that it names (results are filed so)."""
+        values = self.model_dump(mode="json")
+        foreign = {name: print_ for registry, name in self._names() if (print_ := registry.fingerprint(name))}
+        text = json.dumps(values | ({"modules": foreign} if foreign else {}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @model_validator(mode="after")
@@ -351,8 +385,8 @@ class Scenario(_Part):
         """Refuse names that do not exist and parts that do not fit."""
         for rule in self.rules:
             build_rule(rule.name, **rule.parameters)
-        topology = choose("topology", self.topology.name, TOPOLOGIES)
-        partition = choose("partition", self.partition.name, PARTITIONS)
+        topology = TOPOLOGIES.find(self.topology.name)
+        partition = PARTITIONS.find(self.partition.name)
         _known(f"topology {topology.name}", self.topology, topology.parameters)
         _known(f"partition {partition.name}", self.partition, partition.parameters)
         if self.attack is not None:

@@ -29,7 +29,7 @@ from node.learning.task import Task
 from node.learning.tasks import make_task
 from node.trust.standing import origin_of
 from simulator.attacks.attack import Attack
-from simulator.attacks.registry import build_attack
+from simulator.attacks.spelling import build_attack
 from simulator.study.placement import place
 from simulator.study.scenario import Scenario, ScenarioError
 from simulator.study.topology import draw

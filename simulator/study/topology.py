@@ -5,15 +5,13 @@ Laws:
   returns is connected, without loops and without double edges.
 - Every draw comes from the generator passed in.
 
-To add one: write the function, one line of summary, and a line in TOPOLOGIES.
+To add one: write the function, and a line in simulator/study/registry.py.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from node.names import choose
+from hedgerow_registry import choose
+from simulator.study.registry import TOPOLOGIES
 
 Edge = tuple[int, int]
 _TRIES = 10_000
@@ -32,25 +31,6 @@ _WORK = 1_000_000
 
 class TopologyError(ValueError):
     """A graph that cannot be drawn; the message says why in one sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class TopologySpec:
-    """A topology by name.
-
-    Attributes:
-        name: as users write it.
-        summary: what it is, in one line.
-        source: where it comes from.
-        build: (nodes, generator, **parameters) -> graph on 0 .. nodes - 1.
-        parameters: names and defaults.
-    """
-
-    name: str
-    summary: str
-    source: str
-    build: Callable[..., nx.Graph[int]]
-    parameters: Mapping[str, Any]
 
 
 def draw(name: str, nodes: int, generator: Generator, parameters: Mapping[str, Any] | None = None) -> nx.Graph[int]:
@@ -66,7 +46,7 @@ def draw(name: str, nodes: int, generator: Generator, parameters: Mapping[str, A
         UnknownName: no such topology or parameter.
         TopologyError: no such graph (a 3-regular graph of 5 nodes), or none that is connected.
     """
-    spec = choose("topology", name, TOPOLOGIES)
+    spec = TOPOLOGIES.find(name)
     values = dict(parameters or {})
     for key in values:
         choose(f"parameter of topology {name}", key, spec.parameters)
@@ -74,6 +54,8 @@ def draw(name: str, nodes: int, generator: Generator, parameters: Mapping[str, A
         single: nx.Graph[int] = nx.empty_graph(1)
         return single
     graph: nx.Graph[int] = spec.build(nodes, generator, **(dict(spec.parameters) | values))
+    if not isinstance(graph, nx.Graph) or set(graph) != set(range(nodes)):
+        raise TopologyError(f"topology {name}: what it returned is no networkx graph on the vertices 0 to {nodes - 1}")
     if not nx.is_connected(graph):
         raise TopologyError(f"topology {name}: the graph of {nodes} nodes is not connected")
     return graph
@@ -208,30 +190,3 @@ def _near(points: NDArray[np.float64], reach: float) -> list[Edge]:
         gaps = np.square(points[vertex + 1 :] - points[vertex]).sum(axis=1)
         edges.extend((vertex, vertex + 1 + int(other)) for other in np.nonzero(gaps < reach * reach)[0])
     return edges
-
-
-def _spec(name: str, build: Callable[..., nx.Graph[int]], source: str) -> TopologySpec:
-    names = list(inspect.signature(build).parameters.values())[2:]
-    return TopologySpec(
-        name=name,
-        summary=(build.__doc__ or "").strip().splitlines()[0],
-        source=source,
-        build=build,
-        parameters={parameter.name: parameter.default for parameter in names},
-    )
-
-
-TOPOLOGIES: Mapping[str, TopologySpec] = {
-    spec.name: spec
-    for spec in (
-        _spec("ring", ring, "folklore"),
-        _spec("torus", torus, "folklore"),
-        _spec("regular", regular, "Steger and Wormald, 1999, by networkx"),
-        _spec("random-geometric", random_geometric, "Gilbert, 1961; arXiv 2306.15044"),
-        _spec("erdos-renyi", erdos_renyi, "Gilbert, 1959, by networkx"),
-        _spec("small-world", small_world, "Watts and Strogatz, Nature 393, 1998, by networkx"),
-        _spec("complete", complete, "folklore"),
-        _spec("edge-list", edge_list, "a file of the user's"),
-        _spec("two-worlds", two_worlds, "folklore: a bottleneck between communities"),
-    )
-}

@@ -23,6 +23,9 @@ from simulator.study.scenario import Choice, Scenario, ScenarioError
 from simulator.study.setup import prepare
 from simulator.study.topology import TopologyError
 
+ASKED = (ScenarioError, TaskError, TopologyError)
+"""Errors that say what was asked for and cannot be run: no cell would fare better."""
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -124,7 +127,7 @@ def said(cell: Cell) -> Iterator[News | Failed]:
     """What a worker far away says of a cell: its news, or in their stead why it failed."""
     try:
         yield from cell.run()
-    except (ScenarioError, TaskError, TopologyError) as error:
+    except ASKED as error:
         yield Failed(str(error), asked=True)
     except Exception as error:
         yield Failed(f"{type(error).__name__}: {error}", asked=False)

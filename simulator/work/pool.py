@@ -9,11 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from node.learning.errors import TaskError
 from node.learning.task import Task
 from simulator.study.scenario import ScenarioError
-from simulator.study.topology import TopologyError
-from simulator.work.cells import Cell, Failed, News
+from simulator.work.cells import ASKED, Cell, Failed, News
 
 
 class PoolError(RuntimeError):
@@ -85,7 +83,7 @@ class Here:
             try:
                 for news in cell.run(self.task):
                     yield position, news
-            except (ScenarioError, TaskError, TopologyError):
+            except ASKED:
                 raise
             except Exception as error:
                 losses.note(cell, Failed(f"{type(error).__name__}: {error}", asked=False))

@@ -67,14 +67,14 @@ def sweep(
         scenario.check_task()
     scenario = settled(scenario)
     cells = cells_of(scenario, device)
-    kept = None if folder is None or task is not None else Path(folder) / "cells"
+    kept = None if folder is None or task is not None or scenario.lent else Path(folder) / "cells"
     records: list[list[RoundRecord]] = [_before(kept, cell) for cell in cells]
     todo = [position for position, found in enumerate(records) if not found]
     for cell, found in zip(cells, records, strict=True):
         if found and tell is not None:
             tell(cell, Found(len(found)))
     missing = [cells[position] for position in todo]
-    for index, news in _pool(pool, workers, task, missing).run(missing):
+    for index, news in _pool(pool, 1 if scenario.lent else workers, task, missing).run(missing):
         position = todo[index]
         match news:
             case Started():

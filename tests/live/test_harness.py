@@ -19,7 +19,8 @@ from node.errors import NodeError
 from node.learning.tasks import make_task
 from node.show.status import fetch_status
 from simulator.attacks.attack import Stage
-from simulator.attacks.registry import ATTACKS, build_attack
+from simulator.attacks.registry import ATTACKS
+from simulator.attacks.spelling import build_attack
 from simulator.live.campaign import Bounds
 from simulator.live.harness import Forbidden, Step, _target, assault
 from simulator.live.scorecard import REFUSALS, Row

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Need, Rule
-from aggregation.parts.compose import RuleSpec
-from aggregation.registry import RULES, RuleError, build_rule
+from aggregation.registry import RULES, RuleSpec, build_rule
+from hedgerow_registry import UnknownName
 
 NAMES = {
     "mean",
@@ -31,7 +32,8 @@ def test_every_rule_is_built_from_its_defaults_and_carries_its_name(spec: RuleSp
     assert isinstance(rule, Rule)
     assert rule.name == spec.name
     assert spec.make(**spec.parameters).needs == rule.needs
-    assert spec.summary.endswith(".")
+    assert RULES.entries[spec.name].summary.endswith(".")
+    assert RULES.entries[spec.name].source
 
 
 def test_only_what_is_needed_is_asked_for() -> None:
@@ -42,9 +44,9 @@ def test_only_what_is_needed_is_asked_for() -> None:
 
 
 def test_wrong_words_are_named_with_the_nearest_right_one() -> None:
-    with pytest.raises(RuleError, match=r"unknown rule 'sibylwall': did you mean 'sybilwall'\?"):
+    with pytest.raises(UnknownName, match=r"unknown rule 'sibylwall': did you mean 'sybilwall'\?"):
         build_rule("sibylwall")
-    with pytest.raises(RuleError, match="unknown rule '~': known: "):
+    with pytest.raises(UnknownName, match="unknown rule '~': known: "):
         build_rule("~")
     with pytest.raises(RuleError, match=r"unknown parameter of rule 'bristle' 'alfa': did you mean 'alpha'\?"):
         build_rule("bristle", alfa=0.3)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow_registry import UnknownName, choose
 from node.draws import Purpose, address, bits, generator, orders, uniforms
-from node.names import UnknownName, choose
 
 WORDS = st.integers(0, 2**64 - 1)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Decision, Evidence, Rule, Weights
-from aggregation.parts.compose import RuleError
 from aggregation.parts.integration import weighted_mean
 from aggregation.registry import build_rule
 from aggregation.rules.baselines import coordinate_median, everyone

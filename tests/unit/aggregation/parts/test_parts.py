@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from neighbours import many_nodes, one_node
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Verdict
 from aggregation.parts.clipping import adaptive_bound, breakdown_bound, lower_median, median_bound, shrink
 from aggregation.parts.clusters import nearest_first, one_vote
-from aggregation.parts.compose import RuleError
 from aggregation.parts.mixing import nearest_shares
 from aggregation.parts.neighbourhood import column_blocks, difference_products, neighbourhood
 from aggregation.parts.views import centred_cosines, read_views

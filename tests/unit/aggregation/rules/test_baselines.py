@@ -10,8 +10,8 @@ from held_out import network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Evidence, Table, Verdict, Weights
-from aggregation.parts.compose import RuleError
 from aggregation.parts.integration import weighted_mean
 from aggregation.registry import build_rule
 from aggregation.rules.baselines import krum_scores

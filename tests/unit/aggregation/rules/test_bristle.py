@@ -15,8 +15,8 @@ from held_out import CLASSES, FEATURES, HEAD, SIZE, HeldOut, network, single
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Evidence, Table, Verdict
-from aggregation.parts.compose import RuleError
 from aggregation.registry import build_rule
 from aggregation.rules import bristle
 

@@ -18,7 +18,8 @@ from aggregation.evidence import Evidence, Need, Rule, Verdict, Weights
 from aggregation.parts.mixing import held_near
 from aggregation.parts.neighbourhood import neighbourhood
 from aggregation.parts.winsorised import clipped_winsorised_mean, winsor_bound
-from aggregation.rules.hedgerow import SPECS, hedgerow, one_cluster_one_vote
+from aggregation.registry import build_rule
+from aggregation.rules.hedgerow import hedgerow, one_cluster_one_vote
 
 FEATURES = 40  # more than a node has samples: there are directions in which its own inputs see nothing
 WIDE = FEATURES * CLASSES
@@ -285,7 +286,7 @@ def test_only_asked_for_views_are_needed() -> None:
     assert hedgerow().needs == {Need.ACTIVITY, Need.OUTPUTS}
     assert hedgerow(views=("parameters",)).needs == frozenset()
     assert hedgerow(views="").needs == frozenset()
-    assert SPECS[0].make(views="parameters, function").needs == {Need.OUTPUTS}
+    assert build_rule("hedgerow", views="parameters, function").needs == {Need.OUTPUTS}
 
 
 def test_votes_of_the_weighting_equal_the_naive_loop() -> None:

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Evidence, Need, Table, Verdict
-from aggregation.parts.compose import RuleError
 from aggregation.registry import build_rule
 from aggregation.rules.foolsgold import similarity_weights, weights_from_gaps
 from aggregation.rules.sybilwall import sybilwall_weights

@@ -9,7 +9,8 @@ from node.learning.dataset import Dataset
 from node.learning.errors import TaskError
 from node.learning.layout import Layout
 from node.learning.learner import Learner
-from node.learning.models import MODELS, lenet, mlp, softmax
+from node.learning.models import lenet, mlp, softmax
+from node.learning.registry import MODELS
 from node.learning.task import Task
 
 DRAW = torch.Generator().manual_seed(5)

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hedgerow_registry import UnknownName
 from node.draws import Purpose, generator
 from node.learning.errors import TaskError
 from node.learning.partition import PARTITIONS, explicit, hold_out, partition
-from node.names import UnknownName
 
 LABELS = torch.arange(600) % 10
 

@@ -9,15 +9,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from hedgerow_registry import NameFault, UnknownName
 from node.learning.dataset import Dataset
-from node.learning.errors import DataError, DataMissing, TaskError, TaskReferenceError
+from node.learning.errors import DataError, DataMissing, TaskError
 from node.learning.learner import Learner
 from node.learning.optimizers import Adam, Sgd
 from node.learning.pretraining import load_extractor, pretrain, save_extractor
+from node.learning.registry import TASKS
 from node.learning.sources import digits
 from node.learning.task import Task
-from node.learning.tasks import TASKS, load_task, make_task, pretraining_data
-from node.names import UnknownName
+from node.learning.tasks import make_task, pretraining_data
 
 X, Y = torch.rand(12, 4, generator=torch.Generator().manual_seed(1)), torch.arange(12) % 3
 
@@ -142,7 +143,7 @@ def test_shipped_tasks_take_overrides():
     assert (task.optimizer, task.batch_size, task.local_epochs) == (Sgd(0.3), 7, 3)
     assert make_task("digits", local_steps=4).local_steps == 4
     assert Learner(task).dimension == 64 * 128 + 128 + 128 * 10 + 10
-    assert all(spec.summary and spec.source for spec in TASKS.values())
+    assert all(spec.summary and spec.source for spec in TASKS.entries.values())
 
 
 @pytest.mark.parametrize(
@@ -190,14 +191,14 @@ MAKE = "Task(nn.Linear(4, 3), (torch.rand(6, 4), torch.arange(6) % 3), (torch.ra
 
 def test_a_reference_leads_to_a_task_or_a_function_that_makes_one(module):
     module("own_a", f"{HEADER}task = {MAKE}\ndef make():\n    return {MAKE}")
-    assert isinstance(load_task("own_a:task"), Task)
+    assert isinstance(make_task("own_a:task"), Task)
     assert make_task("own_a:make", lr=0.7).optimizer.lr == 0.7
 
 
 @pytest.mark.parametrize(
     ("reference", "text", "says"),
     [
-        ("own_b", "", "wanted module:name"),
+        ("own_b", "", "there is a module of this name: write own_b:NAME"),
         ("own_b:1", "", "wanted module:name"),
         ("own_gone:task", "", "no module 'own_gone'"),
         ("own_b:tusk", "task = 1", "did you mean 'task'"),
@@ -212,9 +213,9 @@ def test_a_reference_that_leads_nowhere_says_why(module, reference, text, says):
     name = reference.partition(":")[0]
     if name != "own_gone":
         module(name, text)
-    error = TaskError if "TaskError" in text else TaskReferenceError
+    error = TaskError if "TaskError" in text else NameFault
     with pytest.raises(error, match=says):
-        load_task(reference)
+        make_task(reference)
 
 
 @pytest.fixture(scope="module")

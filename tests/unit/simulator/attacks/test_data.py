@@ -11,7 +11,7 @@ from node.learning.dataset import Dataset
 from simulator.attacks.attack import Backdoor, DataStage, Flip, Shift
 from simulator.attacks.backdoor import badnets, distributed
 from simulator.attacks.label_flip import flip, shift, swap
-from simulator.attacks.registry import build_attack
+from simulator.attacks.spelling import build_attack
 from simulator.attacks.trigger import Trigger, white
 
 

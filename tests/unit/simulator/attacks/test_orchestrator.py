@@ -14,7 +14,7 @@ from views import clones_of, small_view
 from aggregation.registry import build_rule
 from simulator.attacks.clones import boosted
 from simulator.attacks.orchestrator import EVALUATIONS, Trial, line_search
-from simulator.attacks.registry import build_attack
+from simulator.attacks.spelling import build_attack
 
 
 def test_line_search_finds_a_smooth_peak_in_sixteen_evaluations() -> None:

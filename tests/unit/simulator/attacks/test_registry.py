@@ -8,9 +8,10 @@ import pytest
 import torch
 from views import clones_of, small_view
 
-from node.names import UnknownName
+from hedgerow_registry import UnknownName
 from simulator.attacks.attack import Attack, AttackSpec, Backdoor, Craft, Flip, Knowledge, Shift, Stage
-from simulator.attacks.registry import ATTACKS, build_attack
+from simulator.attacks.registry import ATTACKS
+from simulator.attacks.spelling import build_attack
 
 MODEL = sorted(name for name, spec in ATTACKS.items() if spec.stage is Stage.MODEL)
 DRAWN = ("gaussian", "free-rider", "orthogonal-noise", "pairs", "structured-noise", "null-space-decoys")
@@ -20,8 +21,8 @@ DRAWN = ("gaussian", "free-rider", "orthogonal-noise", "pairs", "structured-nois
 def test_every_attack_is_described_and_builds_with_its_defaults(name: str) -> None:
     spec = ATTACKS[name]
     assert spec.name == name
-    assert spec.source
-    assert spec.summary
+    assert ATTACKS.entries[name].source
+    assert ATTACKS.entries[name].summary
     assert isinstance(build_attack(name), Attack)
     if spec.strength is not None:
         assert spec.strength.parameter in spec.parameters
@@ -129,7 +130,7 @@ def test_an_attack_of_ones_own_needs_a_function_and_a_line() -> None:
     def zeros(scale: float = 0.0) -> Craft:
         return lambda view, models: models * scale
 
-    spec = AttackSpec("zeros", Stage.MODEL, "here", "0", frozenset(), zeros, {"scale": 0.0})
+    spec = AttackSpec("zeros", Stage.MODEL, frozenset(), zeros, {"scale": 0.0})
     view = small_view()
     craft = spec.build(**spec.parameters)
     assert callable(craft)

@@ -15,7 +15,8 @@ from gossip.protocol.messages import Announce, UpdateHeader
 from identity.envelope import open_envelope
 from simulator.attacks.attack import Stage
 from simulator.attacks.frame_fault import Broken, FaultView
-from simulator.attacks.registry import ATTACKS, build_attack
+from simulator.attacks.registry import ATTACKS
+from simulator.attacks.spelling import build_attack
 
 LIMITS = Limits()
 WHO = author(7)

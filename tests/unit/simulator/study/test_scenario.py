@@ -10,7 +10,7 @@ import torch
 from pydantic import TypeAdapter
 
 from node.learning.errors import TaskError
-from simulator.study.scenario import Choice, Named, Scenario, ScenarioError
+from simulator.study.scenario import Choice, RuleChoice, Scenario, ScenarioError
 from simulator.study.setup import prepare
 from simulator.work.sweep import sweep
 
@@ -156,7 +156,7 @@ def test_a_malformed_choice_is_refused_in_one_sentence(text: str) -> None:
 
 
 def _read(text: str) -> Choice:
-    return TypeAdapter(Named).validate_python(text)
+    return TypeAdapter(RuleChoice).validate_python(text)
 
 
 def test_samples_that_do_not_go_round_are_noticed_before_a_graph_is_drawn() -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
+from hedgerow_registry import UnknownName
 from node.draws import Purpose, generator
-from node.names import UnknownName
 from simulator.study.placement import place
-from simulator.study.topology import TOPOLOGIES, TopologyError, draw
+from simulator.study.registry import TOPOLOGIES
+from simulator.study.topology import TopologyError, draw
 
 DRAWN = sorted(set(TOPOLOGIES) - {"edge-list"})
 

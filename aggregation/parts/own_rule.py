@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from aggregation.errors import RuleError
 from aggregation.evidence import Decision, Evidence, Integration, Need, Rule, Weighting, Weights
-from aggregation.parts.compose import RuleError, compose
+from aggregation.parts.compose import compose
 from aggregation.parts.integration import InPlace
 
 _HOW = (
