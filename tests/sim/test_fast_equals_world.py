@@ -7,8 +7,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from aggregation.kernels import rows as kernels
 from aggregation.registry import RULES, build_rule
@@ -16,11 +14,9 @@ from node.learning.models import lenet, mlp
 from node.learning.optimizers import Sgd
 from node.learning.task import Task
 from simulator.attacks.registry import ATTACKS
-from simulator.fast.engine import FastEngine, Options
-from simulator.study.records import Trace
+from simulator.conformance import engines_agree
 from simulator.study.scenario import Scenario
 from simulator.study.setup import Setup, prepare
-from simulator.world import engine as world
 
 SMALL: Mapping[str, object] = {
     "nodes": 6,
@@ -57,32 +53,8 @@ def setup_of(task: str, changes: tuple[tuple[str, object], ...]) -> Setup:
     return prepare(scenario, digits() if task == "softmax" else images(task))
 
 
-def gap(ours: Tensor, theirs: Tensor) -> float:
-    assert torch.equal(torch.isfinite(ours), torch.isfinite(theirs))
-    apart = torch.where(torch.isfinite(ours), ours - theirs, 0.0)
-    return float(apart.abs().max()) if apart.numel() else 0.0
-
-
 def check(rule: str, task: str = "softmax", compiled: bool | None = None, **changes: object) -> None:
-    setup, traces = setup_of(task, tuple(changes.items())), list[Trace]()
-    for _ in world.run(setup, build_rule(rule), traces.append):
-        pass
-    engine, ours = FastEngine(setup, build_rule(rule), Options(compiled=compiled)), list[Trace]()
-    for theirs in traces:
-        engine.params = theirs.start
-        engine.step(ours.append)
-        mine = ours[-1]
-        assert gap(mine.trained, theirs.trained) <= 1e-5
-        # a model that was refused or kept back reads as NaN on one side only
-        here = torch.isfinite(theirs.sent).all(dim=1)
-        size = max(1.0, float(theirs.sent[here].abs().max())) if here.any() else 1.0
-        assert gap(mine.sent[here], theirs.sent[here]) <= 1e-5 * size
-        assert gap(mine.integrated, theirs.integrated) <= 1e-5
-        np.testing.assert_array_equal(mine.edges.senders, theirs.edges.senders)
-        np.testing.assert_array_equal(mine.edges.receivers, theirs.edges.receivers)
-        np.testing.assert_array_equal(mine.edges.verdicts, theirs.edges.verdicts)
-        np.testing.assert_allclose(mine.edges.weights, theirs.edges.weights, rtol=0, atol=1e-5)
-    engine.close()
+    engines_agree(setup_of(task, tuple(changes.items())), build_rule(rule), compiled)
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
