@@ -36,6 +36,8 @@ class Verdict(IntEnum):
     UNPROVEN = 9  # no evidence either way
     UNHEARD = 10  # the rule takes nobody's model
     STRANGER = 11  # a stranger beyond the limit: no say in this round
+    UNBACKED = 12  # a stranger in a round in which no known peer answered
+    BRAKED = 13  # was in a model that lost too much on own held-out samples, and was left out of the next try
 
 
 class Need(StrEnum):

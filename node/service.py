@@ -21,7 +21,7 @@ from typing import ParamSpec, TypeVar, assert_never
 import torch
 from torch import Tensor
 
-from aggregation.evidence import Decision, Need, Rule, Verdict
+from aggregation.evidence import Need, Rule, Verdict
 from gossip.intake import Wants
 from gossip.protocol import events as wire
 from gossip.protocol.errors import LocalFault
@@ -38,7 +38,8 @@ from node.learning.partition import Shard
 from node.store.keeper import Checkpoints, Keeper
 from node.store.record import NeighbourRecord, NodeRecord, RoundView
 from node.trust.conduct import Conduct
-from node.trust.judgement import Heard, Judge
+from node.trust.judgement import Heard, Judge, Judged
+from node.trust.last_line import LastLine
 from node.trust.opinions import ROUNDS, Opinions
 from node.trust.standing import Standing
 
@@ -93,6 +94,7 @@ class NodeService:
         evaluate: (round, params, state) -> accuracy, or None to leave a round out; runs in the executor.
         checkpoints: where params are kept between rounds, or None.
         dropped: told of everything that gossip drops, or None.
+        line: how far the node lets itself be moved; None: as far as its rule says.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class NodeService:
         evaluate: Evaluate | None = None,
         checkpoints: Checkpoints | None = None,
         dropped: Callable[[wire.Dropped], None] | None = None,
+        line: LastLine | None = None,
     ) -> None:
         standing = Standing(identity, policy.strangers, seed if secret is None else secret, named, served)
         pace = policy.without_relays() if Need.RELAYS not in rule.needs else policy
@@ -151,6 +154,7 @@ class NodeService:
             honest=honest,
             own=identity,
             seed=seed,
+            line=line,
         )
         self._make_gossip = gossip
         self._seed = seed
@@ -164,7 +168,7 @@ class NodeService:
         self._dropped = dropped
         self._trained = initial
         self._base = NO_DIGEST  # of the model that was trained from; unknown for an update that is only sent again
-        self._decision: Decision | None = None
+        self._judged: Judged | None = None
         self._closed: ev.Integrate | None = None
         self._seconds = {"train": 0.0, "rule": 0.0}
         self._effects: asyncio.Queue[ev.Effect] = asyncio.Queue()
@@ -320,21 +324,23 @@ class NodeService:
 
     async def _integrate(self, closed: ev.Integrate) -> None:
         began = self._now()
-        heard = Heard(closed.neighbours, closed.updates, [known.update for known in closed.relayed])
-        self._decision = await self._off(self._judge.decide, closed.round, self.params, self._trained, heard)
+        relayed = [known.update for known in closed.relayed]
+        heard = Heard(closed.neighbours, closed.updates, relayed, closed.named, closed.knows)
+        self._judged = await self._off(self._judge.decide, closed.round, self.params, self._trained, heard)
         self._closed = closed
-        self.params = self._decision.params.detach()
+        self.params = self._judged.decision.params.detach()
         self._seconds["rule"] = self._now() - began
-        weights = zip(closed.neighbours, self._decision.weights.tolist(), strict=True)
+        weights = zip(closed.neighbours, self._judged.decision.weights.tolist(), strict=True)
         self._happen(ev.Integrated(closed.round, frozenset(peer for peer, weight in weights if weight > 0)))
 
     async def _report(self, report: ev.Report) -> None:
-        assert self._decision is not None
+        assert self._judged is not None
         assert self._closed is not None
         accuracy = None
         if self._evaluate is not None:
             accuracy = await self._off(self._evaluate, report.round, self.params, self._state)
-        weights, verdicts = self._decision.weights.tolist(), self._decision.verdicts.tolist()
+        decision = self._judged.decision
+        weights, verdicts = decision.weights.tolist(), decision.verdicts.tolist()
         neighbours = tuple(
             NeighbourRecord(peer, weight, Verdict.STRANGER if peer in self._closed.strangers else Verdict(verdict))
             for peer, weight, verdict in zip(self._closed.neighbours, weights, verdicts, strict=True)

@@ -234,6 +234,8 @@ class Integrate:
         updates: their updates of this round, None where absent.
         relayed: records of other authors, in order of peer id, newest round of each.
         strangers: neighbours beyond the limit on strangers: they have no say, and no update here.
+        named: neighbours that the node knows by name.
+        knows: the node knows somebody by name, connected or not.
     """
 
     round: int
@@ -241,6 +243,8 @@ class Integrate:
     updates: tuple[Update | None, ...]
     relayed: tuple[Known, ...]
     strangers: frozenset[PeerId] = frozenset()
+    named: frozenset[PeerId] = frozenset()
+    knows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -323,7 +323,9 @@ class NodeCore:
         updates = tuple(said.get(peer) if peer in voices else None for peer in peers)
         relayed = self._history.relayed(self._neighbours) if self._policy.relays else ()
         self._weighed = frozenset(peer for peer, update in zip(peers, updates, strict=True) if update is not None)
-        return [ev.Integrate(self.round, peers, updates, relayed, frozenset(peers) - voices)]
+        strangers, named = frozenset(peers) - voices, self.standing.by_name.intersection(peers)
+        knows = bool(self.standing.by_name)
+        return [ev.Integrate(self.round, peers, updates, relayed, strangers, named, knows)]
 
     def _integrated(self, round: int, kept: frozenset[PeerId], now: float) -> list[Effect]:
         self._expect(Phase.INTEGRATING, round)

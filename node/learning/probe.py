@@ -92,6 +92,16 @@ class LocalProbe:
             out[nodes] = _f1(predicted, labels, there, self._learner.classes)
         return out[0] if self._single else out
 
+    def right(self, params: Tensor) -> Tensor:
+        """Share of own held-out samples that are predicted rightly: (..., k, d) -> (..., k); NaN without any."""
+        models = self._batched(params)
+        out = torch.full(models.shape[:2], torch.nan, device=models.device)
+        for nodes in self._chunks(models, self._held):
+            logits, labels, there = self._run(models, self._held, nodes)
+            hits = ((logits.argmax(dim=-1) == labels.unsqueeze(1)) & there.unsqueeze(1)).sum(dim=-1)
+            out[nodes] = hits / there.sum(dim=-1, keepdim=True)  # 0 / 0 is NaN
+        return out[0] if self._single else out
+
     def familiar(self) -> Tensor:
         """Classes with enough own held-out samples to judge: bool (..., c)."""
         labels = self._data.labels[self._held.rows]

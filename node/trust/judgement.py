@@ -8,7 +8,7 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from node.learning.dataset import Dataset
 from node.learning.learner import Learner
 from node.learning.partition import Shard
 from node.learning.probe import LocalProbe
+from node.trust.last_line import LastLine, Memory, hold, unbacked
 
 _PROBING = frozenset({Need.SCORES, Need.OUTPUTS, Need.ACTIVITY})
 
@@ -43,11 +44,38 @@ def read_mask(mask: bytes, classes: int) -> list[bool]:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a round closed on: neighbours in order of peer id, their updates (None: absent), and relayed ones."""
+    """What a round closed on.
+
+    Attributes:
+        neighbours: in order of peer id.
+        updates: theirs; None: absent.
+        relayed: of others.
+        named: neighbours that the node knows by name.
+        knows: it knows somebody by name, a neighbour or not.
+    """
 
     neighbours: Sequence[PeerId]
     updates: Sequence[Update | None]
     relayed: Sequence[Update]
+    named: frozenset[PeerId] = frozenset()
+    knows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A decided round.
+
+    Attributes:
+        decision: params (d,), weights and verdicts (n,).
+        braked: the first try lost too much on own samples; this is the second, with known peers alone.
+        kept: that lost too much as well: the decision is the trained model.
+        backed: somebody known by name was heard, or nobody is known by name at all.
+    """
+
+    decision: Decision
+    braked: bool = False
+    kept: bool = False
+    backed: bool = True
 
 
 class Judge:
@@ -64,6 +92,7 @@ class Judge:
         honest: honest peers, known in a simulation only, or None.
         own: own peer id; with the seed, the address of draws.
         seed: of the draws by which some rules choose whom to look at.
+        line: how far the node lets itself be moved (node.trust.last_line); None: as far as the rule says.
     """
 
     def __init__(
@@ -79,8 +108,10 @@ class Judge:
         honest: frozenset[PeerId] | None = None,
         own: PeerId,
         seed: int,
+        line: LastLine | None = None,
     ) -> None:
         self.rule = rule
+        self._memory = None if line is None else Memory(1, line)
         self.mask = class_mask(data.labels[shard.train], learner.classes)
         self._learner = learner
         self._common = common
@@ -89,10 +120,11 @@ class Judge:
         self._honest = honest
         self._own = address(own)
         self._seed = seed
-        self._probe = LocalProbe(learner, data, shard) if rule.needs & _PROBING else None
+        self._probe = LocalProbe(learner, data, shard)
+        self._probing = bool(rule.needs & _PROBING)
 
-    def decide(self, round: int, start: Tensor, trained: Tensor, heard: Heard) -> Decision:
-        """Let the rule decide one round.
+    def decide(self, round: int, start: Tensor, trained: Tensor, heard: Heard) -> Judged:
+        """Let the rule decide one round, behind the last line if there is one.
 
         Args:
             round: number of the round.
@@ -101,10 +133,32 @@ class Judge:
             heard: what came in.
 
         Returns:
-            params (d,), weights and verdicts (n,) in the order of `heard.neighbours`.
+            params (d,), weights and verdicts (n,) in the order of `heard.neighbours`, and whether it braked.
         """
         with torch.no_grad():
-            return self.rule.decide(self._evidence(round, start, trained, heard))
+            evidence = self._evidence(round, start, trained, heard)
+            if self._memory is None:
+                return Judged(self.rule.decide(evidence))
+            return self._held(self._memory, evidence, start, trained, heard)
+
+    def _held(self, memory: Memory, evidence: Evidence, start: Tensor, trained: Tensor, heard: Heard) -> Judged:
+        strange = torch.tensor([peer not in heard.named for peer in heard.neighbours], dtype=torch.bool)
+        backed = not heard.knows or bool((evidence.present() & ~strange).any())
+        said = evidence if backed else _without(evidence, strange)
+
+        def decide(_: Tensor, known_alone: bool) -> Decision:
+            decision = self.rule.decide(_without(evidence, strange) if known_alone else said)
+            params = decision.params.unsqueeze(0)
+            return Decision(params, decision.weights.unsqueeze(0), decision.verdicts.unsqueeze(0))
+
+        def score(_: Tensor, params: Tensor) -> Tensor:
+            return self._probe.right(params)
+
+        one = torch.zeros(1, dtype=torch.int64)
+        held = hold(memory, one, start.unsqueeze(0), trained.unsqueeze(0), strange.unsqueeze(0), decide, score)
+        verdicts = held.verdicts[0] if backed else unbacked(held.verdicts[0], evidence.present() & strange)
+        decision = Decision(held.params[0], held.weights[0], verdicts)
+        return Judged(decision, bool(held.braked[0]), bool(held.kept[0]), backed)
 
     def _evidence(self, round: int, start: Tensor, trained: Tensor, heard: Heard) -> Evidence:
         present = [update for update in heard.updates if update is not None]
@@ -136,7 +190,7 @@ class Judge:
             honest=_among(heard.neighbours, self._honest),
             trusted=_among(heard.neighbours, self._trusted),
             priority=self._priority(round, heard.neighbours),
-            probe=None if self._probe is None else self._probe.under(trained),
+            probe=self._probe.under(trained) if self._probing else None,
         )
 
     def _priority(self, round: int, peers: Sequence[PeerId]) -> Tensor | None:
@@ -145,6 +199,11 @@ class Judge:
             return None
         words = np.array([address(peer) for peer in peers], dtype=np.uint64)
         return torch.from_numpy(uniforms(self._seed, Purpose.PRIORITY, self._own, round, words))
+
+
+def _without(evidence: Evidence, whom: Tensor) -> Evidence:
+    """The same evidence, some neighbours (n,) absent."""
+    return replace(evidence, neighbours=torch.where(whom, -1, evidence.neighbours))
 
 
 def _among(peers: Sequence[PeerId], known: frozenset[PeerId] | None) -> Tensor | None:

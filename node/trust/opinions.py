@@ -25,6 +25,8 @@ WHY: Mapping[str, str] = {
     "trimmed": "counts, bounded coordinate by coordinate",
     "unproven": "nothing to judge it by yet",
     "unheard": "this rule listens to nobody",
+    "unbacked": "a stranger, and no peer that this node knows answered: strangers alone move nobody",
+    "braked": "it was in a model that did much worse on this node's own samples: decided once more without it",
     "stranger": "a stranger whose turn it was not: strangers have few votes between them",
 }
 """What a verdict means, by its name in lower case, in words for people."""

@@ -75,6 +75,11 @@ class Standing:
             served.pop(peer, None)
         self._voices.clear()
 
+    @property
+    def by_name(self) -> frozenset[PeerId]:
+        """Peers that the operator named, or that answer at an address that he named."""
+        return self._named.union(self._answered.values())
+
     def known(self, peers: Collection[PeerId], round: int) -> frozenset[PeerId]:
         """Which of these neighbours are no strangers in a round."""
         ordered = sorted(peers)
@@ -114,7 +119,7 @@ class Standing:
 
     def describe(self, peer: PeerId, peers: Collection[PeerId], round: int) -> str:
         """One word or two for people: "named", "known", or "stranger, 3 of 64 rounds"."""
-        if peer in self._named or peer in self._answered.values():
+        if peer in self.by_name:
             return "named"
         if self.limit is None or peer in self.known(peers, round):
             return "known"
@@ -132,7 +137,7 @@ class Standing:
         assert len(self._voices) <= DRAWN
 
     def _known(self, ordered: Collection[PeerId], round: int) -> Bools:
-        named = self._named.union(self._answered.values())
+        named = self.by_name
         by_name = np.array([peer in named for peer in ordered], dtype=bool)
         if self.limit is None:
             return np.ones_like(by_name)

@@ -8,6 +8,7 @@ Laws:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregation.evidence import Evidence, Need, Probe, Rule, Table, Verdict
+from aggregation.evidence import Decision, Evidence, Need, Probe, Rule, Table, Verdict
 from aggregation.kernels import rows as kernels
 from aggregation.parts.integration import InPlace
 from node.draws import Purpose, uniforms
 from node.learning.learner import Learner
 from node.learning.probe import LocalProbe
+from node.trust.last_line import Memory, hold, unbacked
 from simulator.fast.pairs import Kept, PairGeometry, Surveyed
 from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows
@@ -76,9 +78,15 @@ class Decisions:
         if setup.sybils:
             trained[honest:, torch.unique(setup.data.labels[setup.shards[honest].train])] = True
         self._classes = trained.to(self._device)
-        self._probes: list[LocalProbe] | None = [] if rule.needs & _PROBING and honest else None
+        line = setup.scenario.line()
+        self._memory = None if line is None else Memory(honest, line)
+        named = [np.isin(beside, list(setup.named[node])) for node, beside in enumerate(setup.neighbours[:honest])]
+        self._named = np.concatenate([np.zeros(0, dtype=bool), *named])
+        self._knows = np.array([bool(each) for each in setup.named], dtype=bool)
+        self._probing = bool(rule.needs & _PROBING)
+        self._probes: list[LocalProbe] | None = [] if (self._probing or line is not None) and honest else None
         self._kept = Kept(honest, self._device) if Need.RELAYS in rule.needs else None
-        self._gathers = not isinstance(rule.integration, InPlace) or self._probes is not None
+        self._gathers = not isinstance(rule.integration, InPlace) or self._probing
 
     def decide(
         self,
@@ -125,37 +133,48 @@ class Decisions:
                 place = group.edges[lo:hi, None] + np.arange(degree)
                 here = heard[beside]
                 said_to = here if voices is None else np.where(voices[place], here, -1)
-                held = np.full((len(nodes), 0), -1, dtype=np.int64) if relayed is None else relayed[nodes]
-                where, known = self._there(nodes), self._there(held)
-                geometry = PairGeometry(rows, finite, where, known, self._kept, self._profile, surveyed)
                 probe = self._borrow()
-                with torch.no_grad(), kernels.compiled(self._compiled):
-                    own, room = self._there(taken[nodes]), _room(out, nodes)
+
+                def consider(some: Ints, said_to: Ints, room: Tensor | None) -> Decision:
+                    """The rule's decision at some of these nodes, who hear these rows."""
+                    held = np.full((len(some), 0), -1, dtype=np.int64) if relayed is None else relayed[nodes[some]]
+                    where, known, own = self._there(nodes[some]), self._there(held), self._there(taken[nodes[some]])
+                    geometry = PairGeometry(rows, finite, where, known, self._kept, self._profile, surveyed)
                     evidence = Evidence(
                         table=Table(rows.values, geometry),
                         own=own,
                         neighbours=self._there(said_to),
                         relayed=known,
-                        start=None if starts is None else self._there(starts[nodes]),
+                        start=None if starts is None else self._there(starts[nodes[some]]),
                         initial=torch.tensor(common, device=self._device),
                         round=round,
                         rounds=self._setup.scenario.rounds,
                         head=self._setup.learner.head,
                         own_classes=self._classes[where],
-                        peer_classes=self._classes[self._there(beside)],
-                        honest=self._there(beside < self._setup.honest),
-                        priority=self._priority(nodes, beside, round),
+                        peer_classes=self._classes[self._there(beside[some])],
+                        honest=self._there(beside[some] < self._setup.honest),
+                        priority=self._priority(nodes[some], beside[some], round),
                         probe=self._under(probe, where, own, rows),
                         room=room,
                     )
                     with self._profile.within("weights"):
                         said = self._rule.weighting(evidence)
                     with self._profile.within("mix"):
-                        decision = self._rule.integration(evidence, said)
-                        if room is None:
-                            out[where] = decision.params
-                        elif decision.params is not room:
-                            room.copy_(decision.params)
+                        return self._rule.integration(evidence, said)
+
+                every = np.arange(len(nodes))
+                with torch.no_grad(), kernels.compiled(self._compiled):
+                    if self._memory is None:
+                        room = _room(out, nodes)
+                        decision = consider(every, said_to, room)
+                    else:
+                        room = None
+                        assert probe is not None
+                        decision = self._held(nodes, place, said_to, out, rows, taken, probe, consider)
+                    if room is None:
+                        out[self._there(nodes)] = decision.params
+                    elif decision.params is not room:
+                        room.copy_(decision.params)
                 weights[place] = decision.weights.float().cpu().numpy()
                 verdicts[place] = decision.verdicts.cpu().numpy()
                 if voices is not None:
@@ -172,6 +191,39 @@ class Decisions:
         if self._standing is not None and voices is not None:
             self._standing.note(voices & (heard[self._senders] >= 0), weights > 0)
         return Edges(self._receivers, self._senders, weights, verdicts)
+
+    def _held(
+        self,
+        nodes: Ints,
+        place: Ints,
+        said_to: Ints,
+        out: Tensor,
+        rows: Rows,
+        taken: Ints,
+        probe: LocalProbe,
+        consider: Callable[[Ints, Ints, Tensor | None], Decision],
+    ) -> Decision:
+        """A round of these nodes behind the last line, as node.trust.judgement decides it for one."""
+        memory = self._memory
+        assert memory is not None
+        strange = ~self._named[place]
+        backed = ~self._knows[nodes] | ((said_to >= 0) & ~strange).any(axis=1)
+        alone = ~backed[:, None] & strange
+        strangers = torch.from_numpy(alone & (said_to >= 0))
+        said_to = np.where(alone, -1, said_to)
+
+        def decide(some: Tensor, known_alone: bool) -> Decision:
+            chosen: Ints = some.numpy()
+            heard = np.where(strange[chosen], -1, said_to[chosen]) if known_alone else said_to[chosen]
+            return consider(chosen, heard, None)
+
+        def score(some: Tensor, params: Tensor) -> Tensor:
+            return probe.select(torch.from_numpy(nodes)[some]).right(params.unsqueeze(1)).squeeze(1)
+
+        where = self._there(nodes)
+        own = rows.values[self._there(taken[nodes])]
+        held = hold(memory, torch.from_numpy(nodes), out[where], own, torch.from_numpy(strange), decide, score)
+        return Decision(held.params, held.weights, unbacked(held.verdicts, strangers))
 
     def _look(self, rows: Rows, index: Ints, relayed: Ints, kept: Kept) -> Surveyed | None:
         """All pairs at once, where the nodes together need a large share of them; for rules that compare histories."""
@@ -205,7 +257,7 @@ class Decisions:
         return LocalProbe(learner, setup.data, setup.shards[: setup.honest])
 
     def _under(self, probe: LocalProbe | None, nodes: Tensor, own: Tensor, rows: Rows) -> Probe | None:
-        if probe is None:
+        if probe is None or not self._probing:
             return None
         some = probe.select(nodes.cpu())
         return some.under(rows.values[own]) if Need.ACTIVITY in self._rule.needs else some

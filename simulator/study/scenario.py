@@ -26,6 +26,7 @@ from pydantic_core import ErrorDetails
 from aggregation.registry import RULES, build_rule
 from hedgerow_registry import Registry, UnknownName, choose
 from node.learning.registry import MODELS, PARTITIONS, TASKS
+from node.trust.last_line import LastLine
 from node.trust.strangers import Strangers
 from simulator.attacks.registry import ATTACKS
 from simulator.attacks.spelling import build_attack
@@ -223,6 +224,8 @@ class Scenario(_Part):
         probation: rounds with a kept vote after which a stranger is known; 0 = never.
         known: share of the links between honest nodes on which both have named each other; attack edges are never
             among them.
+        last_line: whether nodes hold on to their model where the rule was fooled (node.trust.last_line); absent = where
+            `known` or `strangers` is set.
         origins: public networks that Sybils connect from; absent = as many as Sybils.
         pace: least virtual seconds a round takes (world).
         deadline: virtual seconds after which a round closes without those who are late (world).
@@ -273,6 +276,7 @@ class Scenario(_Part):
     company: int = Field(default=Strangers().company, ge=0)
     probation: int = Field(default=Strangers().probation, ge=0)
     known: float = Field(default=0.0, ge=0, le=1)
+    last_line: bool | None = None
     origins: int | None = Field(default=None, ge=1)
     pace: float = Field(default=1.0, gt=0)
     deadline: float = Field(default=10.0, gt=0)
@@ -342,6 +346,11 @@ class Scenario(_Part):
     def limit(self) -> Strangers | None:
         """How far strangers are heard; None: everybody has a say."""
         return None if self.strangers is None else Strangers(self.strangers, self.enough, self.company, self.probation)
+
+    def line(self) -> LastLine | None:
+        """How far nodes let themselves be moved; None: as far as their rule says."""
+        wanted = self.strangers is not None or self.known > 0 if self.last_line is None else self.last_line
+        return LastLine() if wanted else None
 
     def check_task(self) -> None:
         """Refuse a task or model that does not exist (who brings a task of their own names it as they like).

@@ -135,6 +135,7 @@ class Resident:
             state=self._disk.state,
             observe=lambda view: self._told.closed(vertex, view),
             checkpoints=self._disk,
+            line=scenario.line(),
         )
         self._transport = transport
         self._running = asyncio.get_running_loop().create_task(self._service.run(), name=setup.places[vertex])
