@@ -155,7 +155,7 @@ class Intake:
         known = self._known.get(wanted.digest)
         if known is None:
             return
-        if fault.reason is Drop.UNAVAILABLE:
+        if fault.reason in (Drop.UNAVAILABLE, Drop.UNREACHABLE):
             known.state = "idle"  # the next peer that shows it, old or new, may have it
             known.vias.clear()
         else:

@@ -52,6 +52,7 @@ from gossip.protocol.messages import (
 from gossip.protocol.rates import Bucket
 from gossip.reach.book import AddressBook
 from gossip.reach.dialer import Dialer
+from gossip.reach.vantage import Vantage
 from gossip.transport.blobs import BlobStore
 from gossip.transport.contract import Transport
 from gossip.transport.slots import group_of
@@ -128,6 +129,8 @@ class GossipService:
         self._book = AddressBook(key.peer, network, limits)
         self._peer_buckets: dict[PeerId, Bucket] = {}
         self._seen: dict[PeerId, str] = {}  # the IP address of each joined peer
+        self._vantage = Vantage()
+        self._unreachable: set[PeerId] = set()  # joined, but nobody answers where they say they serve payloads
         self._fetcher = Fetcher(
             transport,
             schema,
@@ -136,7 +139,7 @@ class GossipService:
             executor,
             self._fetched,
             self._not_fetched,
-            self._drop,
+            self._not_given,
         )
         home = Home(key.peer, network, self._schema_digest, payload_bytes(schema))
         self._intake = Intake(home, ledger, limits, wants, on_event, self._fetcher.want, self._send, round, reopen)
@@ -183,8 +186,8 @@ class GossipService:
 
     @property
     def address(self) -> str:
-        """Where others can dial us, known after `start`."""
-        return self._transport.address
+        """Where others can dial us, known after `start`; ":port" if only they know the host."""
+        return self._vantage.state(self._transport.address)
 
     def peers(self) -> tuple[PeerId, ...]:
         """Connected peers, ordered by id."""
@@ -255,6 +258,7 @@ class GossipService:
         hello = party.hello
         self._peer_buckets[party.peer] = self._bucket(self._limits.peer_rate, self._limits.peer_burst)
         self._seen[party.peer] = party.seen
+        self._vantage.joined(party.peer, party.here)
         group = group_of(party.seen)
         self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address, group))
         head = self._ledger.head()
@@ -271,6 +275,8 @@ class GossipService:
         """See `Receiver.left`."""
         self._peer_buckets.pop(peer, None)
         self._seen.pop(peer, None)
+        self._vantage.left(peer)
+        self._unreachable.discard(peer)
         self._tell(peer)
         self._on_event(PeerLeft(peer, reason))
         self._dialer.wake()
@@ -341,7 +347,17 @@ class GossipService:
 
     def _not_fetched(self, wanted: Wanted, fault: RemoteFault) -> None:
         self._intake.not_fetched(wanted, fault)
-        self._drop(fault.reason, wanted.holders[0][0])
+        holder = wanted.holders[0][0]
+        hidden = fault.reason is Drop.UNAVAILABLE and holder in self._unreachable  # it withholds nothing
+        self._drop(Drop.UNREACHABLE if hidden else fault.reason, holder)
+
+    def _not_given(self, reason: Drop, holder: PeerId) -> None:
+        """One try to fetch from a holder failed."""
+        if reason is Drop.UNREACHABLE:
+            self._unreachable.add(holder)
+        else:
+            self._unreachable.discard(holder)
+        self._drop(reason, holder)
 
     # small things
 
@@ -365,7 +381,7 @@ class GossipService:
         self._on_event(Dropped(reason, peer, address))
 
     def _records(self, to: PeerId, head: Entry | None) -> tuple[bytes, ...]:
-        mine = PeerRecord(self._network, self._key.peer, self._transport.address, head.sequence if head else 0)
+        mine = PeerRecord(self._network, self._key.peer, self.address, head.sequence if head else 0)
         others = self._book.envelopes(to, self._limits.peers_in_frame - 1)
         return (seal(self._key, RECORD, encode_record(mine)), *others)
 

@@ -20,10 +20,12 @@ from pydantic.fields import FieldInfo
 
 from aggregation.errors import RuleError
 from aggregation.registry import build_rule
+from gossip.protocol.address import Address, dialable
+from gossip.protocol.errors import BadAddress
 from gossip.reach.dialer import split_address
 from hedgerow_registry import UnknownName
 from identity.errors import BadPeerId
-from identity.keys import PeerId, parse_peer
+from identity.keys import PeerId, format_peer, parse_peer
 from node.core.policy import RoundPolicy
 from node.errors import ConfigError
 from node.trust.strangers import Strangers
@@ -84,19 +86,20 @@ class NetworkConfig(_Section):
     )
     gather: float = Field(default=30.0, ge=0, description="seconds to wait for them at most")
 
-    @field_validator("listen", "advertise")
+    @field_validator("listen")
     @classmethod
-    def _address(cls, value: str) -> str:
-        if value:
-            _port(value)
-        return value
+    def _listen(cls, value: str) -> str:
+        return _listened(value)
+
+    @field_validator("advertise")
+    @classmethod
+    def _advertise(cls, value: str) -> str:
+        return str(dialable(value)) if value else value
 
     @field_validator("join")
     @classmethod
     def _join(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            _port(_parsed(split_address, text)[1])
-        return value
+        return tuple(_joined(text) for text in value)
 
     @field_validator("allow", "known", "attackable")
     @classmethod
@@ -219,9 +222,7 @@ class StatusConfig(_Section):
     @field_validator("listen")
     @classmethod
     def _address(cls, value: str) -> str:
-        if value:
-            _port(value)
-        return value
+        return _listened(value) if value else value
 
 
 class StoreConfig(_Section):
@@ -357,10 +358,17 @@ def _sentence(error: ValidationError) -> str:
     return f"[{where[0]}] {'.'.join(where[1:])}: {message}" if len(where) > 1 else f"[{where[0]}] {message}"
 
 
-def _port(address: str) -> None:
-    host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) < 65536):
-        raise ValueError(f"'{address}' is not HOST:PORT")
+def _listened(text: str) -> str:
+    address = Address.parse(text)
+    if not address.host:
+        raise BadAddress(f"'{text}' is not HOST:PORT: write 0.0.0.0:{address.port} to listen on every interface")
+    return str(address)
+
+
+def _joined(text: str) -> str:
+    peer, where = _parsed(split_address, text)
+    address = dialable(where)
+    return f"{address}" if peer is None else f"{format_peer(peer)}@{address}"
 
 
 def _parsed(parse: Any, text: str) -> Any:

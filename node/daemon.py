@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gossip.protocol.address import Address
 from gossip.protocol.errors import LocalFault
 from hedgerow_registry import UnknownName
 from identity.errors import IdentityError
@@ -82,9 +83,8 @@ def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
         key.save(folder / KEY)
     except (OSError, IdentityError) as error:
         raise ConfigError(f"cannot make a node in {folder}: {error}") from None
-    address = config.network.advertise or config.network.listen
-    fixed = not address.endswith(":0") and not address.startswith("0.0.0.0:")
-    return NewNode(format_peer(key.peer), path, f"{format_peer(key.peer)}@{address}" if fixed else "")
+    address = Address.parse(config.network.advertise or config.network.listen)
+    return NewNode(format_peer(key.peer), path, f"{format_peer(key.peer)}@{address}" if address.dialable else "")
 
 
 def run_node(folder: str | Path, overrides: Values | None = None, say: Say | None = None) -> Outcome:

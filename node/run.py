@@ -22,9 +22,11 @@ from torch import Tensor
 
 from aggregation.registry import build_rule
 from gossip.intake import Wants
+from gossip.protocol.address import Address
 from gossip.protocol.errors import Drop
 from gossip.protocol.events import Dropped
 from gossip.protocol.limits import Limits
+from gossip.reach.vantage import outward
 from gossip.service import GossipService
 from gossip.transport.http import HttpTransport
 from identity.keys import SigningKey, format_peer, short
@@ -127,7 +129,7 @@ class Run:
         try:
             await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
-                self.say(f"join: {format_peer(self.key.peer)}@{service.gossip.address}")
+                self.say(f"join: {format_peer(self.key.peer)}@{_reached(service.gossip.address)}")
                 if self.config.status.listen:
                     address = await page.start(self.config.status.listen)
                     found.write_text(address + "\n", encoding="utf-8")
@@ -148,7 +150,7 @@ class Run:
         common = learner.initial(seed)
         first, published, params, state = self._resume(store, common)
         limits = Limits(degree=config.network.degree)
-        host, _, port = config.network.listen.rpartition(":")
+        listen = Address.parse(config.network.listen)
         address = draws.address(self.key.peer)
 
         def make(wants: Wants, on_event: OnEvent) -> GossipService:
@@ -156,9 +158,7 @@ class Run:
                 self.key,
                 config.network_id(),
                 learner.schema,
-                HttpTransport(
-                    self.key.peer, pool, host.strip("[]"), int(port), limits, config.network.advertise or None
-                ),
+                HttpTransport(self.key.peer, pool, listen.host, listen.port, limits, config.network.advertise or None),
                 store.ledger,
                 wants=wants,
                 on_event=on_event,
@@ -270,6 +270,12 @@ def own_shard(config: NodeConfig, task: Task) -> Shard:
         rows = torch.arange(len(task.train))
     held = draws.generator(seed, draws.Purpose.HOLD_OUT, section.part)
     return hold_out(task.train.labels, rows, task.held_out, held)
+
+
+def _reached(listening: str) -> str:
+    """What others may write after --join: of all interfaces the one that this machine reaches others from."""
+    address = Address.parse(listening)
+    return str(address.at(outward()) if address.everywhere else address)
 
 
 def _version() -> str:

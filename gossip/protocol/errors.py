@@ -2,7 +2,9 @@
 
 GossipError
 ├── RemoteFault      a peer's bytes or behaviour: counted by its `reason`, dropped, never fatal
-└── LocalFault       our bug, our configuration, our disk or our port: loud
+├── LocalFault       our bug, our configuration, our disk or our port: loud
+│   └── DiskFault    our disk refuses for now (full, read-only): nothing was written, try again later
+└── BadAddress       (also ValueError) a text that is no "host:port", in one sentence
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class Drop(StrEnum):
     ENCODING = "encoding"  # a Content-Encoding: refused with 415
     CONNECTIONS = "connections"  # a cap on connections
     STRANGER = "stranger"  # a blob asked for by somebody without a handshake
-    UNREACHABLE = "unreachable"  # nobody answers at this address
+    UNREACHABLE = "unreachable"  # nobody answers at this address, or it cannot be dialled
+    DISK = "disk"  # our own disk could not remember it: as if it had not come
 
 
 class GossipError(Exception):
@@ -63,3 +66,11 @@ class RemoteFault(GossipError):
 
 class LocalFault(GossipError):
     """We are at fault: a bug, the configuration, the disk, a port in use."""
+
+
+class DiskFault(LocalFault):
+    """Our disk refuses for now (full, read-only): nothing was written, and later it may be."""
+
+
+class BadAddress(GossipError, ValueError):
+    """A text that is not "host:port", or one that nobody else can dial."""

@@ -46,13 +46,15 @@ class Greeting:
 class Party:
     """The other side of a complete handshake; `session` (32 bytes, equal on both sides) names the link.
 
-    `seen` is the IP address that the transport sees it at, "" if it has none; nobody's claim.
+    `seen` is the IP address that the transport sees it at, `here` our own on that connection, where it sees us unless
+    something between us translates addresses; "" if there is none. Both are nobody's claim.
     """
 
     peer: PeerId
     hello: Hello
     session: bytes
     seen: str = ""
+    here: str = ""
 
 
 class Handshake:

@@ -75,6 +75,8 @@ class AddressBook:
         known = self._records.get(record.peer)
         if record.peer == self._me or (known is not None and known.record.sequence >= record.sequence):
             return None
+        if record.address.startswith(":"):
+            return None  # "where you see me": it has not been seen by anybody yet, so there is nothing to pass on
         if leads_inside(record.address, seen):
             return None  # no fault: whoever lives behind a translator states what it listens on
         first = via if known is None else known.via  # who tells of a known peer anew has not introduced it

@@ -20,7 +20,7 @@ from identity.keys import PeerId, parse_peer
 
 
 def split_address(text: str) -> tuple[PeerId | None, str]:
-    """Read "host:port" or "<peer id>@host:port".
+    """Read "host:port" or "<peer id>@host:port"; the address is for the transport to read.
 
     Raises:
         BadPeerId: what stands before the @ is no peer id.

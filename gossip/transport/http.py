@@ -13,6 +13,7 @@ Laws, beside the promises of `gossip.transport.contract`:
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -21,8 +22,8 @@ from typing import NoReturn, TypeAlias
 import aiohttp
 from aiohttp import web
 
-from gossip.protocol.address import is_address, is_unspecified, locate
-from gossip.protocol.errors import Drop, LocalFault, RemoteFault
+from gossip.protocol.address import Address, dialable, locate
+from gossip.protocol.errors import BadAddress, Drop, LocalFault, RemoteFault
 from gossip.protocol.handshake import Party
 from gossip.protocol.limits import KIB, Limits
 from gossip.transport.channel import Channel
@@ -61,8 +62,7 @@ class HttpTransport:
             port: 0 lets the system choose.
             limits: what peers may use.
             advertise: "host:port" that others are told; default: what we listen on. When that is every interface,
-            others
-                take the address they see us from.
+                others take the address they see us from.
         """
         self._me = me
         self._host = host
@@ -86,7 +86,8 @@ class HttpTransport:
         """Where others can dial us, known after `start`."""
         if self._advertise is not None:
             return self._advertise
-        return f"{'' if is_unspecified(self._host) else self._host}:{self._port}"
+        listening = Address(self._host, self._port)
+        return f":{self._port}" if listening.everywhere else str(listening)
 
     async def start(self, receiver: Receiver) -> None:
         """Begin to listen.
@@ -111,11 +112,15 @@ class HttpTransport:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self._accept, self._host, self._port, backlog=128)
+            if self._host == "::":  # IPv4 as well: whoever says "every interface" means it
+                both = socket.create_server((self._host, self._port), family=socket.AF_INET6, dualstack_ipv6=True)
+                self._server = await loop.create_server(self._accept, sock=both, backlog=128)
+            else:
+                self._server = await loop.create_server(self._accept, self._host, self._port, backlog=128)
         except OSError as error:
             await self._runner.cleanup()
             self._runner = None
-            where = f"{self._host}:{self._port}"
+            where = Address(self._host, self._port)
             raise LocalFault(f"cannot listen on {where}: {error.strerror or error}") from error
         self._port = int(self._server.sockets[0].getsockname()[1])
         trace = aiohttp.TraceConfig()
@@ -139,8 +144,10 @@ class HttpTransport:
             raise RemoteFault(Drop.UNREACHABLE, "not started, or closed")
         if len(self._links) >= self._limits.connections:
             raise RemoteFault(Drop.CONNECTIONS, f"{len(self._links)} connections")
-        if not is_address(address):
-            raise RemoteFault(Drop.UNREACHABLE, "an address is host:port")
+        try:
+            dialable(address)
+        except BadAddress as error:
+            raise RemoteFault(Drop.UNREACHABLE, str(error)) from None
         try:
             async with asyncio.timeout(self._limits.connect + self._limits.hello):
                 joined = await self._http.ws_connect(
@@ -156,8 +163,7 @@ class HttpTransport:
             raise RemoteFault(Drop.UNREACHABLE, f"{address}: {error}") from None
         channel = Channel(joined)
         party = await shake(self._told().handshake(True, expect), channel, self._limits)
-        name = joined.get_extra_info("peername")
-        party = replace(party, seen=str(name[0]) if name else "")
+        party = replace(party, seen=_ip(joined.get_extra_info("peername")), here=_ip(joined.get_extra_info("sockname")))
         link = self._keep(party, channel, dialled=True, location=address)
         if link is not None:
             self._spawn(self._read(link, channel))
@@ -177,16 +183,18 @@ class HttpTransport:
     async def fetch(self, peer: PeerId, digest: bytes, length: int) -> memoryview:
         """See `Transport.fetch`."""
         link = self._links.get(peer)
-        if link is None or self._http is None or not link.location:
-            raise RemoteFault(Drop.UNAVAILABLE, "no connection, or it serves no blobs")
+        if link is None or self._http is None:
+            raise RemoteFault(Drop.UNAVAILABLE, "no connection")
+        if not link.location:
+            raise RemoteFault(Drop.UNREACHABLE, "it states no address that could be dialled")
         session = f"{SESSION}: {link.party.session.hex()}\r\n"
         try:
             async with asyncio.timeout(self._limits.blob_seconds(length)):
                 return await self._streams.get(link.location, _BLOB_PATH + digest.hex(), session, digest, length)
         except TimeoutError:
             raise RemoteFault(Drop.TIMEOUT, f"a blob of {length} bytes did not come in time") from None
-        except (OSError, ValueError) as error:
-            raise RemoteFault(Drop.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
+        except OSError as error:
+            raise RemoteFault(Drop.UNREACHABLE, f"{link.location}: {error}") from None
 
     def connected(self) -> tuple[PeerId, ...]:
         """See `Transport.connected`."""
@@ -313,7 +321,8 @@ class HttpTransport:
             except RemoteFault as fault:
                 self._told().dropped(fault.reason, None)
                 return upgraded
-            party = replace(party, seen=seen)
+            ours = None if request.transport is None else request.transport.get_extra_info("sockname")
+            party = replace(party, seen=seen, here=_ip(ours))
             link = self._keep(party, channel, dialled=False, location=locate(party.hello.address, seen))
             if link is not None:
                 await self._read(link, channel)
@@ -361,6 +370,11 @@ class HttpTransport:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _ip(name: tuple[str, int] | None) -> str:
+    """The host of a socket's name; "" if it has none."""
+    return str(name[0]) if name else ""
 
 
 async def _refuse_redirect(*_: object) -> NoReturn:

@@ -17,6 +17,7 @@ import re
 from concurrent.futures import Executor
 from typing import cast
 
+from gossip.protocol.address import Address
 from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import KIB, MIB
 from gossip.transport.blobs import Assembly
@@ -236,9 +237,10 @@ class BlobStreams:
         return None
 
     async def _dial(self, location: str) -> BlobStream:
-        host, _, port = location.rpartition(":")
-        async with asyncio.timeout(self._connect):
-            _, stream = await asyncio.get_running_loop().create_connection(
-                BlobStream, host.removeprefix("[").removesuffix("]"), int(port)
-            )
+        address = Address.parse(location)
+        try:
+            async with asyncio.timeout(self._connect):
+                _, stream = await asyncio.get_running_loop().create_connection(BlobStream, address.host, address.port)
+        except TimeoutError:
+            raise RemoteFault(Drop.UNREACHABLE, f"nobody answers at {location}") from None
         return stream

@@ -21,6 +21,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from gossip.protocol.address import Address
+from gossip.protocol.errors import BadAddress
 from node.config import FILE, StoreConfig, load_config
 from node.errors import ConfigError, NodeError
 from node.show.page import render
@@ -80,16 +82,16 @@ class StatusServer:
         app.add_routes(
             [web.get("/", self._page), web.get("/v1/status", self._status), web.get("/metrics", self._metrics)]
         )
-        host, _, port = listen.rpartition(":")
+        address = Address.parse(listen)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
+            await web.TCPSite(self._runner, address.host, address.port).start()
         except OSError as error:
             await self.close()
             raise ConfigError(f"[status] listen: cannot listen on {listen}: {error.strerror}") from None
         self._watching = asyncio.get_running_loop().create_task(self.lag.watch(), name="loop-lag")
-        return f"{host}:{self._runner.addresses[0][1]}"
+        return str(Address(address.host, self._runner.addresses[0][1]))
 
     async def close(self) -> None:
         """Stop serving. Safe to call twice."""
@@ -142,10 +144,13 @@ def fetch_status(folder_or_address: str | Path) -> Status:
         NodeError: nobody answers there (of a folder: with what its records say last), or it is not a node.
     """
     address = status_address(folder_or_address)
-    host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
-    if not host or not port.isdecimal():
+    try:
+        where = Address.parse(address.removeprefix("http://").rstrip("/"))
+    except BadAddress:
+        where = Address("", 0)
+    if not where.host or not where.port:
         raise ConfigError(f"'{address}' is neither a node's folder nor HOST:PORT of its status page")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=ANSWER_SECONDS)
+    connection = http.client.HTTPConnection(where.host, where.port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/v1/status")
         answer = connection.getresponse()

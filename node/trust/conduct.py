@@ -36,6 +36,7 @@ GUILT: Mapping[Drop, str] = {
 
 LUCK: Mapping[Drop, str] = {
     Drop.UNAVAILABLE: "payload it announced and did not give",
+    Drop.UNREACHABLE: "payload that cannot be fetched, as nobody answers at the address it states",
     Drop.TIMEOUT: "payload that came too slowly",
     Drop.QUEUE_FULL: "frame that it was too slow to take",
 }

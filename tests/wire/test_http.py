@@ -91,7 +91,7 @@ async def test_a_peer_without_an_address_serves_nothing(stack: AsyncExitStack) -
     await soon(one.joins)
     with pytest.raises(RemoteFault) as fault:
         await one.transport.fetch(BOB.peer, bytes(32), 1)
-    assert fault.value.reason is Drop.UNAVAILABLE
+    assert fault.value.reason is Drop.UNREACHABLE
 
 
 @pytest.mark.parametrize("address", ["nowhere", "http://x:1", "a:b", "user@host:1", "host:1/path", "", "host:123456"])
