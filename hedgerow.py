@@ -59,6 +59,7 @@ __all__ = [
     "Task",
     "Verdict",
     "Weights",
+    "arun",
     "run",
     "simulate",
 ]
@@ -101,18 +102,21 @@ def simulate(task: Task | str | None = None, **scenario: Any) -> Report:
     Raises:
         simulator.study.scenario.ScenarioError: a field that does not exist or does not fit; one sentence.
     """
+    from node.aside import Aside, in_a_loop
     from node.learning.task import Task as TaskClass
     from simulator.study.scenario import Scenario as ScenarioClass
     from simulator.work.sweep import sweep
 
-    if isinstance(task, TaskClass):
-        return sweep(ScenarioClass.of({"name": "simulation", **scenario, "task": task.name}), task=task)
-    named = {"task": task} if task is not None else {}
-    return sweep(ScenarioClass.of({"name": "simulation", **scenario, **named}))
+    own = task if isinstance(task, TaskClass) else None
+    named = {} if task is None else {"task": task.name if isinstance(task, TaskClass) else task}
+    chosen = ScenarioClass.of({"name": "simulation", **scenario, **named})
+    if in_a_loop():  # a notebook: the engine that runs real nodes has a loop of its own
+        return Aside(lambda: sweep(chosen, task=own), "simulate").wait()
+    return sweep(chosen, task=own)
 
 
 def run(task: Task | str = "digits", join: Sequence[str] = (), **options: Any) -> Outcome:
-    """Run one node until it is stopped (SIGTERM, Ctrl-C) or `rounds` are done.
+    """Run one node until it is stopped (SIGTERM, Ctrl-C) or `rounds` are done. Works in a notebook's cell too.
 
     Args:
         task: a `Task`, or the name of one that is shipped.
@@ -128,7 +132,19 @@ def run(task: Task | str = "digits", join: Sequence[str] = (), **options: Any) -
     from node.daemon import run_task
     from node.learning.tasks import make_task
 
-    return run_task(make_task(task) if isinstance(task, str) else task, join=tuple(join), **options)
+    return run_task(make_task(task) if isinstance(task, str) else task, join=join, **options)
+
+
+async def arun(task: Task | str = "digits", join: Sequence[str] = (), **options: Any) -> Outcome:
+    """`run` for async programs: `await hedgerow.arun(...)`; cancelled, it stops the node and waits for its goodbye.
+
+    Raises:
+        node.errors.NodeError: one sentence that says what to do.
+    """
+    from node.daemon import arun_task
+    from node.learning.tasks import make_task
+
+    return await arun_task(make_task(task) if isinstance(task, str) else task, join=join, **options)
 
 
 app = typer.Typer(

@@ -7,7 +7,7 @@ Laws:
 - An update is delivered once. When another peer shows it too, only that fact is told (`UpdateHeard`).
 - A header that is not wanted leaves no trace but its counter; so does one that is stale or early, except that the
   newest early one of each author is judged again when our round grows.
-- A header of our own that is new to us comes from a backup that was restored: it is adopted, never contradicted.
+- A header of our own is for `gossip.chain.own_chain` to judge.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gossip.chain.ledger import Entry, Ledger
 from gossip.fetcher import Wanted
 from gossip.protocol.codec import UPDATE, decode_header
 from gossip.protocol.errors import Drop, RemoteFault
-from gossip.protocol.events import Equivocated, GossipEvent, HeadAhead, PeerAhead, UpdateHeard, UpdateVerified
+from gossip.protocol.events import Equivocated, GossipEvent, PeerAhead, UpdateHeard, UpdateVerified
 from gossip.protocol.limits import Limits
 from gossip.protocol.messages import HeaderRequest, Relay, Update, UpdateHeader
 from gossip.protocol.rates import Bucket
@@ -64,6 +64,7 @@ class Intake:
         on_event: Callable[[GossipEvent], None],
         fetch: Callable[[Wanted], None],
         request: Callable[[PeerId, HeaderRequest], None],
+        own: Callable[[Entry, PeerId], None],
         round: int = 0,
         reopen: int | None = None,
     ) -> None:
@@ -77,6 +78,7 @@ class Intake:
             on_event: is told what happened.
             fetch: begins to fetch a payload; its end comes back through `fetched` or `not_fetched`.
             request: asks a peer for headers that are missing in its chain.
+            own: takes headers of our own key, and who showed them.
             round: our round.
             reopen: see `gossip.service`.
         """
@@ -88,6 +90,7 @@ class Intake:
         self._on_event = on_event
         self._begin = fetch
         self._request = request
+        self._take_own = own
         self.round = round
         self._reopen = reopen
         self._buckets: OrderedDict[PeerId, Bucket] = OrderedDict()
@@ -207,18 +210,6 @@ class Intake:
             self._on_event(UpdateHeard(wanted.header, wanted.digest, via, distance))
         else:
             wanted.holders.append((via, distance))
-
-    def _take_own(self, entry: Entry, via: PeerId) -> None:
-        """A header signed with our own key."""
-        head = self._ledger.head()
-        if head is not None and entry.sequence <= head.sequence:
-            mine = self._ledger.own(entry.sequence, entry.sequence)
-            if mine and mine[0].digest != entry.digest:
-                self._on_event(Equivocated(entry.author, mine[0].envelope, entry.envelope))
-                raise RemoteFault(Drop.EQUIVOCATION, "somebody else signs with our key")
-            raise RemoteFault(Drop.REPLAY)
-        self._ledger.adopt(entry)
-        self._on_event(HeadAhead(entry.sequence, entry.round, via))
 
     def _admit(self, header: UpdateHeader, entry: Entry, via: PeerId, distance: int) -> None:
         judgement = self.chains.judge(header, entry.digest, self.round)

@@ -2,14 +2,14 @@
 
 Laws:
 - Order of checks on a frame: size, the connection's bucket, arity, then as in `gossip.intake`.
-- Nothing that a peer does raises out of here: every drop is counted by its reason and told as `Dropped`.
+- Nothing that a peer does raises out of here: every drop is counted by its reason and told as `Dropped`. What fails on
+  our side meanwhile is told as `Broken`; only a disk that is full for now costs no more than what came.
 - What is signed is durable in the ledger before its first byte leaves; nothing is signed twice for one round.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ from functools import partial
 
 import numpy as np
 
+from gossip.chain.hearing import Hearing
 from gossip.chain.ledger import Entry, Ledger
 from gossip.chain.own_chain import OwnChain
 from gossip.fetcher import Fetcher, Wanted
@@ -26,14 +27,15 @@ from gossip.protocol.codec import (
     MAX_DISTANCE,
     RECORD,
     decode_frame,
+    decode_header,
     digest_payload,
     encode_frame,
     encode_record,
     payload_bytes,
     schema_digest,
 )
-from gossip.protocol.errors import Drop, LocalFault, RemoteFault
-from gossip.protocol.events import Dropped, GossipEvent, PeerJoined, PeerLeft, PeerNamed
+from gossip.protocol.errors import DiskFault, Drop, LocalFault, RemoteFault
+from gossip.protocol.events import Broken, Dropped, Equivocated, GossipEvent, PeerJoined, PeerLeft, PeerNamed
 from gossip.protocol.handshake import Greeting, Handshake, Party
 from gossip.protocol.limits import Limits
 from gossip.protocol.messages import (
@@ -56,7 +58,7 @@ from gossip.reach.vantage import Vantage
 from gossip.transport.blobs import BlobStore
 from gossip.transport.contract import Transport
 from gossip.transport.slots import group_of
-from identity.envelope import seal
+from identity.envelope import seal, split
 from identity.keys import PeerId, SigningKey
 
 
@@ -84,6 +86,7 @@ class GossipService:
         nonce: Callable[[], bytes] | None = None,
         round: int = 0,
         reopen: int | None = None,
+        recall: frozenset[PeerId] = frozenset(),
     ) -> None:
         """Nothing happens before `start`.
 
@@ -104,6 +107,8 @@ class GossipService:
             round: the node's round, see `advance`.
             reopen: a restarted node's first unfinished round: what the ledger knows of this round or a later one,
                 but the node lost with its memory, is delivered once more. None: replays are refused for ever.
+            recall: peers that knew us before a restart: before anything new is signed each of them has `limits.recall`
+                seconds to come and tell what it knows of our key.
 
         Raises:
             LocalFault: the network id or the schema is unusable, or payloads exceed `limits.payload`.
@@ -122,8 +127,7 @@ class GossipService:
         self._nonce = nonce or partial(secrets.token_bytes, 32)
         self._closed = False
         self._publishing = asyncio.Lock()
-        self._untold: set[PeerId] = set()  # joined, but have not told yet what they know of our key
-        self._told = asyncio.Event()
+        self._hearing = Hearing(recall, limits)
         self._own = OwnChain(key, network, schema, ledger, executor, limits)
         self._blobs = BlobStore(limits.blobs)
         self._book = AddressBook(key.peer, network, limits)
@@ -142,7 +146,9 @@ class GossipService:
             self._not_given,
         )
         home = Home(key.peer, network, self._schema_digest, payload_bytes(schema))
-        self._intake = Intake(home, ledger, limits, wants, on_event, self._fetcher.want, self._send, round, reopen)
+        self._intake = Intake(
+            home, ledger, limits, wants, self._happened, self._fetcher.want, self._send, self._own_shown, round, reopen
+        )
         self._dialer = Dialer(
             transport,
             self._book,
@@ -202,8 +208,9 @@ class GossipService:
     async def publish(self, round: int, vector: Buffer, base: bytes = NO_DIGEST, classes: bytes = b"") -> Update:
         """Sign and send an update. The header is durable in the ledger before the first byte leaves.
 
-        A key that lost its ledger must not begin its chain anew: while the ledger is empty, `Limits.settle` seconds are
-        given to joined peers to show the newest header that they know of us (`HeadAhead`).
+        Before the first signature after a start peers are heard out (`gossip.chain.hearing`): they show the newest
+        header that they know of us (`HeadAhead`). If there was one, we listen on for another process that signs with
+        our key (`Limits.rival`, `KeyElsewhere`).
 
         A round that is already the ledger's newest is sent again, never signed again: what is returned is the
         stored update, whatever `vector` is now.
@@ -215,12 +222,12 @@ class GossipService:
             classes: bit mask of the classes trained on.
 
         Raises:
+            DiskFault: the disk refuses for now; nothing was signed.
             LocalFault: wrong length, not finite, a round below the ledger's newest, or a stored round whose payload
                 is lost.
         """
         async with self._publishing:
-            if self._ledger.head() is None:
-                await self._hear_out()
+            await self._hear_out(round)
             update = await self._own.update(round, vector, base, classes)
             self._blobs.put(update.header.payload_digest, update.payload, pin=True)
             frame = encode_frame(Announce(update.envelope))
@@ -264,11 +271,12 @@ class GossipService:
         head = self._ledger.head()
         if head is not None and self._ledger.payload(head.sequence) is not None:
             self._send(party.peer, Announce(head.envelope))
+        self._show_proof(party.peer)
         known = self._intake.chains.recent(party.peer)
         if known and known[-1].sequence > hello.sequence:
             self._send(party.peer, Relay(1, known[-1].envelope))
         self._send(party.peer, Peers(self._records(party.peer, head)))  # the last: it has seen all that we know
-        self._untold.add(party.peer)
+        self._hearing.joined(party.peer)
         self._dialer.wake()
 
     def left(self, peer: PeerId, reason: str) -> None:
@@ -277,7 +285,7 @@ class GossipService:
         self._seen.pop(peer, None)
         self._vantage.left(peer)
         self._unreachable.discard(peer)
-        self._tell(peer)
+        self._hearing.left(peer)
         self._on_event(PeerLeft(peer, reason))
         self._dialer.wake()
 
@@ -306,6 +314,10 @@ class GossipService:
             take()
         except RemoteFault as fault:
             self._drop(fault.reason, peer)
+        except DiskFault:
+            self._drop(Drop.DISK, peer)
+        except LocalFault as fault:
+            self._on_event(Broken(fault))
 
     def _take_frame(self, peer: PeerId, data: bytes) -> None:
         message = decode_frame(data, self._limits)
@@ -317,7 +329,7 @@ class GossipService:
             case Peers(envelopes):
                 for envelope in envelopes:
                     self._guard(peer, partial(self._book.learn, envelope, peer, self._seen.get(peer, "")))
-                self._tell(peer)
+                self._hearing.told(peer)
                 self._dialer.wake()
             case HeaderRequest(author, first, last):
                 self._answer(peer, author, first, last)
@@ -331,13 +343,35 @@ class GossipService:
         """Show the headers that a peer lacks: our own, or others' whose payloads we could serve."""
         if author == self._key.peer:
             for entry in self._ledger.own(first, last):
-                self._send(peer, Announce(entry.envelope))
+                header = decode_header(split(entry.envelope).body, self._limits)
+                if header.schema == self._schema_digest:  # a chain may have begun with another model
+                    self._send(peer, Announce(entry.envelope))
             return
         for relay in self._intake.relayable(author, first, last):
             self._send(peer, relay)
 
     def _take_header(self, envelope: bytes, via: PeerId, distance: int) -> None:
         self._intake.take(envelope, via, distance, asyncio.get_running_loop().time())
+
+    def _own_shown(self, entry: Entry, via: PeerId) -> None:
+        """A header signed with our own key came in."""
+        told = self._own.recognise(entry, via)
+        for event in told:
+            self._on_event(event)
+        if any(isinstance(event, Equivocated) for event in told):
+            raise RemoteFault(Drop.EQUIVOCATION, "somebody else signs with our key")
+
+    def _happened(self, event: GossipEvent) -> None:
+        self._on_event(event)
+        if isinstance(event, Equivocated):
+            self._show_proof(event.author)
+
+    def _show_proof(self, peer: PeerId) -> None:
+        """Show a peer the two headers for which we refuse it: it may not know that somebody else has its key."""
+        proof = self._ledger.proof(peer)
+        if proof is not None:
+            for envelope in (proof.first, proof.second):
+                self._send(peer, Relay(1, envelope))
 
     # payloads
 
@@ -361,17 +395,17 @@ class GossipService:
 
     # small things
 
-    async def _hear_out(self) -> None:
-        """Wait until every joined peer has told what it knows of our key, has left, or had its time."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.settle):
-                while self._untold:
-                    self._told.clear()
-                    await self._told.wait()
-
-    def _tell(self, peer: PeerId) -> None:
-        self._untold.discard(peer)
-        self._told.set()
+    async def _hear_out(self, round: int) -> None:
+        """Before a signature: let those who know our key tell what they know."""
+        head = self._ledger.head()
+        if head is not None and round <= head.round:
+            return  # nothing new would be signed
+        await self._hearing.recall()
+        if self._ledger.head() is None:
+            await self._hearing.settle()
+        if self._own.listens:
+            await asyncio.sleep(self._limits.rival)
+            self._own.listens = False
 
     def _send(self, peer: PeerId, frame: Announce | Relay | Peers | HeaderRequest) -> None:
         self._transport.send(peer, encode_frame(frame))

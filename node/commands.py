@@ -47,12 +47,16 @@ def run(
     task: Annotated[str | None, typer.Option(help="What is learned; `hedgerow tasks`, or module:name.")] = None,
     rule: Annotated[str | None, typer.Option(help="What to believe; `hedgerow rules`.")] = None,
     part: Annotated[str | None, typer.Option(help="Which part of the data is this node's, for example 0/3.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Stop after this many rounds.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Play so many more rounds from here, then stop.")] = None,
+    forget_training: Annotated[
+        bool, typer.Option("--forget-training", help="Begin the training anew, with the same key and chain.")
+    ] = False,
 ) -> None:
     """Run a node until it is told to stop (Ctrl-C or SIGTERM)."""
     from node.daemon import run_node
 
-    outcome = run_node(directory, _overrides(listen, join, task, rule, part, rounds))
+    settings = _overrides(listen, join, task, rule, part)
+    outcome = run_node(directory, settings, more=rounds, forget_training=forget_training)
     accuracy = "not measured" if outcome.accuracy is None else f"{outcome.accuracy:.1%}"
     LOG.print(f"stopped before round {outcome.round}, accuracy {accuracy}; the same command goes on from there")
 
@@ -63,7 +67,6 @@ def _overrides(
     task: str | None,
     rule: str | None,
     part: str | None,
-    rounds: int | None = None,
 ) -> dict[str, dict[str, object]]:
     """What was typed, as sections of node.toml."""
     mine: dict[str, object] = {}
@@ -76,7 +79,6 @@ def _overrides(
         "network": {"listen": listen, "join": join or None},
         "task": {"name": task, **mine},
         "rule": {"name": rule},
-        "round": {"rounds": rounds},
     }
     kept = {section: {k: v for k, v in values.items() if v is not None} for section, values in given.items()}
     return {section: values for section, values in kept.items() if values}
@@ -97,6 +99,8 @@ def status(
         return
     accuracy = "not measured yet" if found["accuracy"] is None else f"{found['accuracy']:.1%}"
     OUT.print(f"round {found['round']}, accuracy {accuracy}, {found['task']} with {found['rule']}, {found['phase']}")
+    for alarm in found.get("alarms", []):
+        OUT.print(alarm, style="red", markup=False, soft_wrap=True)
     grid = Table("neighbour", "round", "weight", "why", "link", "weights", "verdicts", box=None)
     shown, hidden = ranked(found["neighbours"])
     for peer in shown:

@@ -160,6 +160,11 @@ class TaskConfig(_Section):
         default={}, description="for example { alpha = 0.1 } for dirichlet"
     )
 
+    @field_validator("data_dir", "extractor")
+    @classmethod
+    def _path(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
+
     @model_validator(mode="after")
     def _one_of_the_parts(self) -> Self:
         if self.part >= self.parts:
@@ -232,6 +237,11 @@ class StoreConfig(_Section):
     records: str = Field(default="rounds.jsonl", description='one line of JSON a round, in that folder; "": none')
     history: int = Field(default=100, ge=1, le=4096, description="relayed records of others kept in memory")
     age: int = Field(default=16, ge=1, le=16, description="rounds for which a relayed record counts")
+
+    @field_validator("folder", "records")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        return str(Path(value).expanduser()) if value else value
 
 
 class NodeConfig(_Section):

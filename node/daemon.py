@@ -13,13 +13,16 @@ and tests.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +31,7 @@ from gossip.protocol.errors import LocalFault
 from hedgerow_registry import UnknownName
 from identity.errors import IdentityError
 from identity.keys import SigningKey, format_peer
+from node.aside import TICK, Aside, in_a_loop
 from node.config import FILE, NodeConfig, load_config, parse_config, write_template
 from node.errors import ConfigError, NodeError
 from node.learning.errors import TaskError
@@ -68,7 +72,7 @@ def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
         UnknownName: no such task; the message names the nearest one.
         NodeError: there is a node already, a value does not fit, or the folder cannot be written to; one sentence.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     chosen = {section: dict(keys) for section, keys in (values or {}).items()}
     config = parse_config(chosen)
     if ":" not in config.task.name:
@@ -78,7 +82,7 @@ def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
         raise ConfigError(f"{folder} holds a node already; a key is never overwritten: choose another folder")
     key = SigningKey.generate()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_text(write_template(chosen), encoding="utf-8")
         key.save(folder / KEY)
     except (OSError, IdentityError) as error:
@@ -87,31 +91,44 @@ def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
     return NewNode(format_peer(key.peer), path, f"{format_peer(key.peer)}@{address}" if address.dialable else "")
 
 
-def run_node(folder: str | Path, overrides: Values | None = None, say: Say | None = None) -> Outcome:
+def run_node(
+    folder: str | Path,
+    overrides: Values | None = None,
+    say: Say | None = None,
+    more: int | None = None,
+    forget_training: bool = False,
+) -> Outcome:
     """Run the node in a folder until its last round, SIGTERM or SIGINT. The calling process is the node's.
 
     Args:
         folder: as `init_node` made it.
         overrides: as `init_node`'s values; they win over node.toml and are not written to it.
         say: told one line at a time what people need to know; default: standard error.
+        more: play so many more rounds, whatever round the network is in; None: until it is told to stop.
+        forget_training: begin the training anew, with the same key and chain: after a change of model or optimizer.
 
     Raises:
         NodeError: one sentence that says what to do.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     config = _with(load_config(folder / FILE), overrides)
+    worker = Worker("learning")
+    atexit.register(_leave_if_busy, worker)
     with _one_sentence():
-        key = SigningKey.load(folder / KEY)
-        task = _task(config)
-        worker = Worker("learning")
-        outcome = _run(Run(config, key, task, folder / config.store.folder, worker, say or _say))
-    return outcome if not worker.busy else _leave()
+        home = folder / config.store.folder
+        outcome = _play(
+            Run(config, folder / KEY, _task(config), home, worker, say or _say, more=more, forget=forget_training)
+        )
+    if worker.busy:
+        _leave(0)
+    worker.shutdown()
+    return outcome
 
 
 def run_task(
     task: Task,
     *,
-    join: tuple[str, ...] | list[str] = (),
+    join: Sequence[str] = (),
     listen: str = "127.0.0.1:0",
     network: str = "hedgerow",
     folder: str | Path | None = None,
@@ -121,12 +138,14 @@ def run_task(
     parts: int = 1,
     overrides: Values | None = None,
     say: Say | None = None,
+    forget_training: bool = False,
+    begun: Callable[[Run], None] | None = None,
 ) -> Outcome:
     """Run a node on a task in hand until its last round or Ctrl-C.
 
     Args:
         task: model and data.
-        join: nodes to join by; none: be the first.
+        join: nodes to join by, or one; none: be the first.
         listen: where others dial us; port 0: any free one.
         network: nodes with the same name and model form one network.
         folder: where key, ledger and checkpoints are kept; None: nothing is kept after the run.
@@ -135,27 +154,56 @@ def run_task(
         part, parts: which part of the training data is this node's.
         overrides: any other setting of node.toml: section -> key -> value.
         say: told one line at a time what people need to know; default: standard error.
+        forget_training: begin the training anew, with the same key and chain: after a change of model or optimizer.
+        begun: told the run before it begins; its `stop` may be called from any thread.
 
     Raises:
         NodeError: one sentence that says what to do.
     """
     values: dict[str, dict[str, Any]] = {
-        "network": {"name": network, "join": tuple(join), "listen": listen},
+        "network": {"name": network, "join": (join,) if isinstance(join, str) else tuple(join), "listen": listen},
         "task": {"part": part, "parts": parts},
         "round": {} if rounds is None else {"rounds": rounds},
         "rule": {} if rule is None else {"name": rule},
     }
     config = _with(_with(NodeConfig(), values), overrides)
-    with tempfile.TemporaryDirectory(prefix="hedgerow-") as temporary, _one_sentence():
-        home = Path(folder) if folder is not None else Path(temporary)
-        home.mkdir(parents=True, exist_ok=True)
-        if not (home / KEY).exists():
-            SigningKey.generate().save(home / KEY)
-        worker = Worker("learning")
-        node = Run(config, SigningKey.load(home / KEY), task, home / config.store.folder, worker, say or _say)
-        outcome = _run(node)
+    worker = Worker("learning")
+    try:
+        with _one_sentence(), tempfile.TemporaryDirectory(prefix="hedgerow-") as temporary:
+            home = Path(temporary) if folder is None else Path(folder).expanduser()
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not (home / KEY).exists():
+                SigningKey.generate().save(home / KEY)
+            state = home / config.store.folder
+            node = Run(config, home / KEY, task, state, worker, say or _say, forget=forget_training)
+            if begun is not None:
+                begun(node)
+            return _play(node)
+    finally:
         worker.shutdown()
-    return outcome
+
+
+async def arun_task(task: Task, **options: Any) -> Outcome:
+    """`run_task` for async programs: awaits the end; cancelled, it stops the node and waits for its goodbye.
+
+    Args:
+        task: model and data.
+        options: as those of `run_task`.
+
+    Raises:
+        NodeError: one sentence that says what to do.
+    """
+    runs: list[Run] = []
+    call = partial(run_task, task, **options, begun=runs.append)
+    playing = asyncio.get_running_loop().run_in_executor(None, call)
+    try:
+        return await asyncio.shield(playing)
+    except asyncio.CancelledError:
+        while not playing.done():  # it may not have begun
+            for run in runs:
+                run.stop()
+            await asyncio.wait([playing], timeout=TICK)
+        raise
 
 
 def _task(config: NodeConfig) -> Task:
@@ -177,6 +225,13 @@ def _with(config: NodeConfig, overrides: Values | None) -> NodeConfig:
     for section, keys in (overrides or {}).items():
         raw[section] = {**raw.get(section, {}), **keys}
     return parse_config(raw)
+
+
+def _play(run: Run) -> Outcome:
+    """Play a run in this thread, or beside it if an event loop runs here already (a notebook)."""
+    if in_a_loop():
+        return Aside(lambda: _run(run), "hedgerow").wait(run.stop)
+    return _run(run)
 
 
 def _run(run: Run) -> Outcome:
@@ -205,19 +260,32 @@ class _one_sentence:
             raise ConfigError(str(error)) from error
         if isinstance(error, LocalFault | IdentityError):
             raise NodeError(str(error)) from error
+        if type(error).__module__ == "builtins" and isinstance(error, OSError):
+            where = "a file or socket" if error.filename is None else error.filename
+            reason = error.strerror or error
+            raise NodeError(f"cannot use {where}: {reason}; make room, make it writable, or choose another") from error
 
 
-def _leave() -> NoReturn:
+def _leave(code: int) -> NoReturn:
     """The node is done but training still runs in its thread: nobody needs the result, so nobody waits."""
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _leave_if_busy(worker: Worker) -> None:
+    """At exit after a fault: a thread that trains while the interpreter is taken down would abort the process."""
+    if worker.busy:
+        _leave(1)
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    """Tell people; whoever has stopped reading stops no node."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def parse_values(words: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -23,39 +23,34 @@ from torch import Tensor
 from aggregation.registry import build_rule
 from gossip.intake import Wants
 from gossip.protocol.address import Address
-from gossip.protocol.errors import Drop
-from gossip.protocol.events import Dropped
+from gossip.protocol.codec import decode_header, schema_digest
+from gossip.protocol.errors import DiskFault
+from gossip.protocol.events import GossipEvent, PeerJoined
 from gossip.protocol.limits import Limits
 from gossip.reach.vantage import outward
 from gossip.service import GossipService
 from gossip.transport.http import HttpTransport
-from identity.keys import SigningKey, format_peer, short
+from identity.envelope import split
+from identity.keys import PeerId, SigningKey, format_peer
 from node import draws
+from node.alarms import Alarms
 from node.config import NodeConfig
+from node.errors import StoreError
 from node.learning.learner import Learner, TrainState
+from node.learning.optimizers import Adam
 from node.learning.partition import Shard, hold_out, partition
 from node.learning.task import Task
+from node.refusals import Refusals
 from node.service import NodeService, OnEvent
 from node.show.snapshot import Facts, snapshot
 from node.show.status import FOUND_IN, StatusServer
+from node.store.checkpoint import other_model
 from node.store.folder import Store
 from node.store.journal import Journal
 from node.store.record import RoundView
-from node.trust.acquaintances import Acquaintances
-from node.trust.conduct import GUILT
 from node.worker import Worker
 
-ACQUAINTANCES = "acquaintances.json"
 Say = Callable[[str], None]
-
-_REFUSALS = {
-    Drop.WRONG_NETWORK: "belongs to a network of another name: give both nodes the same [network] name",
-    Drop.SCHEMA: "learns another model: give both nodes the same [task] name and model",
-    Drop.NOT_ALLOWED: "is not on the allow-list: add it to [network] allow to let it in",
-    Drop.UNEXPECTED_PEER: "has another peer id than the join line says: ask for a new join line",
-    Drop.SELF: "is this node itself: take its own address out of [network] join",
-    Drop.UNREACHABLE: "cannot be reached: still trying",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,17 +73,50 @@ class Outcome:
 class Run:
     """One run: what is opened is closed again, in the opposite order."""
 
-    def __init__(self, config: NodeConfig, key: SigningKey, task: Task, folder: Path, worker: Worker, say: Say) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        key: Path,
+        task: Task,
+        folder: Path,
+        worker: Worker,
+        say: Say,
+        *,
+        more: int | None = None,
+        forget: bool = False,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            config: what the user says.
+            key: the key file.
+            task: what is learned.
+            folder: where everything but the key is kept.
+            worker: trains.
+            say: told one line at a time what people need to know.
+            more: stop after so many more rounds.
+            forget: drop model and moments first; key and chain stay.
+        """
         self.config = config
-        self.key = key
+        self.key = SigningKey.load(key)
         self.say = say
         self.worker = worker
+        self.alarms = Alarms(say)
+        self._key_file = key
         self._folder = folder
-        self._told: set[tuple[Drop, bytes | str]] = set()
+        self._more, self._forget = more, forget
         self._signals = 0
         self._task = task
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._playing: NodeService | None = None
         self.learner = Learner(task)
         self.shard = own_shard(config, task)
+
+    def stop(self) -> None:
+        """Stop soon; from any thread. Before it plays, and after it has, nothing happens."""
+        if self._loop is not None and self._playing is not None:
+            with suppress(RuntimeError):  # it is over, and so is its loop
+                self._loop.call_soon_threadsafe(self._playing.stop)
 
     async def play(self) -> Outcome:
         """Play until the last round or a signal."""
@@ -96,10 +124,14 @@ class Run:
         torch.set_num_threads(config.task.threads)
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # peers that hang up are counted, not logged
         began = time.monotonic()
-        with Store(self._folder, learner.dimension) as store, ThreadPoolExecutor(2, "gossip") as pool:
-            journal = Journal(self._folder / config.store.records) if config.store.records else None
+        form = _form(learner)
+        opened = Store(self._folder, learner.dimension, form, self._key_file)
+        with opened as store, ThreadPoolExecutor(2, "gossip") as pool:
+            records = config.store.records
+            journal = Journal(self._folder / records) if records else None
             try:
-                service = self._service(store, pool, journal)
+                self._playing = service = self._service(store, pool, journal)
+                self._loop = asyncio.get_running_loop()
                 facts = Facts(
                     version=_version(),
                     peer=self.key.peer,
@@ -108,7 +140,7 @@ class Run:
                     rule=config.rule.name,
                     attackable=config.network.attackable,
                 )
-                page = StatusServer(lambda: snapshot(service, facts, time.monotonic() - began))
+                page = StatusServer(lambda: snapshot(service, facts, time.monotonic() - began, self.alarms.now()))
                 await self._serve(service, page)
             finally:
                 if journal is not None:
@@ -123,7 +155,8 @@ class Run:
             ):  # not in the main thread: the caller's own affair
                 loop.add_signal_handler(number, self._signalled, number, service)
         found = self._folder / FOUND_IN
-        found.unlink(missing_ok=True)  # of a run that was killed
+        with suppress(OSError):
+            found.unlink(missing_ok=True)  # of a run that was killed
         running = loop.create_task(service.run(), name="service")
         ready = loop.create_task(service.ready.wait(), name="ready")
         try:
@@ -132,8 +165,13 @@ class Run:
                 self.say(f"join: {format_peer(self.key.peer)}@{_reached(service.gossip.address)}")
                 if self.config.status.listen:
                     address = await page.start(self.config.status.listen)
-                    found.write_text(address + "\n", encoding="utf-8")
                     self.say(f"status: http://{address}")
+                    try:
+                        found.write_text(address + "\n", encoding="utf-8")
+                    except OSError as error:
+                        self.alarms.ring(
+                            "found", f"cannot write {found}: {error.strerror}; ask for the status by address"
+                        )
             await running
         except BaseException:
             running.cancel()
@@ -142,18 +180,33 @@ class Run:
         finally:
             ready.cancel()
             await asyncio.gather(ready, return_exceptions=True)
-            found.unlink(missing_ok=True)
+            with suppress(OSError):
+                found.unlink(missing_ok=True)
             await page.close()
 
     def _service(self, store: Store, pool: ThreadPoolExecutor, journal: Journal | None) -> NodeService:
         config, learner, seed = self.config, self.learner, self.config.seed()
         common = learner.initial(seed)
         first, published, params, state = self._resume(store, common)
+        recall = store.ledger.linked()
+        if recall and not published:
+            limit = Limits().recall
+            self.say(
+                f"hearing out {len(recall)} peers that knew this node, at most {limit:.0f} s, before it signs anew"
+            )
+        elif recall:
+            self.say(f"{len(recall)} peers knew this node: they are heard out before it signs anything new")
         limits = Limits(degree=config.network.degree)
         listen = Address.parse(config.network.listen)
         address = draws.address(self.key.peer)
 
         def make(wants: Wants, on_event: OnEvent) -> GossipService:
+            def tell(event: GossipEvent) -> None:
+                if isinstance(event, PeerJoined):
+                    with suppress(DiskFault):  # the ledger's alarm rings when it matters: at the next signature
+                        store.ledger.link(event.peer)
+                on_event(event)
+
             return GossipService(
                 self.key,
                 config.network_id(),
@@ -161,7 +214,7 @@ class Run:
                 HttpTransport(self.key.peer, pool, listen.host, listen.port, limits, config.network.advertise or None),
                 store.ledger,
                 wants=wants,
-                on_event=on_event,
+                on_event=tell,
                 generator=draws.generator(int.from_bytes(os.urandom(8), "big"), draws.Purpose.JITTER, address),
                 executor=pool,
                 limits=limits,
@@ -169,18 +222,22 @@ class Run:
                 allow=config.network.allowed(),
                 round=first,
                 reopen=first,
+                recall=recall,
             )
 
-        acquaintances = Acquaintances(self._folder / ACQUAINTANCES)
+        missed: set[PeerId] = set(recall)
 
         def observe(view: RoundView) -> None:
-            acquaintances.save(service.core.standing.served())
+            with suppress(DiskFault):
+                store.ledger.serve(service.core.standing.served())
+                if missed and service.played == 1:
+                    store.ledger.unlink(sorted(missed - set(service.gossip.peers())))
             if journal is not None:
-                journal.write(view.record)
+                self._record(journal, view)
 
         service = NodeService(
             identity=self.key.peer,
-            policy=config.policy(),
+            policy=replace(config.policy(), more=self._more),
             learner=learner,
             data=self._task.train,
             shard=self.shard,
@@ -191,7 +248,7 @@ class Run:
             common=common,
             trusted=config.network.allowed(),
             named=config.network.named(),
-            served=acquaintances.load(),
+            served=store.ledger.served(),
             secret=int.from_bytes(os.urandom(8), "big"),
             first_round=first,
             published=published,
@@ -202,17 +259,34 @@ class Run:
             observe=observe,
             evaluate=self._evaluate(),
             checkpoints=store.checkpoints,
-            dropped=self._refused,
+            dropped=Refusals(self.say, time.monotonic, config.network.join).note,
+            alarms=self.alarms,
         )
         return service
 
+    def _record(self, journal: Journal, view: RoundView) -> None:
+        try:
+            journal.write(view.record)
+        except StoreError as error:
+            self.alarms.ring("records", str(error))
+        else:
+            self.alarms.clear("records", "records are written again")
+
     def _resume(self, store: Store, common: Tensor) -> tuple[int, bool, Tensor, TrainState | None]:
         """The first round, whether its own update is in the ledger already, and the model to start from."""
-        checkpoint = store.checkpoints.load()
+        if self._forget:
+            store.forget_training()
+            self.say("the training begins anew; key and chain stay")
+        checkpoint = store.resume()
         head = store.ledger.head()
         first = 0 if checkpoint is None else checkpoint.round
         params = common if checkpoint is None else checkpoint.params
-        published = head is not None and head.round >= first and store.ledger.payload(head.sequence) is not None
+        kept = head is not None and store.ledger.payload(head.sequence) is not None
+        if head is not None and kept:
+            header = decode_header(split(head.envelope).body, Limits())
+            if header.schema != schema_digest(self.learner.schema):
+                raise StoreError(other_model(self._folder))
+        published = head is not None and head.round >= first and kept
         if head is not None and head.round >= first:
             first = head.round if published else head.round + 1
         if first:
@@ -242,21 +316,12 @@ class Run:
         self.say(f"{number.name}: saying goodbye; once more to leave at once")
         service.stop()
 
-    def _refused(self, event: Dropped) -> None:
-        """Say once what a person can do something about: a handshake that failed, a neighbour that misbehaves."""
-        key = (event.reason, event.peer or event.address)
-        if key in self._told or len(self._told) >= 256:
-            return
-        if event.peer is not None and event.reason in GUILT:
-            self._told.add(key)
-            self.say(f"peer {short(event.peer)} misbehaves; dropped: {GUILT[event.reason]}")
-        elif event.peer is None and event.reason in _REFUSALS:
-            joining = any(text.endswith(event.address) for text in self.config.network.join)
-            if event.reason is Drop.UNREACHABLE and not joining:
-                return  # an address that others told us: nobody waits for it
-            self._told.add(key)
-            who = f"the node at {event.address}" if event.address else "a node that dialled us"
-            self.say(f"{who} {_REFUSALS[event.reason]}")
+
+def _form(learner: Learner) -> str:
+    """What a checkpoint's numbers are of: the schema, and what the optimizer carries from round to round."""
+    optimizer = learner.task.optimizer
+    carried = "adam" if isinstance(optimizer, Adam) else "momentum" if optimizer.momentum else "nothing"
+    return f"{schema_digest(learner.schema).hex()} {carried if optimizer.keep_state else 'nothing'}"
 
 
 def own_shard(config: NodeConfig, task: Task) -> Shard:

@@ -24,14 +24,16 @@ from torch import Tensor
 from aggregation.evidence import Need, Rule, Verdict
 from gossip.intake import Wants
 from gossip.protocol import events as wire
-from gossip.protocol.errors import LocalFault
+from gossip.protocol.errors import DiskFault, LocalFault
 from gossip.protocol.messages import NO_DIGEST, UpdateHeader
 from gossip.service import GossipService
 from identity.keys import PeerId
+from node.alarms import Alarms
 from node.core import events as ev
 from node.core.machine import NodeCore
 from node.core.policy import RoundPolicy
 from node.draws import address
+from node.errors import StoreError
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner, TrainState
 from node.learning.partition import Shard
@@ -95,6 +97,7 @@ class NodeService:
         checkpoints: where params are kept between rounds, or None.
         dropped: told of everything that gossip drops, or None.
         line: how far the node lets itself be moved; None: as far as its rule says.
+        alarms: told what goes wrong without ending the node, or None.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class NodeService:
         checkpoints: Checkpoints | None = None,
         dropped: Callable[[wire.Dropped], None] | None = None,
         line: LastLine | None = None,
+        alarms: Alarms | None = None,
     ) -> None:
         standing = Standing(identity, policy.strangers, seed if secret is None else secret, named, served)
         pace = policy.without_relays() if Need.RELAYS not in rule.needs else policy
@@ -164,8 +168,10 @@ class NodeService:
         self._clock = clock
         self._observe = observe
         self._evaluate = evaluate
-        self._keeper = None if checkpoints is None else Keeper(checkpoints, background)
+        self._keeper = None if checkpoints is None else Keeper(checkpoints, background, self._kept)
         self._dropped = dropped
+        self._alarms = alarms or Alarms()
+        self._broken: LocalFault | None = None
         self._trained = initial
         self._base = NO_DIGEST  # of the model that was trained from; unknown for an update that is only sent again
         self._judged: Judged | None = None
@@ -194,6 +200,8 @@ class NodeService:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 working.result()
+            if self._broken is not None:
+                raise self._broken
         finally:
             for task in (working, stopping):
                 task.cancel()
@@ -253,8 +261,36 @@ class NodeService:
                     self.conduct.note(event.peer, event.reason)
                 if self._dropped is not None:
                     self._dropped(event)
+            case wire.KeyElsewhere():
+                self._key_elsewhere(event)
+            case wire.Broken(fault):
+                self._break(fault)
             case _:
                 assert_never(event)
+
+    def _key_elsewhere(self, event: wire.KeyElsewhere) -> None:
+        """Somebody else signs with our key: say it, and stop if it is us who stops."""
+        what = "another process signs with this node's key: its folder was copied, or an old backup runs elsewhere"
+        if event.conflict:
+            what += "; both have signed for one round, and whoever has seen that refuses this key for good"
+            todo = "stop the other one, and begin in a new folder with a new key"
+        else:
+            todo = "stop one of the two, and give it a folder of its own with `hedgerow init`"
+        if event.yields:
+            self._break(LocalFault(f"{what}; this one stops: {todo}"))
+        else:
+            self._alarms.ring("key" if not event.conflict else "conflict", f"{what}: {todo}")
+
+    def _break(self, fault: LocalFault) -> None:
+        """End the run with this fault; the first one counts."""
+        self._broken = self._broken or fault
+        self.stop()
+
+    def _kept(self, fault: StoreError | None) -> None:
+        if fault is None:
+            self._alarms.clear("checkpoint", "checkpoints are written again")
+        else:
+            self._alarms.ring("checkpoint", f"{fault}; rounds go on, and a crash now would cost what was learned since")
 
     def _wake(self, timer: ev.Timer, round: int, at: float) -> None:
         if timer in self._timers:
@@ -315,10 +351,15 @@ class NodeService:
         vector = self._trained.detach().numpy().data.cast("B")
         try:
             update = await self.gossip.publish(round, vector, self._base, self._judge.mask)
+        except DiskFault as fault:
+            self._alarms.ring("ledger", f"{fault}: training goes on, nothing is signed or sent until there is room")
+            self._happen(ev.Published(round))
+            return
         except LocalFault:
             if self.core.round == round:
                 raise
             return  # overtaken by a head of our own that we had lost: the core has asked for a later round
+        self._alarms.clear("ledger", "the ledger is written again: updates are signed and sent")
         self._trained = torch.from_numpy(update.vector.copy())
         self._happen(ev.Published(round))
 

@@ -27,7 +27,9 @@ from identity.keys import PeerId, SigningKey
 
 NETWORK = hashlib.sha256(b"a network").digest()
 SCHEMA = Schema((TensorSpec("weight", (4, 3)), TensorSpec("bias", (4,))))
-LIMITS = Limits(peer_rate=1e9, peer_burst=1e9, author_rate=1e9, author_burst=1e9, retry_first=0.0, settle=0.05)
+LIMITS = Limits(
+    peer_rate=1e9, peer_burst=1e9, author_rate=1e9, author_burst=1e9, retry_first=0.0, settle=0.05, rival=0.0
+)
 
 
 @dataclass

@@ -106,8 +106,8 @@ class Chains:
         """Remember an accepted header, here and in the ledger."""
         known = (*self.recent(entry.author), entry)
         ordered = tuple(sorted(known, key=lambda one: one.sequence))
+        self._ledger.remember(entry)  # first: what the disk refuses was not accepted
         self._keep(entry.author, ordered[-self._limits.chain :])
-        self._ledger.remember(entry)
 
     def convict(self, first: Entry, second: Entry) -> Proof:
         """Keep the proof that an author contradicted itself."""

@@ -4,6 +4,10 @@ Laws:
 - One header a round, each naming the one before; a round that is already the newest is found, never signed again.
 - The ledger has a header, durably, before it is returned.
 - What we could not read ourselves is not signed.
+- A header of our own key that is new to us is adopted, never contradicted. Before this process has signed anything it
+  comes from a backup that was restored, and the process is `late`; if the same peer then shows a newer one, or if it
+  comes later, another process signs with our key. Of the two the late one stops; once they have contradicted each
+  other, the one whose header has the smaller digest: both see the same two.
 """
 
 from __future__ import annotations
@@ -21,17 +25,23 @@ from gossip.protocol.codec import (
     payload_bytes,
     schema_digest,
 )
-from gossip.protocol.errors import LocalFault, RemoteFault
+from gossip.protocol.errors import Drop, LocalFault, RemoteFault
+from gossip.protocol.events import Equivocated, GossipEvent, HeadAhead, KeyElsewhere
 from gossip.protocol.limits import Limits
 from gossip.protocol.messages import NO_DIGEST, Buffer, Schema, Update, UpdateHeader
 from gossip.protocol.payload import decode_payload, encode_payload
 from gossip.transport.executors import offload
 from identity.envelope import digest_of, seal, split
-from identity.keys import SigningKey
+from identity.keys import PeerId, SigningKey
 
 
 class OwnChain:
-    """What one key has signed in one network. One call at a time: the caller sees to that."""
+    """What one key has signed in one network. One call of `update` at a time: the caller sees to that.
+
+    Attributes:
+        late: the ledger was behind what others know of us when this process began.
+        listens: and nobody has listened yet whether somebody else goes on with our chain.
+    """
 
     def __init__(
         self, key: SigningKey, network: bytes, schema: Schema, ledger: Ledger, executor: Executor, limits: Limits
@@ -44,6 +54,40 @@ class OwnChain:
         self._ledger = ledger
         self._executor = executor
         self._limits = limits
+        self.late = False
+        self.listens = False
+        self._signed = False  # by this process
+        self._clashed = False
+        self._shown: dict[PeerId, int] = {}  # before that: newest sequence that each peer showed
+
+    def recognise(self, entry: Entry, via: PeerId) -> list[GossipEvent]:
+        """Take a header signed with our own key that a peer shows; what there is to tell of it.
+
+        Raises:
+            RemoteFault: REPLAY, of one that we know.
+            LocalFault: the disk refuses.
+        """
+        head = self._ledger.head()
+        if head is None or (entry.sequence > head.sequence and entry.round > head.round):
+            self._ledger.adopt(entry)
+            rival = self._signed or self._shown.get(via, entry.sequence) < entry.sequence
+            if not self._signed:
+                self.late = self.listens = True
+                self._shown[via] = entry.sequence
+            told: list[GossipEvent] = [HeadAhead(entry.sequence, entry.round, via)]
+            if rival:
+                told.append(KeyElsewhere(entry.sequence, False, self.late and not self._clashed))
+            return told
+        mine = self._ledger.own(entry.sequence, entry.sequence)
+        if entry.sequence <= head.sequence and (not mine or mine[0].digest == entry.digest):
+            self._shown.setdefault(via, entry.sequence)
+            raise RemoteFault(Drop.REPLAY)
+        self._clashed = True
+        against = mine[0] if mine else head
+        return [
+            Equivocated(entry.author, against.envelope, entry.envelope),
+            KeyElsewhere(entry.sequence, True, against.digest < entry.digest),
+        ]
 
     async def update(self, round: int, vector: Buffer, base: bytes, classes: bytes) -> Update:
         """The update of a round: found if it is the newest, else signed. Arguments as in `GossipService.publish`.
@@ -82,6 +126,7 @@ class OwnChain:
         envelope = seal(self._key, UPDATE, body)
         entry = entry_of(header, digest_of(UPDATE, body), envelope)
         self._ledger.append(entry, payload)
+        self._signed = True
         return self._update(header, entry, payload)
 
     def _stored(self, head: Entry, round: int) -> Update:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from gossip.protocol.errors import Drop
+from gossip.protocol.errors import Drop, LocalFault
 from gossip.protocol.messages import Update, UpdateHeader
 from identity.keys import PeerId
 
@@ -101,6 +101,38 @@ class Equivocated:
     second: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class KeyElsewhere:
+    """A peer showed a header of our own key that this process did not sign: another one signs with it.
+
+    Attributes:
+        sequence: of that header.
+        conflict: it contradicts one of ours; whoever has seen both refuses the key for good.
+        yields: of the two processes, this one is to stop.
+    """
+
+    sequence: int
+    conflict: bool
+    yields: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Something on our side failed while a peer's frame was handled: the node cannot go on."""
+
+    fault: LocalFault
+
+
 GossipEvent: TypeAlias = (
-    PeerJoined | PeerNamed | PeerLeft | UpdateVerified | UpdateHeard | Dropped | HeadAhead | PeerAhead | Equivocated
+    PeerJoined
+    | PeerNamed
+    | PeerLeft
+    | UpdateVerified
+    | UpdateHeard
+    | Dropped
+    | HeadAhead
+    | PeerAhead
+    | Equivocated
+    | KeyElsewhere
+    | Broken
 )

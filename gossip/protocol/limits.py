@@ -59,6 +59,8 @@ class Limits:
     heartbeat: float = 20.0
     goodbye: float = 2.0  # to drain queues when closing
     settle: float = 1.0  # that the first publish of an empty ledger waits for what joined peers know of our key
+    recall: float = 40.0  # that the first signature after a start waits for peers that knew us: their redial, and more
+    rival: float = 10.0  # that it waits on, if our ledger was behind, for another process that signs with our key
     retry_first: float = 0.2  # full jitter: uniform in (0, min(retry_cap, first * 2**attempt))
     retry_cap: float = 30.0
     retries: int = 3  # per holder of a blob

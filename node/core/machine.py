@@ -60,6 +60,7 @@ class NodeCore:
         self._neighbours = Neighbourhood(self.standing)
         self._resumed = False
         self._floor = 0  # own rounds below are spent
+        self._played = 0
         self._opened = 0.0
         self._deadline = 0.0
         self._sent: dict[int, float] = {}  # round -> when the own update was out
@@ -123,8 +124,7 @@ class NodeCore:
             assert self._why_close() is None
             assert self._policy.least <= self._deadline <= max(self._policy.least, self._policy.most)
         if self.phase is Phase.LINGERING:
-            assert self._policy.rounds is not None
-            assert self.round >= self._policy.rounds
+            assert self._over(self.round)
         if not closed and self._policy.rounds is not None and self.phase is not Phase.NEW:
             assert self.round < self._policy.rounds
         assert len(self._sent) <= MEMORY
@@ -334,6 +334,7 @@ class NodeCore:
         missing = tuple(peer for peer in self._neighbours if peer not in heard)
         then = max(round + 1, self._caught_up(round), self._floor)
         self.standing.note(round, self._weighed, kept)
+        self._played += 1
         effects.append(
             ev.Report(round, now - self._opened, self._waited, self._deadline, heard, missing, self._closed_by, then)
         )
@@ -378,7 +379,9 @@ class NodeCore:
                 assert_never(timer)
 
     def _over(self, round: int) -> bool:
-        return self._policy.rounds is not None and round >= self._policy.rounds
+        policy = self._policy
+        enough = policy.more is not None and self._played >= policy.more
+        return enough or (policy.rounds is not None and round >= policy.rounds)
 
     def _linger(self, round: int, now: float) -> list[Effect]:
         """Stay as long as a neighbour would wait for our last update."""

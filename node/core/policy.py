@@ -35,6 +35,7 @@ class RoundPolicy:
 
     Attributes:
         rounds: rounds to play, counted from round 0 of the network; None: for ever.
+        more: rounds to play, counted from the start of this run, whatever the network's are; None: for ever.
         pace: least duration of a round; half of it while most neighbours are a round ahead.
         least, most: bounds of the deadline.
         deviations: mean deviations above the mean that a neighbour is allowed.
@@ -61,6 +62,7 @@ class RoundPolicy:
     authors: int = 100
     age: int = 16
     strangers: Strangers | None = None
+    more: int | None = None
 
     def without_relays(self) -> RoundPolicy:
         """The same, for a rule that asks for no relays."""

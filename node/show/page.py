@@ -65,6 +65,7 @@ def render(status: Mapping[str, Any]) -> str:
         if shown
         else "<p>nobody yet</p>"
     )
+    alarms = "".join(f'<p class="bad">{escape(alarm)}</p>' for alarm in status.get("alarms", []))
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
         f"<title>hedgerow: round {status['round']}</title><style>{_STYLE}</style><main>"
@@ -72,6 +73,7 @@ def render(status: Mapping[str, Any]) -> str:
         f"<p>{escape(status['task'])} with {escape(status['rule'])}, {escape(status['phase'])}</p>"
         f'<p class="quiet">peer <code>{escape(status["peer"])}</code> at <code>{escape(status["address"])}</code>, '
         f"up {_duration(status['uptime_seconds'])}, {status['rounds_played']} rounds</p>"
+        f"{alarms}"
         f"{_curve(status.get('course', []))}<h2>neighbours</h2>{table}{more}{_legend(shown)}"
         f"{_dropped(status['dropped'])}</main></html>\n"
     )

@@ -27,13 +27,14 @@ class Facts:
     attackable: tuple[str, ...] = ()
 
 
-def snapshot(service: NodeService, facts: Facts, uptime: float) -> dict[str, Any]:
+def snapshot(service: NodeService, facts: Facts, uptime: float, alarms: Sequence[str] = ()) -> dict[str, Any]:
     """The node now.
 
     Args:
         service: a service whose `run` has begun.
         facts: what does not change.
         uptime: seconds since the start.
+        alarms: what whoever runs the node must know now.
     """
     live = {neighbour.peer: neighbour for neighbour in service.core.neighbours()}
     peers = sorted({*live, *service.opinions, *service.conduct.guilty()})
@@ -46,6 +47,7 @@ def snapshot(service: NodeService, facts: Facts, uptime: float) -> dict[str, Any
         "rule": facts.rule,
         "address": service.gossip.address,
         "attackable": list(facts.attackable),
+        "alarms": list(alarms),
         "phase": service.core.phase.value,
         "round": service.core.round,
         "rounds_played": service.played,

@@ -4,12 +4,15 @@ Laws:
 - Temporary file, fsync, rename, fsync of the folder; then all but the newest `KEEP` are removed.
 - A file's name carries its round and the SHA-256 of its bytes; a file that does not match is passed over, with a
   warning.
+- A file says what its numbers are of (`form`: names and shapes in order, what the optimizer carries): a whole file of
+  another form is refused, never taken for this one's.
 - safetensors only: nothing in a checkpoint can run.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -45,12 +48,14 @@ class CheckpointFolder:
 
     Args:
         folder: where; must exist.
-        dimension: d; a checkpoint of any other is passed over.
+        dimension: d.
+        form: what a model is of, in words without meaning but for equality; "": anything.
     """
 
-    def __init__(self, folder: Path, dimension: int) -> None:
+    def __init__(self, folder: Path, dimension: int, form: str = "") -> None:
         self._folder = folder
         self._dimension = dimension
+        self._form = form
 
     def save(self, round: int, params: Tensor, state: TrainState | None) -> None:
         """Write a checkpoint, durable on return.
@@ -58,7 +63,7 @@ class CheckpointFolder:
         Raises:
             StoreError: the disk refuses; older checkpoints stay as they are.
         """
-        content = _pack(params, state or TrainState())
+        content = _pack(params, state or TrainState(), self._form)
         name = f"round-{round:012d}-{hashlib.sha256(content).hexdigest()}.safetensors"
         try:
             self._write(content, name)
@@ -68,13 +73,34 @@ class CheckpointFolder:
             raise StoreError(f"cannot write a checkpoint to {self._folder}: {error.strerror}") from error
 
     def load(self) -> Checkpoint | None:
-        """The newest checkpoint that holds, or None; damaged ones are named in the log and passed over."""
+        """The newest checkpoint that holds, or None; damaged ones are named in the log and passed over.
+
+        Raises:
+            StoreError: it is of another model, or its optimizer carries something else.
+        """
         for path in self._paths():
             try:
                 return self._read(path)
             except (OSError, SafetensorError, KeyError, ValueError) as error:
                 log.warning("damaged checkpoint=%s reason=%s: falling back to the one before", path.name[:18], error)
         return None
+
+    def newest(self) -> int | None:
+        """Round of the newest file, whether it holds or not."""
+        paths = self._paths()
+        return _round(paths[0]) if paths else None
+
+    def clear(self) -> None:
+        """Remove all.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        try:
+            for path in self._paths():
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot remove the checkpoints in {self._folder}: {error.strerror}") from error
 
     def _paths(self) -> list[Path]:
         """Newest first."""
@@ -101,20 +127,38 @@ class CheckpointFolder:
             raise ValueError("checksum does not match")
         tensors = safetensors.torch.load(content)
         params = tensors["params"]
+        form = _form_of(content)
+        if self._form and form and form != self._form:
+            raise StoreError(other_model(self._folder))
         if params.shape != (self._dimension,) or not bool(torch.isfinite(params).all()):
             raise ValueError(f"params of shape {tuple(params.shape)}, wanted finite ({self._dimension},)")
         return Checkpoint(int(match[1]), params, _unpack_state(tensors))
+
+
+def other_model(where: Path) -> str:
+    """What to tell somebody whose task has changed."""
+    return (
+        f"what is kept in {where} was trained with another model or optimizer: take that one again, begin in a new "
+        "folder, or begin the training anew with the same key: --forget-training (in Python: forget_training=True)"
+    )
 
 
 def _round(path: Path) -> int:
     return int(path.name[6:18])
 
 
-def _pack(params: Tensor, state: TrainState) -> bytes:
+def _form_of(content: bytes) -> str:
+    """What a file says that it is of; "" if it says nothing."""
+    length = int.from_bytes(content[:8], "little")  # the layout of safetensors: a length, JSON, the tensors
+    return str(json.loads(content[8 : 8 + length]).get("__metadata__", {}).get("form", ""))
+
+
+def _pack(params: Tensor, state: TrainState, form: str) -> bytes:
     tensors = {"params": params, "steps": torch.tensor(state.steps)}
     tensors |= {f"moment.{position}": moment for position, moment in enumerate(state.moments)}
     tensors |= {f"buffer.{name}": buffer for name, buffer in state.buffers.items()}
-    return safetensors.torch.save({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()})
+    whole = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(whole, metadata={"form": form} if form else None)
 
 
 def _unpack_state(tensors: dict[str, Tensor]) -> TrainState:

@@ -1,28 +1,32 @@
-"""The ledger on disk: own headers (durable before they are sent), others' heads, proofs of guilt. SQLite.
+"""The ledger on disk: own headers (durable before they are sent), others' heads, proofs of guilt, who we met. SQLite.
 
 Laws:
 - `append` and `adopt` return only after an fsync (write-ahead log, synchronous=FULL).
 - `remember` survives a crash of the process at once and a crash of the machine from the next own append on
   (synchronous=NORMAL):
   the worst that a lost entry allows is one old update taken in once more.
-- Own headers are kept for ever, of own payloads the newest two, of each other author the newest `keep` headers.
+- Own headers are kept for ever, of own payloads the newest two, of each other author the newest `keep` headers, of the
+  peers that we were linked with the newest `LINKED`: after a restart they are heard out before anything new is signed.
+- A disk that is full or read-only is a `DiskFault`, after which everything is as before; other errors are LocalFaults.
 - One thread, one process (`node.store.folder` holds the lock).
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gossip.chain.ledger import Entry, Proof
-from gossip.protocol.errors import LocalFault
+from gossip.protocol.errors import DiskFault, LocalFault
 from gossip.protocol.messages import Buffer
 from identity.keys import PeerId
 from node.errors import StoreError
 
-FORMAT = 1
+FORMAT = 2
 PAYLOADS = 2
+LINKED = 16
 WAL_PAGES = 4096  # 16 MiB of log between two copies into the file: payloads overwrite each other there first
 
 _TABLES = """
@@ -34,7 +38,10 @@ CREATE TABLE IF NOT EXISTS other (author BLOB, sequence INTEGER, round INTEGER, 
 BLOB,
     PRIMARY KEY (author, sequence)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS proof (author BLOB PRIMARY KEY, first BLOB, second BLOB) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS linked (number INTEGER PRIMARY KEY AUTOINCREMENT, peer BLOB UNIQUE) STRICT;
+CREATE TABLE IF NOT EXISTS served (peer BLOB PRIMARY KEY, rounds INTEGER) STRICT, WITHOUT ROWID;
 """
+_PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _FIELDS = "author, sequence, round, digest, previous, envelope"
 
 Row = tuple[bytes, int, int, bytes, bytes, bytes]
@@ -53,17 +60,25 @@ class SqliteLedger:
 
     def __init__(self, path: Path, keep: int = 16) -> None:
         self._keep = keep
+        self._served: Mapping[PeerId, int] | None = None
+        opened: list[sqlite3.Connection] = []
         try:
-            self._durable = _connect(path, "FULL")
-            self._quick = _connect(path, "NORMAL")
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"cannot use the ledger {path}: {error}; without it the node could contradict itself"
-            ) from error
-        (version,) = self._durable.execute("PRAGMA user_version").fetchone()
-        if version != FORMAT:
-            self.close()
-            raise StoreError(f"the ledger {path} has format {version}, this version reads {FORMAT}")
+            for synchronous in ("FULL", "NORMAL"):
+                opened.append(_open(path))
+                _prepare(opened[-1], synchronous)
+            self._durable, self._quick = opened
+            (version,) = self._durable.execute("PRAGMA user_version").fetchone()
+            (health,) = self._durable.execute("PRAGMA quick_check(1)").fetchone()
+            if version > FORMAT:
+                raise StoreError(f"the ledger {path} has format {version}, this version reads {FORMAT}")
+            if health != "ok":
+                raise sqlite3.DatabaseError("its pages are damaged")
+        except (sqlite3.Error, StoreError) as error:
+            for connection in opened:
+                connection.close()
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"cannot use the ledger {path}: {error}; {_remedy(error)}") from error
 
     def append(self, entry: Entry, payload: Buffer) -> None:
         """Add an own entry with its payload, durable on return.
@@ -88,8 +103,13 @@ class SqliteLedger:
 
     def payload(self, sequence: int) -> bytes | None:
         """The payload of an own entry, if it is still kept."""
-        row = self._durable.execute("SELECT bytes FROM payload WHERE sequence = ?", (sequence,)).fetchone()
-        return None if row is None else bytes(row[0])
+        rows = self._rows("SELECT bytes FROM payload WHERE sequence = ?", sequence)
+        return bytes(rows[0][0]) if rows else None
+
+    def forget_payloads(self) -> None:
+        """Forget own payloads, not the headers: what was signed stays signed, and is not sent again."""
+        with _faults("forget payloads"), self._durable:
+            self._durable.execute("DELETE FROM payload")
 
     def remember(self, entry: Entry) -> None:
         """Note that another author's header was admitted."""
@@ -115,8 +135,42 @@ class SqliteLedger:
 
     def proof(self, author: PeerId) -> Proof | None:
         """The proof against an author, if there is one."""
-        row = self._durable.execute("SELECT author, first, second FROM proof WHERE author = ?", (author,)).fetchone()
-        return None if row is None else Proof(PeerId(row[0]), row[1], row[2])
+        rows = self._rows("SELECT author, first, second FROM proof WHERE author = ?", author)
+        return Proof(PeerId(rows[0][0]), rows[0][1], rows[0][2]) if rows else None
+
+    def link(self, peer: PeerId) -> None:
+        """Note that a peer is linked with us: it will know what we sign."""
+        with _faults("remember a peer"), self._quick:
+            self._quick.execute("BEGIN IMMEDIATE")
+            self._quick.execute("INSERT OR REPLACE INTO linked (peer) VALUES (?)", (peer,))
+            self._quick.execute(
+                "DELETE FROM linked WHERE number <= (SELECT number FROM linked ORDER BY number DESC LIMIT 1 OFFSET ?)",
+                (LINKED,),
+            )
+
+    def unlink(self, peers: Sequence[PeerId]) -> None:
+        """These peers were waited for in vain."""
+        with _faults("forget peers"), self._quick:
+            self._quick.executemany("DELETE FROM linked WHERE peer = ?", [(peer,) for peer in peers])
+
+    def linked(self) -> frozenset[PeerId]:
+        """The newest peers that were linked with us, and were not waited for in vain since."""
+        return frozenset(PeerId(peer) for (peer,) in self._rows("SELECT peer FROM linked"))
+
+    def served(self) -> dict[PeerId, int]:
+        """Rounds that strangers served, as `serve` was told last."""
+        self._served = {PeerId(peer): rounds for peer, rounds in self._rows("SELECT peer, rounds FROM served")}
+        return dict(self._served)
+
+    def serve(self, served: Mapping[PeerId, int]) -> None:
+        """Keep how many rounds strangers served: a restart makes nobody a stranger again, a crash costs a round."""
+        if served == self._served:
+            return
+        with _faults("remember who served"), self._quick:
+            self._quick.execute("BEGIN IMMEDIATE")
+            self._quick.execute("DELETE FROM served")
+            self._quick.executemany("INSERT INTO served VALUES (?, ?)", sorted(served.items()))
+        self._served = dict(served)
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
@@ -132,8 +186,11 @@ class SqliteLedger:
                 self._durable.execute("DELETE FROM payload WHERE sequence <= ?", (entry.sequence - PAYLOADS,))
 
     def _read(self, query: str, *values: object) -> list[Entry]:
-        rows: list[Row] = self._durable.execute(query, values).fetchall()
-        return [Entry(PeerId(row[0]), *row[1:]) for row in rows]
+        return [Entry(PeerId(row[0]), *row[1:]) for row in self._rows(query, *values)]
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with _faults("be read"):
+            return self._durable.execute(query, values).fetchall()
 
 
 class _faults:
@@ -146,18 +203,35 @@ class _faults:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.Error):
-            raise LocalFault(f"the ledger cannot {self._what}: {error}") from error
+        if not isinstance(error, sqlite3.Error):
+            return
+        if _code(error) in _PASSING:
+            raise DiskFault(f"the ledger cannot {self._what}: {error}") from error
+        raise LocalFault(f"the ledger cannot {self._what}: {error}; {_remedy(error)}") from error
 
 
-def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 for errors of the module itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    if _code(error) in _PASSING:
+        return "make room, or make its folder writable"
+    return "restore it from a backup, or begin in a new folder: without it the node could contradict itself"
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=5.0, isolation_level=None)
+
+
+def _prepare(connection: sqlite3.Connection, synchronous: str) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-    if connection.execute("PRAGMA user_version").fetchone() == (0,):
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < FORMAT:
         connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
-    return connection
 
 
 def _row(entry: Entry) -> Row:

@@ -11,13 +11,13 @@ import torch
 from peers import peer
 
 from gossip.chain.ledger import Entry, Proof
-from gossip.protocol.errors import LocalFault
+from gossip.protocol.errors import DiskFault, LocalFault
+from identity.keys import SigningKey
 from node.errors import Busy, StoreError
 from node.learning.learner import TrainState
 from node.store.checkpoint import CheckpointFolder
 from node.store.folder import Store
-from node.store.journal import Journal
-from node.store.ledger import SqliteLedger
+from node.store.ledger import LINKED, SqliteLedger
 
 
 def entry(author: int, sequence: int, round: int | None = None) -> Entry:
@@ -139,8 +139,6 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
         Store(blocked / "state", 3)
     with pytest.raises(StoreError, match="cannot write a checkpoint"):
         CheckpointFolder(tmp_path / "gone", 3).save(1, torch.ones(3), None)
-    with pytest.raises(StoreError, match="cannot write records"):
-        Journal(tmp_path / "gone" / "rounds.jsonl")
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
@@ -153,3 +151,104 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     for _ in range(2):  # the lock is let go after a failure
         with pytest.raises(StoreError, match="ledger"):
             Store(tmp_path, 3)
+
+
+def test_what_is_in_it_is_the_owners_alone(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o755)
+    with Store(tmp_path / "state", 3):
+        assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_one_key_signs_in_one_process_whatever_folder_the_rest_is_in(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    SigningKey.generate().save(key)
+    with Store(tmp_path / "one", 3, key=key):
+        for _ in range(2):
+            with pytest.raises(Busy, match="another process signs with"):
+                Store(tmp_path / "two", 3, key=key)
+    Store(tmp_path / "two", 3, key=key).close()
+    assert SigningKey.load(key)
+    with pytest.raises(StoreError, match="cannot lock the key file"):
+        Store(tmp_path / "two", 3, key=tmp_path / "gone")
+
+
+def test_a_model_without_its_ledger_is_refused(tmp_path: Path) -> None:
+    with Store(tmp_path, 3) as store:
+        assert store.resume() is None
+        store.ledger.append(entry(1, 1), b"payload")
+        store.checkpoints.save(2, torch.ones(3), None)
+        assert store.resume() is not None
+    for path in tmp_path.glob("ledger*"):
+        path.unlink()
+    with Store(tmp_path, 3) as store:
+        for use in (store.resume, store.forget_training):
+            with pytest.raises(StoreError, match=r"model of round 2, but its ledger is empty.*new folder"):
+                use()
+
+
+def test_a_model_of_another_task_is_refused_until_it_is_forgotten(tmp_path: Path) -> None:
+    with Store(tmp_path, 3, "one") as store:
+        store.ledger.append(entry(1, 1), b"payload")
+        store.checkpoints.save(2, torch.ones(3), None)
+        assert store.resume() is not None
+    with Store(tmp_path, 3, "other") as store:
+        with pytest.raises(StoreError, match="--forget-training"):
+            store.resume()
+        store.forget_training()
+        assert store.resume() is None
+        assert store.ledger.head() == entry(1, 1)  # the chain goes on
+        assert store.ledger.payload(1) is None
+
+
+def test_a_damaged_page_is_found_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = SqliteLedger(path)
+    for sequence in range(1, 200):
+        ledger.append(entry(1, sequence), b"payload" * 100)
+    ledger.close()
+    with path.open("r+b") as file:
+        file.seek(4096 * 3)
+        file.write(b"\xff" * 2048)
+    with pytest.raises(StoreError, match=r"cannot use the ledger.*restore it from a backup, or begin in a new folder"):
+        SqliteLedger(path)
+
+
+def test_a_full_disk_is_a_fault_that_passes_and_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    ledger.append(entry(1, 1), b"payload")
+    (pages,) = ledger._durable.execute("PRAGMA page_count").fetchone()
+    ledger._durable.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(DiskFault, match=r"cannot write the header of round 2.*full"):
+        ledger.append(entry(1, 2), b"payload" * 10_000)
+    assert ledger.head() == entry(1, 1)
+    ledger._durable.execute("PRAGMA max_page_count = 1000000")
+    ledger.append(entry(1, 2), b"payload" * 10_000)
+    assert ledger.head() == entry(1, 2)
+    ledger.close()
+
+
+def test_a_ledger_of_the_format_before_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = SqliteLedger(path)
+    ledger.append(entry(1, 1), b"payload")
+    ledger._durable.executescript("DROP TABLE linked; DROP TABLE served; PRAGMA user_version = 1;")
+    ledger.close()
+    again = SqliteLedger(path)
+    assert again.head() == entry(1, 1)
+    assert (again.linked(), again.served()) == (frozenset(), {})
+    again.close()
+
+
+def test_who_was_met_and_who_has_served_outlive_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = SqliteLedger(path)
+    for number in (*range(1, LINKED + 3), 4):
+        ledger.link(peer(number))
+    ledger.unlink([peer(5)])
+    ledger.serve({peer(2): 256, peer(1): 3})
+    ledger.serve({peer(1): 4})
+    ledger.close()
+    again = SqliteLedger(path)
+    assert again.linked() == {peer(number) for number in range(3, LINKED + 3)} - {peer(5)}
+    assert again.served() == {peer(1): 4}
+    again.close()
