@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from aggregation.errors import RuleError
@@ -31,6 +31,17 @@ from node.errors import ConfigError
 from node.trust.strangers import Strangers
 
 FILE = "node.toml"
+_SECONDS: dict[str, JsonValue] = {"unit": "seconds"}
+_KINDS: dict[object, str] = {
+    tuple: "a list of texts",
+    dict: "a table",
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    str: "a text",
+    Path: "a path",
+}
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 Parameter = bool | int | float | str
 
 
@@ -84,7 +95,9 @@ class NetworkConfig(_Section):
         le=64,
         description="neighbours to wait for before the first round (only with `join`, or above 1)",
     )
-    gather: float = Field(default=30.0, ge=0, description="seconds to wait for them at most")
+    gather: float = Field(
+        default=30.0, ge=0, json_schema_extra=_SECONDS, description="seconds to wait for them at most"
+    )
 
     @field_validator("listen")
     @classmethod
@@ -192,11 +205,19 @@ class RuleConfig(_Section):
 class RoundConfig(_Section):
     """Pace and patience; seconds."""
 
-    pace: float = Field(default=1.0, ge=0, description="least duration of a round (half of it while most are ahead)")
-    least: float = Field(
-        default=1.0, ge=0, description="shortest deadline; the deadline itself follows what neighbours need"
+    pace: float = Field(
+        default=1.0,
+        ge=0,
+        json_schema_extra=_SECONDS,
+        description="least duration of a round (half of it while most are ahead)",
     )
-    most: float = Field(default=60.0, gt=0, description="longest deadline")
+    least: float = Field(
+        default=1.0,
+        ge=0,
+        json_schema_extra=_SECONDS,
+        description="shortest deadline; the deadline itself follows what neighbours need",
+    )
+    most: float = Field(default=60.0, gt=0, json_schema_extra=_SECONDS, description="longest deadline")
     deviations: float = Field(
         default=4.0, ge=0, description="mean deviations above its mean lag that a neighbour is allowed"
     )
@@ -355,17 +376,40 @@ def _toml(value: object) -> str:
 
 
 def _sentence(error: ValidationError) -> str:
+    """What is wrong first, in our words: what stands there, and what was wanted."""
     fault = error.errors()[0]
     where = [str(part) for part in fault["loc"]]
+    kind: Any = NodeConfig
+    named = NodeConfig.model_fields[where[0]] if where[0] in NodeConfig.model_fields else FieldInfo()
+    for part in where[: -1 if fault["type"] == "extra_forbidden" else None]:
+        field = kind.model_fields.get(part) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        if field is None:
+            break
+        kind, named = field.annotation, field
     if fault["type"] == "extra_forbidden":
-        kind: Any = NodeConfig
-        for part in where[:-1]:
-            kind = kind.model_fields[part].annotation
         place = f"key in [{where[0]}]" if len(where) > 1 else "section"
         return str(UnknownName(place, where[-1], kind.model_fields))
     message = fault["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"[{where[0]}] {'.'.join(where[1:])}: {message}" if len(where) > 1 else f"[{where[0]}] {message}"
+    if len(where) < 2 or fault["type"] == "value_error":
+        place = f"[{where[0]}] {where[1]}: " if len(where) > 1 else f"[{where[0]}] "
+        return (
+            f"{place}{message}" if fault["type"] == "value_error" else f"{place}is {fault['input']!r}; wanted a table"
+        )
+    return f"[{where[0]}] {where[1]} is {fault['input']!r}; wanted {_wanted(named)}"
+
+
+def _wanted(field: FieldInfo) -> str:
+    """A field's kind and bounds, in words."""
+    kinds = get_args(field.annotation) or (field.annotation,)
+    names = [word for kind, word in _KINDS.items() if kind in kinds or get_origin(field.annotation) is kind]
+    bounds = []
+    for rule in field.metadata:
+        for attribute, word in _BOUNDS.items():
+            if hasattr(rule, attribute):
+                bounds.append(f"{word} {getattr(rule, attribute):g}")
+    seconds = " of seconds" if (field.json_schema_extra == _SECONDS) else ""
+    least = ["not empty"] if any(getattr(rule, "min_length", 0) for rule in field.metadata) else []
+    return ", ".join([(names or ["something else"])[0] + seconds, *bounds, *least])
 
 
 def _listened(text: str) -> str:

@@ -48,8 +48,8 @@ def test_chosen_values_come_back() -> None:
         ({"rule": {"name": "sybilwal"}}, "unknown rule 'sybilwal': did you mean 'sybilwall'?"),
         ({"rule": {"name": "mean", "parameters": {"x": 1}}}, "unknown parameter of rule 'mean' 'x'"),
         ({"task": {"part": 3, "parts": 3}}, "parts are numbered from 0 to 2"),
-        ({"round": {"pace": "fast"}}, "[round] pace: input should be a valid number"),
-        ({"round": {"pace": float("nan")}}, "[round] pace: input should be a finite number"),
+        ({"round": {"pace": "fast"}}, "[round] pace is 'fast'; wanted a number of seconds, at least 0"),
+        ({"round": {"pace": float("nan")}}, "[round] pace is nan; wanted a number of seconds, at least 0"),
         ({"round": {"least": 9.0, "most": 1.0}}, "[round] least = 9.0 is above most = 1.0"),
         ({"network": {"listen": "7700"}}, "[network] listen: '7700' is not HOST:PORT"),
         ({"network": {"listen": "h:70000"}}, "'h:70000' is not HOST:PORT"),
@@ -62,8 +62,14 @@ def test_chosen_values_come_back() -> None:
         ({"network": {"join": ["short@h:1"]}}, "a peer id has 52 letters"),
         ({"network": {"allow": ["x"]}}, "a peer id has 52 letters"),
         ({"network": {"known": ["x"]}}, "a peer id has 52 letters"),
-        ({"network": {"strangers": -1}}, "[network] strangers: input should be greater than or equal to 0"),
-        ({"network": {"probation": "never"}}, "[network] probation: input should be a valid integer"),
+        ({"network": {"strangers": -1}}, "[network] strangers is -1; wanted a whole number, at least 0, at most 64"),
+        ({"network": {"probation": "never"}}, "[network] probation is 'never'; wanted a whole number, at least 0"),
+        ({"network": {"name": ""}}, "[network] name is ''; wanted a text, not empty"),
+        ({"network": {"join": "h:1"}}, "[network] join is 'h:1'; wanted a list of texts"),
+        ({"network": 7}, "[network] is 7; wanted a table"),
+        ({"task": {"lr": 0}}, "[task] lr is 0; wanted a number, above 0"),
+        ({"task": {"data_dir": 3}}, "[task] data_dir is 3; wanted a path"),
+        ({"task": {"partition_parameters": {"alpha": "x"}}}, "[task] partition_parameters is 'x'; wanted a table"),
         ({"network": {"enough": 9}}, "[network] enough = 9 is above degree = 8"),
         ({"status": {"listen": "x"}}, "[status] listen: 'x' is not HOST:PORT"),
     ],
@@ -114,3 +120,12 @@ def test_the_operators_peers_are_no_strangers() -> None:
     assert parse_config({}).network.named() == frozenset()
     limit = parse_config({"network": {"strangers": 2, "enough": 4, "degree": 5, "probation": 0}}).policy().strangers
     assert limit == Strangers(seats=2, enough=4, company=5, probation=0)
+
+
+def test_a_tilde_is_the_home_of_whoever_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    config = parse_config(
+        {"task": {"data_dir": "~/data", "extractor": "~/e"}, "store": {"folder": "~/state", "records": "~/r.jsonl"}}
+    )
+    assert (str(config.task.data_dir), str(config.task.extractor)) == ("/somewhere/data", "/somewhere/e")
+    assert (config.store.folder, config.store.records) == ("/somewhere/state", "/somewhere/r.jsonl")
