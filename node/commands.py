@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from node.show.terminal import LOG, OUT, AsJson, listing, progress
+from node.show.terminal import OUT, AsJson, listing, progress
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 12  # rounds
@@ -53,12 +53,12 @@ def run(
     ] = False,
 ) -> None:
     """Run a node until it is told to stop (Ctrl-C or SIGTERM)."""
-    from node.daemon import run_node
+    from node.daemon import announce, run_node
 
     settings = _overrides(listen, join, task, rule, part)
     outcome = run_node(directory, settings, more=rounds, forget_training=forget_training)
     accuracy = "not measured" if outcome.accuracy is None else f"{outcome.accuracy:.1%}"
-    LOG.print(f"stopped before round {outcome.round}, accuracy {accuracy}; the same command goes on from there")
+    announce(f"stopped before round {outcome.round}, accuracy {accuracy}; the same command goes on from there")
 
 
 def _overrides(

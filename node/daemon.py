@@ -117,7 +117,7 @@ def run_node(
     with _one_sentence():
         home = folder / config.store.folder
         outcome = _play(
-            Run(config, folder / KEY, _task(config), home, worker, say or _say, more=more, forget=forget_training)
+            Run(config, folder / KEY, _task(config), home, worker, say or announce, more=more, forget=forget_training)
         )
     if worker.busy:
         _leave(0)
@@ -175,7 +175,7 @@ def run_task(
             if not (home / KEY).exists():
                 SigningKey.generate().save(home / KEY)
             state = home / config.store.folder
-            node = Run(config, home / KEY, task, state, worker, say or _say, forget=forget_training)
+            node = Run(config, home / KEY, task, state, worker, say or announce, forget=forget_training)
             if begun is not None:
                 begun(node)
             return _play(node)
@@ -194,7 +194,13 @@ async def arun_task(task: Task, **options: Any) -> Outcome:
         NodeError: one sentence that says what to do.
     """
     runs: list[Run] = []
-    call = partial(run_task, task, **options, begun=runs.append)
+
+    def begin(run: Run) -> None:
+        runs.append(run)
+        if "begun" in options:
+            options["begun"](run)
+
+    call = partial(run_task, task, **{**options, "begun": begin})
     playing = asyncio.get_running_loop().run_in_executor(None, call)
     try:
         return await asyncio.shield(playing)
@@ -281,7 +287,7 @@ def _leave_if_busy(worker: Worker) -> None:
         _leave(1)
 
 
-def _say(line: str) -> None:
+def announce(line: str) -> None:
     """Tell people; whoever has stopped reading stops no node."""
     with suppress(OSError, ValueError):
         sys.stderr.write(line + "\n")
@@ -311,16 +317,16 @@ def parse_values(words: Sequence[str]) -> dict[str, dict[str, Any]]:
 def main(words: Sequence[str]) -> int:
     """`init DIR ...` or `run DIR ...`; 0 when all went well, 1 after one sentence on standard error."""
     if len(words) < 2 or words[0] not in ("init", "run"):
-        _say("usage: python -m node.daemon init|run DIR [section.key=value ...]")
+        announce("usage: python -m node.daemon init|run DIR [section.key=value ...]")
         return 2
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         if words[0] == "init":
-            _say(init_node(words[1], parse_values(words[2:])).join)
+            announce(init_node(words[1], parse_values(words[2:])).join)
         else:
             run_node(words[1], parse_values(words[2:]))
     except NodeError as error:
-        _say(f"error: {error}")
+        announce(f"error: {error}")
         return 1
     return 0
 

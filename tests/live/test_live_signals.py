@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
-from daemons import Daemon, until
+from daemons import ROOT, Daemon, until
 
 from node.errors import NodeError
 from node.show.status import fetch_status
@@ -40,3 +43,14 @@ def test_told_once_it_leaves_in_the_middle_of_training_and_told_twice_at_once(tm
         daemon.process.send_signal(number)
     assert daemon.process.wait(10) in (128 + signal.SIGTERM, 128 + signal.SIGINT), daemon.said()
     assert time.monotonic() - began < 5
+
+
+def test_a_reader_of_its_words_that_goes_away_stops_no_node(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "a", "network.listen=127.0.0.1:0", "round.pace=0")
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "node.daemon", "run", str(daemon.folder)]
+    daemon.process = subprocess.Popen(command, stdout=writing, stderr=writing, cwd=ROOT)
+    os.close(writing)
+    os.close(reading)
+    until(lambda: daemon.round() >= 60)
+    assert daemon.terminate()[0] == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ import torch
 from torch import nn
 
 import hedgerow
-from node.daemon import run_task
+from node.daemon import init_node, run_node, run_task
 from node.errors import NodeError
+from node.learning.optimizers import Adam, Sgd
 from node.learning.task import Task
+from node.run import Outcome, Run
 from node.show.status import FOUND_IN
 
 QUICK: dict[str, dict[str, object]] = {"round": {"pace": 0.0}, "status": {"listen": "127.0.0.1:0"}}
@@ -56,3 +60,78 @@ def test_without_a_folder_nothing_is_kept_and_what_is_wrong_is_one_sentence() ->
         hedgerow.run(task, rule="maen")
     with pytest.raises(NodeError, match="part = 2 of parts = 2"):
         run_task(task, part=2, parts=2)
+
+
+def quick(task: Task, rounds: int, **options: Any) -> Outcome:
+    return run_task(task, rounds=rounds, overrides=QUICK, **{"say": lambda line: None, **options})
+
+
+def test_a_changed_model_or_optimizer_is_one_sentence_and_the_training_can_begin_anew(tmp_path: Path) -> None:
+    data = small_task().train
+    wide = Task(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2)), data, data)
+    first = quick(small_task(), 3, folder=tmp_path)
+    with pytest.raises(NodeError, match=r"trained with another model or optimizer.*forget_training=True"):
+        quick(wide, 5, folder=tmp_path)
+    said: list[str] = []
+    anew = quick(wide, 5, folder=tmp_path, forget_training=True, say=said.append)
+    assert said[:2] == ["the training begins anew; key and chain stay", "resuming at round 3"]
+    assert (anew.peer, anew.round, anew.params.shape) == (first.peer, 5, (46,))
+    kept = Task(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2)), data, data, optimizer=Adam(keep_state=True))
+    with pytest.raises(NodeError, match="another model or optimizer"):
+        quick(kept, 6, folder=tmp_path)
+    faster = Task(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2)), data, data, optimizer=Sgd(lr=0.5))
+    assert quick(faster, 6, folder=tmp_path).round == 6  # other steps over the same numbers
+
+
+def test_of_a_payload_of_another_model_without_a_checkpoint_the_same_is_said(tmp_path: Path) -> None:
+    data = small_task().train
+    quick(small_task(), 2, folder=tmp_path)
+    for path in (tmp_path / "state" / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(NodeError, match="trained with another model"):
+        quick(Task(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2)), data, data), 3, folder=tmp_path)
+
+
+def test_a_tilde_is_home_and_a_place_that_cannot_be_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    quick(small_task(), 1, folder="~/node")
+    assert (tmp_path / "node" / "key").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NodeError, match=r"cannot use .*file"):
+        quick(small_task(), 1, folder="~/file/node")
+
+
+def test_records_that_cannot_be_written_stop_no_node() -> None:
+    said: list[str] = []
+    overrides = {**QUICK, "store": {"records": "/dev/full"}}
+    assert run_task(small_task(), rounds=3, overrides=overrides, say=said.append).round == 3
+    assert sum("cannot write records to /dev/full" in line for line in said) == 1
+
+
+def test_so_many_more_rounds_are_played_each_time(tmp_path: Path) -> None:
+    folder = tmp_path / "node"
+    init_node(folder, {"network": {"listen": "127.0.0.1:0"}})
+    rounds = [run_node(folder, QUICK, lambda line: None, more=2).round for _ in range(2)]
+    assert rounds == [2, 4]
+
+
+async def test_in_a_running_loop_a_node_and_a_simulation_just_run() -> None:
+    assert hedgerow.run(small_task(), rounds=1, overrides=QUICK, say=lambda line: None).round == 1
+    report = hedgerow.simulate(small_task(), nodes=3, rounds=1, rules=["mean"], topology="complete", engine="world")
+    assert len(report.records["mean"]) == 1
+
+
+async def test_a_program_that_awaits_a_node_can_stop_it() -> None:
+    assert (await hedgerow.arun(small_task(), rounds=1, overrides=QUICK, say=lambda line: None)).round == 1
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell(run: Run) -> None:
+        loop.call_soon_threadsafe(begun.set)
+
+    running = asyncio.create_task(hedgerow.arun(small_task(), overrides=QUICK, say=lambda line: None, begun=tell))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
