@@ -249,7 +249,11 @@ class GossipService:
 
     def handshake(self, dialled: bool, expect: PeerId | None = None) -> Handshake:
         """See `Receiver.handshake`."""
-        head = self._ledger.head()
+        try:
+            head = self._ledger.head()
+        except LocalFault as fault:
+            self._on_event(Broken(fault))
+            raise RemoteFault(Drop.REFUSED, "our own disk fails") from fault
         greeting = Greeting(
             network=self._network,
             schema=self._schema_digest,
@@ -262,22 +266,7 @@ class GossipService:
 
     def joined(self, party: Party) -> None:
         """See `Receiver.joined`: tell the node; show our head, addresses, and the peer its own head if it lost it."""
-        hello = party.hello
-        self._peer_buckets[party.peer] = self._bucket(self._limits.peer_rate, self._limits.peer_burst)
-        self._seen[party.peer] = party.seen
-        self._vantage.joined(party.peer, party.here)
-        group = group_of(party.seen)
-        self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address, group))
-        head = self._ledger.head()
-        if head is not None and self._ledger.payload(head.sequence) is not None:
-            self._send(party.peer, Announce(head.envelope))
-        self._show_proof(party.peer)
-        known = self._intake.chains.recent(party.peer)
-        if known and known[-1].sequence > hello.sequence:
-            self._send(party.peer, Relay(1, known[-1].envelope))
-        self._send(party.peer, Peers(self._records(party.peer, head)))  # the last: it has seen all that we know
-        self._hearing.joined(party.peer)
-        self._dialer.wake()
+        self._guard(party.peer, partial(self._welcome, party))
 
     def left(self, peer: PeerId, reason: str) -> None:
         """See `Receiver.left`."""
@@ -308,6 +297,24 @@ class GossipService:
         self._drop(reason, peer)
 
     # frames
+
+    def _welcome(self, party: Party) -> None:
+        hello = party.hello
+        self._peer_buckets[party.peer] = self._bucket(self._limits.peer_rate, self._limits.peer_burst)
+        self._seen[party.peer] = party.seen
+        self._vantage.joined(party.peer, party.here)
+        group = group_of(party.seen)
+        self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address, group))
+        head = self._ledger.head()
+        if head is not None and self._ledger.payload(head.sequence) is not None:
+            self._send(party.peer, Announce(head.envelope))
+        self._show_proof(party.peer)
+        known = self._intake.chains.recent(party.peer)
+        if known and known[-1].sequence > hello.sequence:
+            self._send(party.peer, Relay(1, known[-1].envelope))
+        self._send(party.peer, Peers(self._records(party.peer, head)))  # the last: it has seen all that we know
+        self._hearing.joined(party.peer)
+        self._dialer.wake()
 
     def _guard(self, peer: PeerId, take: Callable[[], object]) -> None:
         try:
