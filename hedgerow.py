@@ -38,6 +38,7 @@ except (ImportError, AttributeError) as error:
 if TYPE_CHECKING:
     from aggregation.evidence import Decision, Evidence, Rule, Verdict, Weights
     from node.learning.dataset import Dataset
+    from node.learning.errors import TaskWarning
     from node.learning.optimizers import Adam, Sgd
     from node.learning.task import Task
     from node.run import Outcome
@@ -57,6 +58,7 @@ __all__ = [
     "Scenario",
     "Sgd",
     "Task",
+    "TaskWarning",
     "Verdict",
     "Weights",
     "arun",
@@ -72,6 +74,7 @@ _PUBLIC = {
     "Verdict": "aggregation.evidence",
     "Attack": "simulator.attacks.attack",
     "Task": "node.learning.task",
+    "TaskWarning": "node.learning.errors",
     "Dataset": "node.learning.dataset",
     "Sgd": "node.learning.optimizers",
     "Adam": "node.learning.optimizers",
@@ -101,6 +104,8 @@ def simulate(task: Task | str | None = None, **scenario: Any) -> Report:
 
     Raises:
         simulator.study.scenario.ScenarioError: a field that does not exist or does not fit; one sentence.
+        node.learning.errors.UsersError: code of the task's fails on the way; file, line and function, and where the
+            whole traceback is.
     """
     from node.aside import Aside, in_a_loop
     from node.learning.task import Task as TaskClass
@@ -115,12 +120,12 @@ def simulate(task: Task | str | None = None, **scenario: Any) -> Report:
     return sweep(chosen, task=own)
 
 
-def run(task: Task | str = "digits", join: Sequence[str] = (), **options: Any) -> Outcome:
+def run(task: Task | str = "digits", join: Sequence[str] | str = (), **options: Any) -> Outcome:
     """Run one node until it is stopped (SIGTERM, Ctrl-C) or `rounds` are done. Works in a notebook's cell too.
 
     Args:
         task: a `Task`, or the name of one that is shipped.
-        join: addresses of nodes that are in the network already, "HOST:PORT".
+        join: addresses of nodes that are in the network already, "HOST:PORT"; or one such address.
         options: `listen`, `network`, `folder`, `rule`, `rounds`, `part`, `parts`, ...; see node.daemon.run_task.
 
     Returns:
@@ -135,7 +140,7 @@ def run(task: Task | str = "digits", join: Sequence[str] = (), **options: Any) -
     return run_task(make_task(task) if isinstance(task, str) else task, join=join, **options)
 
 
-async def arun(task: Task | str = "digits", join: Sequence[str] = (), **options: Any) -> Outcome:
+async def arun(task: Task | str = "digits", join: Sequence[str] | str = (), **options: Any) -> Outcome:
     """`run` for async programs: `await hedgerow.arun(...)`; cancelled, it stops the node and waits for its goodbye.
 
     Raises:

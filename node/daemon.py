@@ -34,6 +34,7 @@ from identity.keys import SigningKey, format_peer
 from node.aside import TICK, Aside, in_a_loop
 from node.config import FILE, NodeConfig, load_config, parse_config, write_template
 from node.errors import ConfigError, NodeError
+from node.learning.blame import reported
 from node.learning.errors import TaskError
 from node.learning.registry import TASKS
 from node.learning.task import Task
@@ -241,7 +242,7 @@ def _play(run: Run) -> Outcome:
 
 
 def _run(run: Run) -> Outcome:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with reported(run.folder), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(run.play())
 
 

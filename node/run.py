@@ -71,7 +71,11 @@ class Outcome:
 
 
 class Run:
-    """One run: what is opened is closed again, in the opposite order."""
+    """One run: what is opened is closed again, in the opposite order.
+
+    Attributes:
+        folder: where the node keeps what it keeps.
+    """
 
     def __init__(
         self,
@@ -103,7 +107,7 @@ class Run:
         self.worker = worker
         self.alarms = Alarms(say)
         self._key_file = key
-        self._folder = folder
+        self.folder = folder
         self._more, self._forget = more, forget
         self._signals = 0
         self._task = task
@@ -125,10 +129,10 @@ class Run:
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # peers that hang up are counted, not logged
         began = time.monotonic()
         form = _form(learner)
-        opened = Store(self._folder, learner.dimension, form, self._key_file)
+        opened = Store(self.folder, learner.dimension, form, self._key_file)
         with opened as store, ThreadPoolExecutor(2, "gossip") as pool:
             records = config.store.records
-            journal = Journal(self._folder / records) if records else None
+            journal = Journal(self.folder / records) if records else None
             try:
                 self._playing = service = self._service(store, pool, journal)
                 self._loop = asyncio.get_running_loop()
@@ -154,7 +158,7 @@ class Run:
                 ValueError, RuntimeError, NotImplementedError
             ):  # not in the main thread: the caller's own affair
                 loop.add_signal_handler(number, self._signalled, number, service)
-        found = self._folder / FOUND_IN
+        found = self.folder / FOUND_IN
         with suppress(OSError):
             found.unlink(missing_ok=True)  # of a run that was killed
         running = loop.create_task(service.run(), name="service")
@@ -278,6 +282,8 @@ class Run:
             store.forget_training()
             self.say("the training begins anew; key and chain stay")
         checkpoint = store.resume()
+        if checkpoint is not None:
+            self.learner.check(checkpoint.state)
         head = store.ledger.head()
         first = 0 if checkpoint is None else checkpoint.round
         params = common if checkpoint is None else checkpoint.params
@@ -285,7 +291,7 @@ class Run:
         if head is not None and kept:
             header = decode_header(split(head.envelope).body, Limits())
             if header.schema != schema_digest(self.learner.schema):
-                raise StoreError(other_model(self._folder))
+                raise StoreError(other_model(self.folder))
         published = head is not None and head.round >= first and kept
         if head is not None and head.round >= first:
             first = head.round if published else head.round + 1

@@ -367,7 +367,9 @@ class NodeService:
         began = self._now()
         relayed = [known.update for known in closed.relayed]
         heard = Heard(closed.neighbours, closed.updates, relayed, closed.named, closed.knows)
-        self._judged = await self._off(self._judge.decide, closed.round, self.params, self._trained, heard)
+        self._judged = await self._off(
+            self._judge.decide, closed.round, self.params, self._trained, heard, self._buffers()
+        )
         self._closed = closed
         self.params = self._judged.decision.params.detach()
         self._seconds["rule"] = self._now() - began
@@ -407,7 +409,10 @@ class NodeService:
         if self._keeper is not None:
             self._keeper.keep(report.next_round, self.params, self._state)
         if self._observe is not None:
-            self._observe(RoundView(self.record, self._trained, self.params))
+            self._observe(RoundView(self.record, self._trained, self.params, self._buffers()))
+
+    def _buffers(self) -> Mapping[str, Tensor]:
+        return {} if self._state is None else self._state.buffers
 
     async def _off(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run in the executor, or here and now if there is none."""

@@ -15,7 +15,9 @@ from node.learning.functional import Functional
 from node.learning.layout import Layout
 
 
-def module_activity(module: nn.Module, layout: Layout, params: Tensor, inputs: Tensor) -> Tensor:
+def module_activity(
+    module: nn.Module, layout: Layout, params: Tensor, inputs: Tensor, buffers: Mapping[str, Tensor]
+) -> Tensor:
     """Activity of one model, layer by layer through hooks.
 
     Args:
@@ -23,6 +25,7 @@ def module_activity(module: nn.Module, layout: Layout, params: Tensor, inputs: T
         layout: where its trainable parameters lie.
         params: (d,).
         inputs: (p, *shape) as fed, p >= 1.
+        buffers: of the model.
 
     Returns:
         (d,) float32. A layer that is called several times gets the mean over its calls; one that is never called, 1.
@@ -45,7 +48,7 @@ def module_activity(module: nn.Module, layout: Layout, params: Tensor, inputs: T
             handles.append(layer.register_forward_pre_hook(watch(name)))
     try:
         with torch.no_grad():
-            Functional(module)(layout.read(params), inputs)
+            Functional(module)({**layout.read(params), **buffers}, inputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +23,16 @@ def frozen(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     return ((name, value) for name, value in module.named_parameters() if not value.requires_grad)
 
 
-def pin(module: nn.Module, extractor_digest: bytes | None) -> bytes:
+def pin(module: nn.Module, extractor_digest: bytes | None, running: Collection[str] = ()) -> bytes:
     """SHA-256 over all that is not exchanged but must be the same everywhere, or b"" when nothing is.
 
     Args:
-        module: its frozen parameters count, by name, shape and little-endian bytes.
+        module: its frozen parameters count, by name, shape and little-endian bytes, and then its buffers.
         extractor_digest: digest of the module that made the inputs, or None.
+        running: buffers that training changes (running statistics): these differ from node to node and do not count.
     """
     parts = list(frozen(module))
+    parts += [(f"buffer {name}", value) for name, value in module.named_buffers() if name not in running]
     if not parts and extractor_digest is None:
         return b""
     digest = hashlib.sha256(extractor_digest or b"")
@@ -91,8 +93,8 @@ def redraw(module: nn.Module) -> None:
             if draw is None:
                 raise TaskError(
                     f"layer '{path}' ({type(layer).__name__}) has no reset_parameters(), so its weights cannot be "
-                    "drawn from the network's seed: give a function that makes the model, or pretrained=True to start "
-                    "from the weights as they are"
+                    "drawn from the network's seed: give a function that makes the model anew each time, or "
+                    "pretrained=True to start from the weights as they are"
                 )
             kept = [(value, value.detach().clone()) for value in own if not value.requires_grad]
             draw()

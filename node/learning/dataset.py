@@ -3,7 +3,8 @@
 Laws:
 - Rows are named by number; a node's share of the data is a list of row numbers, never a copy.
 - uint8 inputs stay uint8 in memory (a quarter of float32) and are fed to the model as value / 255.
-- What cannot be trained on is refused when the data set is made: no samples, NaN, labels that are not whole numbers.
+- What cannot be trained on is refused when the data set is made: no samples, missing values in any spelling (NaN, a
+  masked array's mask, pandas' NA), labels that are not whole numbers; the message names the row.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from node.learning.blame import users_code
 from node.learning.errors import TaskError
 
 Array = Tensor | NDArray[np.generic] | Sequence[object]
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class Dataset:
     """Inputs with one label each.
 
@@ -37,7 +39,8 @@ class Dataset:
         """Check and keep; tensors of the right type are shared, not copied.
 
         Raises:
-            TaskError: empty, different lengths, NaN or infinity, negative or fractional labels, unusable dtype.
+            TaskError: empty, different lengths, missing values or infinity, negative or fractional labels, unusable
+                dtype, or an object of the user's that fails when it is read.
         """
         taken = _inputs(inputs)
         classes = _labels(labels)
@@ -45,6 +48,11 @@ class Dataset:
             raise TaskError(f"{len(taken)} inputs but {len(classes)} labels: every input needs one label")
         object.__setattr__(self, "inputs", taken)
         object.__setattr__(self, "labels", classes)
+
+    def __repr__(self) -> str:
+        """One line, without data."""
+        kind = str(self.inputs.dtype).removeprefix("torch.")
+        return f"Dataset({len(self)} samples of shape {self.shape}, {kind}; labels 0 to {self.classes - 1})"
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -89,12 +97,49 @@ def feed(inputs: Tensor) -> Tensor:
 
 def _tensor(values: Array, what: str) -> Tensor:
     if isinstance(values, Tensor):
-        return values.detach()
+        if values.layout != torch.strided:
+            raise TaskError(f"{what} are a sparse tensor; give {what}.to_dense()")
+        return values.detach().cpu()
+    with users_code(f"{what} cannot be read as an array"):
+        array = _unmasked(values, what) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    if array.dtype == object:
+        array = _numbers(array, what)
     try:
-        array = np.asarray(values)
         return torch.from_numpy(np.require(array, requirements=["C", "W"]))
     except (TypeError, ValueError) as error:
         raise TaskError(f"{what} are not an array of numbers: {error}") from None
+
+
+def _unmasked(values: np.ma.MaskedArray, what: str) -> NDArray[np.generic]:
+    hidden = np.ma.getmaskarray(values)
+    if hidden.any():
+        raise _missing(what, "masked", int(np.argwhere(hidden)[0][0]))
+    return np.asarray(values.data)
+
+
+def _numbers(array: NDArray[np.generic], what: str) -> NDArray[np.generic]:
+    """Numbers out of Python objects, as nullable columns of pandas give them."""
+    for place, value in np.ndenumerate(array):
+        row = place[0] if place else 0
+        try:
+            absent = value is None or bool(value != value)
+            float(0 if absent else value)
+        except (TypeError, ValueError):
+            if isinstance(value, str | bytes) or hasattr(value, "__len__"):
+                raise TaskError(f"{what} hold {_short(value)} in row {row}, which is no number") from None
+            absent = True  # pandas' NA is neither true nor a number
+        if absent:
+            raise _missing(what, _short(value), row)
+    return np.asarray(array.tolist())
+
+
+def _missing(what: str, spelling: str, row: int) -> TaskError:
+    return TaskError(f"{what} hold a missing value ({spelling}), first in row {row}: fill it in, or leave the row out")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _inputs(values: Array) -> Tensor:
@@ -124,7 +169,9 @@ def _labels(values: Array) -> Tensor:
         raise TaskError(f"labels are {labels.dtype}; wanted whole numbers from 0")
     whole = labels.to(torch.int64)
     if labels.dtype.is_floating_point and not bool((whole.to(labels.dtype) == labels).all()):
-        raise TaskError("labels hold fractions or NaN; wanted whole numbers from 0")
+        row = int((whole.to(labels.dtype) != labels).nonzero()[0])
+        raise TaskError(f"labels hold fractions or NaN, first in row {row}; wanted whole numbers from 0")
     if int(whole.min()) < 0:
-        raise TaskError(f"labels hold {int(whole.min())}; classes are numbered from 0")
+        row = int((whole < 0).nonzero()[0])
+        raise TaskError(f"labels hold {int(whole[row])}, first in row {row}; classes are numbered from 0")
     return whole

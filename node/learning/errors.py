@@ -1,8 +1,10 @@
 """What can be wrong with a user's task: one root, so that a command line can print one sentence.
 
 TaskError(ValueError)
-└── DataError: a file of data is there but is not what it says it is
-    └── DataMissing: the data is not there; the message says what was looked for and how to get it
+├── DataError: a file of data is there but is not what it says it is
+│   └── DataMissing: the data is not there; the message says what was looked for and how to get it
+└── UsersError: the user's own code raised; the message names its file, line and function
+TaskWarning(UserWarning): a task that runs, but hardly as its author thinks
 """
 
 from __future__ import annotations
@@ -18,3 +20,11 @@ class DataError(TaskError):
 
 class DataMissing(DataError):
     """Data was not found and could not be had; the message names every place that was looked at."""
+
+
+class UsersError(TaskError):
+    """The user's own code raised (a model, a loss, a data set); the original is the cause."""
+
+
+class TaskWarning(UserWarning):
+    """A task runs, but will hardly do what its author expects; the message names the remedy."""

@@ -4,11 +4,13 @@ Laws:
 - Everything random comes from (seed, node address, round): see node.draws.
 - A learner holds no node's state: what one node carries from round to round is its `TrainState`, passed in and out.
 - A learner keeps one working module, so it serves one thread at a time: give each thread its own.
+- A model is judged with the buffers that it was trained with: one's own with one's own; a neighbour's, whose buffers
+  nobody sends, with those of the node that judges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -19,15 +21,18 @@ from aggregation.evidence import HeadLayout
 from gossip.protocol.messages import Schema, TensorSpec
 from node.draws import Purpose, bits, orders
 from node.learning.activity import module_activity, spread
+from node.learning.blame import users_code
 from node.learning.blueprint import head_layout, output_layer, pin, trainable
 from node.learning.dataset import Dataset, feed
+from node.learning.errors import TaskError
 from node.learning.forward import CHUNK_FLOATS, ELEMENTWISE, Forward
 from node.learning.layout import Layout
-from node.learning.optimizers import Steps, steps
+from node.learning.optimizers import Steps, moments_of, steps
 from node.learning.seeded import seeded
 from node.learning.task import Task
 
 BLOCK_FLOATS = 1 << 23  # 32 MB of inputs are fed at a time in training
+SETTLED_SAMPLES = 2048  # from which `settled` takes running statistics
 CHAIN_SAMPLES, CHAIN_FLOATS = 1024, 1 << 20  # samples and widest activations (4 MB) of a chain's predictions at a time
 
 # Modules that draw nothing in training; anything else is trained under a seed of its own.
@@ -62,6 +67,9 @@ class TrainState:
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+Buffers = Mapping[str, Tensor]
+
+
 class Learner:
     """Training and evaluation of a task on flat vectors.
 
@@ -72,7 +80,7 @@ class Learner:
         dimension: d, numbers in a flat vector.
         classes: c, outputs of the model.
         head: where the output layer lies, or None when there is none that is exchanged.
-        schema: what is exchanged, for the wire; pins frozen parts by digest.
+        schema: what is exchanged, for the wire; pins by digest what is frozen and does not change.
         path: how many models are run at once: "chain", "vmap" or "loop"; see node.learning.forward.
         width: most numbers that a layer puts out for one sample and model.
     """
@@ -94,8 +102,9 @@ class Learner:
         tensors = tuple(
             TensorSpec(name, shape) for name, shape in zip(self.layout.names, self.layout.shapes, strict=True)
         )
-        self.schema = Schema(tensors, pin(self._module, task.extractor_digest))
-        self._forward = Forward(self._module, self.layout, task.train.feed(slice(0, 2)).to(device))
+        self.schema = Schema(tensors, pin(self._module, task.extractor_digest, task.running))
+        with users_code("the model fails"):
+            self._forward = Forward(self._module, self.layout, task.train.feed(slice(0, 2)).to(device))
         self.path, self.width = self._forward.path, self._forward.width
         self._sample_dims = len(task.train.shape)
         self._steady = all(type(layer) in _STEADY for layer in self._module.modules())
@@ -133,7 +142,8 @@ class Learner:
         Args:
             params: (d,) start; not changed.
             data: the data set that `samples` names rows of.
-            samples: (k,) int64 own training rows; k = 0 returns the params unchanged.
+            samples: (k,) int64 own training rows; k = 0 returns the params unchanged, and so does k = 1 for a model
+                that cannot be trained on one sample alone.
             seed: the run's seed; with node_address and round it fixes batch order and dropout.
             node_address: uint64, see node.draws.address.
             round: round number.
@@ -141,9 +151,14 @@ class Learner:
 
         Returns:
             (d,) params and the state for the next round. Params that diverge come back as they are: not finite.
+
+        Raises:
+            TaskError: the state is of another task.
+            UsersError: the user's model or loss fails.
         """
         before = state or TrainState()
-        if len(samples) == 0:
+        self.check(before)
+        if len(samples) == 0 or (len(samples) == 1 and not self.task.takes_one):
             return params.clone(), before
         own = torch.unique(data.labels[samples]) if self.task.local_update == "cwr" else None
         self._flat.copy_(params if own is None else self._own_columns_only(params, own))
@@ -165,7 +180,61 @@ class Learner:
         buffers = {name: value.clone() for name, value in self._module.named_buffers()}
         return trained, TrainState(moments.moments if kept else (), moments.count if kept else 0, buffers)
 
-    def logits(self, params: Tensor, inputs: Tensor, buffers: Mapping[str, Tensor] | None = None) -> Tensor:
+    def check(self, state: TrainState) -> None:
+        """Whether a state, of a checkpoint for example, is one of this task's.
+
+        Raises:
+            TaskError: other moments or buffers; the message names them.
+        """
+        remedy = "the model or the optimizer was changed since: go on with the old one, or start in a new folder"
+        wanted = moments_of(self.task.optimizer) if self.task.optimizer.keep_state else 0
+        shapes = [tuple(moment.shape) for moment in state.moments]
+        if state.moments and shapes != [(self.dimension,)] * wanted:
+            raise TaskError(
+                f"the optimizer's state that was kept has moments of shapes {shapes}; wanted {wanted} of "
+                f"({self.dimension},): {remedy}"
+            )
+        if not state.buffers:
+            return
+        for name in sorted(state.buffers.keys() | self._fresh_buffers.keys()):
+            kept, own = (_form(each.get(name)) for each in (state.buffers, self._fresh_buffers))
+            if kept != own:
+                raise TaskError(f"the model's buffer '{name}' that was kept is {kept}; wanted {own}: {remedy}")
+
+    def settled(self, params: Tensor, data: Dataset, samples: Tensor) -> Buffers:
+        """Buffers that a model comes to on these samples without being trained: for a model of others, to judge it.
+
+        Args:
+            params: (d,), finite.
+            data: the data set that `samples` names rows of.
+            samples: (k,) rows; the first 2048 are used.
+
+        Returns:
+            All buffers; those of a fresh module where training changes none, or there are too few samples.
+        """
+        if not self.task.running:
+            return self._fresh_buffers
+        self._flat.copy_(params)
+        self._load_buffers({})
+        size = self.task.batch_size
+        self._module.train()
+        try:
+            with torch.no_grad(), seeded(0), users_code("the model fails in training"):
+                few = samples[:SETTLED_SAMPLES]
+                for first in range(0, len(few), size):
+                    rows = few[first : first + size]
+                    if len(rows) > 1 or self.task.takes_one:
+                        self._module(data.feed(rows).to(self.device))
+        finally:
+            self._module.eval()
+        return {name: value.clone() for name, value in self._module.named_buffers()}
+
+    def unlike(self, buffers: Sequence[Buffers]) -> bool:
+        """Whether any of these differs from a fresh module's: models must then be run one by one."""
+        fresh = self._fresh_buffers
+        return any(not torch.equal(value, fresh[name]) for own in buffers for name, value in own.items())
+
+    def logits(self, params: Tensor, inputs: Tensor, buffers: Buffers | None = None) -> Tensor:
         """Outputs of many models in evaluation mode; leading dimensions broadcast.
 
         Args:
@@ -177,11 +246,11 @@ class Learner:
         Returns:
             (..., p, c) float32, not attached to any graph.
         """
-        with torch.no_grad():
+        with torch.no_grad(), users_code("the model fails in evaluation"):
             fed = feed(inputs.to(self.device))
             return self._forward(params, fed, self._sample_dims, buffers or self._fresh_buffers)
 
-    def predict(self, params: Tensor, inputs: Tensor, buffers: Mapping[str, Tensor] | None = None) -> Tensor:
+    def predict(self, params: Tensor, inputs: Tensor, buffers: Buffers | None = None) -> Tensor:
         """Predicted class of shared inputs under many models, in chunks of bounded memory.
 
         Args:
@@ -203,7 +272,7 @@ class Learner:
             models = max(1, CHUNK_FLOATS // max(1, self.dimension))
             at_once = 1 if self.path == "loop" else min(models, len(rows))
             samples = max(16, CHUNK_FLOATS // (4 * max(width * at_once, inputs[0].numel())))
-        with torch.no_grad():
+        with torch.no_grad(), users_code("the model fails in evaluation"):
             for start in range(0, len(inputs), samples):
                 fed = feed(inputs[start : start + samples].to(self.device))
                 for first in range(0, len(rows), models):
@@ -213,18 +282,21 @@ class Learner:
                     found[first : first + len(part), start : start + samples] = part
         return found.view(*params.shape[:-1], len(inputs))
 
-    def accuracy(self, params: Tensor, data: Dataset, buffers: Mapping[str, Tensor] | None = None) -> Tensor:
+    def accuracy(self, params: Tensor, data: Dataset, buffers: Buffers | None = None) -> Tensor:
         """Share of `data` predicted rightly by each model: (..., d) -> float64 (...)."""
         right = self.predict(params, data.inputs, buffers) == data.labels.to(self.device)
         return right.to(torch.float64).mean(dim=-1)
 
-    def activity(self, params: Tensor, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+    def activity(
+        self, params: Tensor, inputs: Tensor, mask: Tensor | None = None, buffers: Buffers | None = None
+    ) -> Tensor:
         """Root mean square of each weight's input under each model.
 
         Args:
             params: (..., d).
             inputs: (..., p, *shape), as stored; leading dimensions are those of params, or none.
             mask: bool (..., p), which inputs are there; None: all.
+            buffers: as in `logits`.
 
         Returns:
             (..., d): Linear: weight[:, j] gets the RMS of input feature j; Conv2d: of the unfolded input patch's
@@ -234,7 +306,7 @@ class Learner:
         dims = self._sample_dims + 1
         here = torch.ones(inputs.shape[: -self._sample_dims], dtype=torch.bool) if mask is None else mask
         here = here.to(self.device)
-        with torch.no_grad():
+        with torch.no_grad(), users_code("the model fails in evaluation"):
             fed = feed(inputs.to(self.device))
             layers = self._forward.chain_inputs(params, fed, self._sample_dims)
             if layers is not None:
@@ -250,7 +322,7 @@ class Learner:
             own = fed.expand(*lead, *fed.shape[-dims:]).reshape(len(rows), *fed.shape[-dims:])
             there = here.expand(*lead, here.shape[-1]).reshape(len(rows), -1)
             found = [
-                module_activity(self._module, self.layout, row, some[which])
+                module_activity(self._module, self.layout, row, some[which], buffers or self._fresh_buffers)
                 if bool(which.any())
                 else torch.ones(self.dimension, device=self.device)
                 for row, some, which in zip(rows, own, there, strict=True)
@@ -260,15 +332,16 @@ class Learner:
     def _batches(
         self, data: Dataset, samples: Tensor, seed: int, node_address: int, round: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of inputs as fed, and labels, on the device."""
+        """Batches of inputs as fed, and labels, on the device; one sample alone only where the model takes it."""
         size, count = self.task.batch_size, len(samples)
-        each = -(-count // size)
+        fed = count - (count % size == 1 and not self.task.takes_one)
+        each = -(-fed // size)
         left = self.task.local_steps or each * self.task.local_epochs
         block = size * max(1, BLOCK_FLOATS // max(1, size * data.inputs[0].numel()))
         epoch = 0
         while left > 0:
             order = torch.from_numpy(orders(seed, node_address, round, epoch, count)[0])
-            rows = samples[order[: left * size]]
+            rows = samples[order[: min(left * size, fed)]]
             for start in range(0, len(rows), block):
                 some = rows[start : start + block]
                 inputs = data.feed(some).to(self.device)
@@ -279,8 +352,9 @@ class Learner:
             epoch += 1
 
     def _step(self, inputs: Tensor, labels: Tensor, optimizer: Steps) -> None:
-        loss = self.task.mean_loss(self._module(inputs), labels)
-        gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+        with users_code("the model or its loss fails in training"):
+            loss = self.task.mean_loss(self._module(inputs), labels)
+            gradients = torch.autograd.grad(loss, self._parameters, allow_unused=True)
         with torch.no_grad():
             optimizer.step(gradients)
 
@@ -305,7 +379,11 @@ class Learner:
         merged[:, own] = trained[:, own]
         return self.head.write(after, merged)
 
-    def _load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+    def _load_buffers(self, buffers: Buffers) -> None:
         with torch.no_grad():
             for name, value in self._module.named_buffers():
                 value.copy_(buffers.get(name, self._fresh_buffers[name]))
+
+
+def _form(value: Tensor | None) -> str:
+    return "missing" if value is None else f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

@@ -107,6 +107,11 @@ def steps(
     return _PlainSteps(optimizer, views, count)
 
 
+def moments_of(optimizer: Optimizer) -> int:
+    """How many moments an optimizer carries."""
+    return 2 if isinstance(optimizer, Adam) else int(optimizer.momentum > 0)
+
+
 class _PlainSteps:
     def __init__(self, optimizer: Sgd, views: Sequence[Tensor], count: int) -> None:
         self.moments: tuple[Tensor, ...] = ()
@@ -171,7 +176,11 @@ def _flat(gradients: Sequence[Tensor | None], views: Sequence[Tensor]) -> Tensor
 
 
 def _check(name: str, value: float, low: float, high: float, open_low: bool = False) -> None:
-    if not isfinite(value) or value < low or value >= high or (open_low and value == low):
+    try:
+        finite = isfinite(value)
+    except TypeError:
+        raise TaskError(f"{name} is {value!r}; wanted a number") from None
+    if not finite or value < low or value >= high or (open_low and value == low):
         start = "above" if open_low else "at least"
         end = "" if high == float("inf") else f" and less than {high:g}"
         raise TaskError(f"{name} is {value}; wanted {start} {low:g}{end}")

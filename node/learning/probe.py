@@ -7,12 +7,13 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from node.learning.blame import users_code
 from node.learning.dataset import Dataset
 from node.learning.errors import TaskError
 from node.learning.forward import CHUNK_FLOATS
@@ -61,6 +62,7 @@ class LocalProbe:
             own: (d,) or (n, d) own models, needed by `activity` alone.
         """
         self._learner, self._data, self._own = learner, data, own
+        self._buffers: Sequence[Mapping[str, Tensor]] | None = None
         self._single = isinstance(shards, Shard)
         nodes = [shards] if isinstance(shards, Shard) else list(shards)
         if not nodes:
@@ -71,13 +73,24 @@ class LocalProbe:
         )
         self._shown = _Samples.pad([_spaced(shard.train) for shard in nodes])
 
-    def under(self, own: Tensor) -> LocalProbe:
-        """The same samples, with this round's own models: (d,) or (n, d)."""
-        return self._copy(own, None)
+    def under(self, own: Tensor | None, buffers: Sequence[Mapping[str, Tensor]] | None = None) -> LocalProbe:
+        """The same samples, with this round's own models.
+
+        Args:
+            own: (d,) or (n, d); None: unknown.
+            buffers: each node's own, one a node; every model that it looks at is run with them. None: a fresh module's.
+        """
+        other = self._copy(own, None)
+        if buffers is not None and self._learner.unlike(buffers):
+            other._buffers = buffers
+        return other
 
     def select(self, nodes: Tensor) -> LocalProbe:
         """The probe of some nodes of a batch: (k,) positions, on the processor."""
-        return self._copy(None if self._own is None else self._own[nodes], nodes)
+        other = self._copy(None if self._own is None else self._own[nodes], nodes)
+        if self._buffers is not None:
+            other._buffers = [self._buffers[node] for node in nodes.tolist()]
+        return other
 
     def scores(self, params: Tensor) -> Tensor:
         """F1 per class on own held-out samples, argmax over all classes: (..., k, d) -> (..., k, c) in [0, 1].
@@ -127,7 +140,8 @@ class LocalProbe:
                     for model in range(models.shape[1]):
                         mine = there[place]
                         if bool(mine.any()):
-                            value = self._learner.task.loss(logits[place, model][mine], labels[place][mine])
+                            with users_code("the loss fails"):
+                                value = self._learner.task.loss(logits[place, model][mine], labels[place][mine])
                             out[node, model] = value
         return out[0] if self._single else out
 
@@ -154,13 +168,18 @@ class LocalProbe:
         own = self._own.reshape(len(self._shown.rows), -1)
         out = torch.empty_like(own)
         for nodes in self._chunks(own.unsqueeze(1), self._shown):
-            inputs = self._data.inputs[self._shown.rows[nodes]]
-            out[nodes] = self._learner.activity(own[nodes], inputs, self._shown.there[nodes])
+            inputs, there = self._data.inputs[self._shown.rows[nodes]], self._shown.there[nodes]
+            if self._buffers is None:
+                out[nodes] = self._learner.activity(own[nodes], inputs, there)
+                continue
+            for place, node in enumerate(range(nodes.start, nodes.stop)):
+                out[node] = self._learner.activity(own[node], inputs[place], there[place], self._buffers[node])
         return out[0] if self._single else out
 
     def _copy(self, own: Tensor | None, nodes: Tensor | None) -> LocalProbe:
         other = LocalProbe.__new__(LocalProbe)
         other._learner, other._data, other._own, other._single = self._learner, self._data, own, self._single
+        other._buffers = None
         every = (self._held, self._judged, self._shown)
         picked = every if nodes is None else tuple(samples.select(nodes) for samples in every)
         other._held, other._judged, other._shown = picked
@@ -183,7 +202,12 @@ class LocalProbe:
     def _run(self, models: Tensor, samples: _Samples, nodes: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (n, k, p, c), labels (n, p), mask (n, p) of these nodes."""
         rows = samples.rows[nodes]
-        logits = self._learner.logits(models[nodes], self._data.inputs[rows].unsqueeze(1))
+        inputs = self._data.inputs[rows]
+        if self._buffers is None:
+            logits = self._learner.logits(models[nodes], inputs.unsqueeze(1))
+        else:
+            each = zip(models[nodes], inputs, self._buffers[nodes], strict=True)
+            logits = torch.stack([self._learner.logits(some, mine, own) for some, mine, own in each])
         return logits, self._data.labels[rows].to(logits.device), samples.there[nodes].to(logits.device)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -51,8 +52,10 @@ class RoundView:
     Attributes:
         trained: (d,) float32, own model after local training (what was published).
         params: (d,) float32, after the rule.
+        buffers: the node's own, with which its models are judged; empty before it has trained.
     """
 
     record: NodeRecord
     trained: Tensor
     params: Tensor
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)

@@ -7,7 +7,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -123,7 +123,9 @@ class Judge:
         self._probe = LocalProbe(learner, data, shard)
         self._probing = bool(rule.needs & _PROBING)
 
-    def decide(self, round: int, start: Tensor, trained: Tensor, heard: Heard) -> Judged:
+    def decide(
+        self, round: int, start: Tensor, trained: Tensor, heard: Heard, buffers: Mapping[str, Tensor] | None = None
+    ) -> Judged:
         """Let the rule decide one round, behind the last line if there is one.
 
         Args:
@@ -131,17 +133,21 @@ class Judge:
             start: (d,) own params before local training.
             trained: (d,) own params after it.
             heard: what came in.
+            buffers: own ones after training, with which every model is judged; None: those of a fresh module.
 
         Returns:
             params (d,), weights and verdicts (n,) in the order of `heard.neighbours`, and whether it braked.
         """
         with torch.no_grad():
-            evidence = self._evidence(round, start, trained, heard)
+            probe = self._probe.under(trained, [buffers] if buffers else None)
+            evidence = self._evidence(round, start, trained, heard, probe)
             if self._memory is None:
                 return Judged(self.rule.decide(evidence))
-            return self._held(self._memory, evidence, start, trained, heard)
+            return self._held(self._memory, evidence, start, trained, heard, probe)
 
-    def _held(self, memory: Memory, evidence: Evidence, start: Tensor, trained: Tensor, heard: Heard) -> Judged:
+    def _held(
+        self, memory: Memory, evidence: Evidence, start: Tensor, trained: Tensor, heard: Heard, probe: LocalProbe
+    ) -> Judged:
         strange = torch.tensor([peer not in heard.named for peer in heard.neighbours], dtype=torch.bool)
         backed = not heard.knows or bool((evidence.present() & ~strange).any())
         said = evidence if backed else _without(evidence, strange)
@@ -152,7 +158,7 @@ class Judge:
             return Decision(params, decision.weights.unsqueeze(0), decision.verdicts.unsqueeze(0))
 
         def score(_: Tensor, params: Tensor) -> Tensor:
-            return self._probe.right(params)
+            return probe.right(params)
 
         one = torch.zeros(1, dtype=torch.int64)
         held = hold(memory, one, start.unsqueeze(0), trained.unsqueeze(0), strange.unsqueeze(0), decide, score)
@@ -160,7 +166,7 @@ class Judge:
         decision = Decision(held.params[0], held.weights[0], verdicts)
         return Judged(decision, bool(held.braked[0]), bool(held.kept[0]), backed)
 
-    def _evidence(self, round: int, start: Tensor, trained: Tensor, heard: Heard) -> Evidence:
+    def _evidence(self, round: int, start: Tensor, trained: Tensor, heard: Heard, probe: LocalProbe) -> Evidence:
         present = [update for update in heard.updates if update is not None]
         extra = [trained, start] + ([] if self._common is None else [self._common])
         values = torch.empty(len(extra) + len(present) + len(heard.relayed), self._learner.dimension)
@@ -190,7 +196,7 @@ class Judge:
             honest=_among(heard.neighbours, self._honest),
             trusted=_among(heard.neighbours, self._trusted),
             priority=self._priority(round, heard.neighbours),
-            probe=self._probe.under(trained) if self._probing else None,
+            probe=probe if self._probing else None,
         )
 
     def _priority(self, round: int, peers: Sequence[PeerId]) -> Tensor | None:

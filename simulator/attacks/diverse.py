@@ -73,7 +73,8 @@ def null_space_decoys(c: float = 1.3, of: str = "params", quiet: float = 0.02) -
 
     def silent(view: AttackView, models: Tensor, count: int) -> Tensor:
         inputs = view.data.inputs[view.clean[:_PROBED]]
-        activity = view.learner.activity(models[0], inputs)
+        own = view.learner.settled(models[0], view.data, view.clean)
+        activity = view.learner.activity(models[0], inputs, buffers=own)
         least = activity.sort().values[max(1, round(quiet * len(activity))) - 1]
         noise = view.normal("null-space-decoys", count, models.shape[1])
         dead = activity <= _EPSILON

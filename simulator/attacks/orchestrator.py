@@ -184,7 +184,10 @@ class Trial:
         rows = view.clean[:_PROBED]
         shard = Shard(train=rows[0::2], held_out=rows[1::2])
         probe = LocalProbe(view.learner, view.data, [shard] * max(1, len(self.victims)))
-        return probe.under(view.honest[list(self.victims)]) if self.victims else probe
+        if not self.victims:
+            return probe
+        own = view.learner.settled(view.trained, view.data, view.clean)  # nobody tells it the victims' buffers
+        return probe.under(view.honest[list(self.victims)], [own] * len(self.victims))
 
 
 def _between(low: float, high: float, count: int) -> list[float]:

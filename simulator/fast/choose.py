@@ -63,6 +63,10 @@ def choose_trainer(job: Job, start: Tensor, *, path: str | None = None, compiled
 
 def _fitting(name: str, job: Job, compiled: bool | None) -> Callable[[Job], Trainer] | str:
     task = job.learner.task
+    if task.running:
+        return "training changes buffers of the model"
+    if not task.takes_one:
+        return "the model is never fed one sample alone"
     module = task.build()
     if name == "mapped":
         return mapped.fits(module, job.learner.dimension) or (lambda part: _columns(part, mapped.Mapped(part)))

@@ -8,7 +8,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from aggregation.evidence import Decision, Evidence, Need, Probe, Rule, Table, V
 from aggregation.kernels import rows as kernels
 from aggregation.parts.integration import InPlace
 from node.draws import Purpose, uniforms
-from node.learning.learner import Learner
+from node.learning.learner import Buffers, Learner
 from node.learning.probe import LocalProbe
 from node.trust.last_line import Memory, hold, unbacked
 from simulator.fast.pairs import Kept, PairGeometry, Surveyed
@@ -99,6 +99,7 @@ class Decisions:
         starts: Ints | None,
         common: int,
         out: Tensor,
+        buffers: Sequence[Buffers] | None = None,
     ) -> Edges:
         """Let every node decide.
 
@@ -112,6 +113,7 @@ class Decisions:
             starts: (H,) rows of models before training, or None.
             common: row of the network's common initial model.
             out: (H, d) integrated models are written here.
+            buffers: each node's own after training, with which it judges; None: a fresh module's.
         """
         weights = np.zeros(len(self._receivers), dtype=np.float32)
         verdicts = np.zeros(len(self._receivers), dtype=np.int8)
@@ -154,7 +156,7 @@ class Decisions:
                         peer_classes=self._classes[self._there(beside[some])],
                         honest=self._there(beside[some] < self._setup.honest),
                         priority=self._priority(nodes[some], beside[some], round),
-                        probe=self._under(probe, where, own, rows),
+                        probe=self._under(probe, where, own, rows, buffers),
                         room=room,
                     )
                     with self._profile.within("weights"):
@@ -170,7 +172,7 @@ class Decisions:
                     else:
                         room = None
                         assert probe is not None
-                        decision = self._held(nodes, place, said_to, out, rows, taken, probe, consider)
+                        decision = self._held(nodes, place, said_to, out, rows, taken, probe, buffers, consider)
                     if room is None:
                         out[self._there(nodes)] = decision.params
                     elif decision.params is not room:
@@ -201,6 +203,7 @@ class Decisions:
         rows: Rows,
         taken: Ints,
         probe: LocalProbe,
+        buffers: Sequence[Buffers] | None,
         consider: Callable[[Ints, Ints, Tensor | None], Decision],
     ) -> Decision:
         """A round of these nodes behind the last line, as node.trust.judgement decides it for one."""
@@ -218,7 +221,9 @@ class Decisions:
             return consider(chosen, heard, None)
 
         def score(some: Tensor, params: Tensor) -> Tensor:
-            return probe.select(torch.from_numpy(nodes)[some]).right(params.unsqueeze(1)).squeeze(1)
+            which = torch.from_numpy(nodes)[some]
+            mine = None if buffers is None else [buffers[node] for node in which.tolist()]
+            return probe.select(which).under(None, mine).right(params.unsqueeze(1)).squeeze(1)
 
         where = self._there(nodes)
         own = rows.values[self._there(taken[nodes])]
@@ -256,11 +261,14 @@ class Decisions:
         learner = Learner(setup.task, self._device)  # one serves one thread at a time
         return LocalProbe(learner, setup.data, setup.shards[: setup.honest])
 
-    def _under(self, probe: LocalProbe | None, nodes: Tensor, own: Tensor, rows: Rows) -> Probe | None:
+    def _under(
+        self, probe: LocalProbe | None, nodes: Tensor, own: Tensor, rows: Rows, buffers: Sequence[Buffers] | None
+    ) -> Probe | None:
         if probe is None or not self._probing:
             return None
         some = probe.select(nodes.cpu())
-        return some.under(rows.values[own]) if Need.ACTIVITY in self._rule.needs else some
+        mine = None if buffers is None else [buffers[node] for node in nodes.tolist()]
+        return some.under(rows.values[own] if Need.ACTIVITY in self._rule.needs else None, mine)
 
 
 def _room(out: Tensor, nodes: Ints) -> Tensor | None:

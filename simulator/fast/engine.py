@@ -23,12 +23,13 @@ from torch import Tensor
 
 from aggregation.evidence import Need, Rule
 from aggregation.kernels import rows as kernels
-from node.learning.learner import Learner
+from node.learning.learner import Buffers, Learner
 from simulator.adversary import Adversary
 from simulator.fast.attacker import adversary_training
 from simulator.fast.choose import choose_trainer
 from simulator.fast.decisions import Decisions
 from simulator.fast.histories import Histories
+from simulator.fast.plain import Plain
 from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows
 from simulator.fast.trainer import Job
@@ -176,7 +177,7 @@ class FastEngine:
         )
         if observer is not None and shown is not None:
             start, trained, sent = shown
-            observer(Trace(self.round, start, trained, sent, self._params.clone(), edges))
+            observer(Trace(self.round, start, trained, sent, self._params.clone(), edges, self._buffers))
         self.round += 1
         self.profile.rounds += 1
         return record
@@ -248,7 +249,7 @@ class FastEngine:
         before = (self._params.clone(), rows.values[names[:honest]], sent.clone()) if watched else None
         direct: NDArray[np.int64] = np.where(self._beside >= 0, heard[self._beside], -1)
         edges = self._decisions.decide(
-            self.round, rows, taken, heard, direct, relayed, starts, int(self._common[0]), self._params
+            self.round, rows, taken, heard, direct, relayed, starts, int(self._common[0]), self._params, self._buffers
         )
         live = self._common
         if self._histories is not None:
@@ -262,14 +263,20 @@ class FastEngine:
 
     def _measured(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         accuracy, success = np.empty(self._setup.honest), np.empty(self._setup.honest)
+        buffers = self._buffers
 
         def work(lo: int, hi: int) -> None:
-            found, hit = self._evaluator.measure(self._params[lo:hi])
+            found, hit = self._evaluator.measure(self._params[lo:hi], None if buffers is None else buffers[lo:hi])
             accuracy[lo:hi], success[lo:hi] = found.numpy(), hit.numpy()
 
         with self._workers.single_threaded():
             self._workers.over(self._setup.honest, work, most=_MEASURED)
         return accuracy, success
+
+    @property
+    def _buffers(self) -> list[Buffers] | None:
+        """Each node's own; None where training changes none. Models with such are trained by the plain path alone."""
+        return self._trainer.buffers if self._setup.task.running and isinstance(self._trainer, Plain) else None
 
     def _bytes(self) -> NDArray[np.int64]:
         # a relay is a header, and a payload where the receiver lacks it

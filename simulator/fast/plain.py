@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from node.learning.learner import Learner, TrainState
+from node.learning.learner import Buffers, Learner, TrainState
 from simulator.fast.trainer import Job
 
 
@@ -18,6 +18,11 @@ class Plain:
         self._job = job
         self._states: list[TrainState | None] = [None] * len(job.samples)
         self._spare = [job.learner]
+
+    @property
+    def buffers(self) -> list[Buffers]:
+        """Each node's own, empty before it has trained."""
+        return [{} if state is None else state.buffers for state in self._states]
 
     def train(self, start: Tensor, out: Tensor, rows: Tensor, round: int) -> None:
         """Train every node for one round; see `Trainer`."""

@@ -7,6 +7,7 @@ Laws:
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -55,11 +56,12 @@ class Evaluator:
         elif not bool((wanted(self._measure, self._clean.labels, setup.learner.classes) >= 0).any()):
             raise ValueError("the test set has no sample of the classes that the attack aims at")
 
-    def measure(self, params: Tensor) -> tuple[Tensor, Tensor]:
+    def measure(self, params: Tensor, buffers: Sequence[Mapping[str, Tensor]] | None = None) -> tuple[Tensor, Tensor]:
         """Accuracy and attack success of each model.
 
         Args:
             params: (N, d) float32 on the learner's device, N >= 0.
+            buffers: of each model's owner, so that it is measured as its owner measures it; None: a fresh module's.
 
         Returns:
             Two (N,) float64 tensors in [0, 1] on the processor; both 0 for a model that is not finite.
@@ -67,21 +69,24 @@ class Evaluator:
         finite = torch.isfinite(torch.linalg.vector_norm(params, ord=torch.inf, dim=1))
         safe = params if bool(finite.all()) else params.masked_fill(~finite[:, None], 0.0)
         finite = finite.cpu()
-        predicted = self._predict(safe, self._clean.inputs)
+        predicted = self._predict(safe, self._clean.inputs, buffers)
         accuracy = _share(predicted == self._clean.labels)
         if isinstance(self._measure, Backdoor):
-            success = _share(self._predict(safe, self._triggered.inputs) == self._triggered.labels)
+            success = _share(self._predict(safe, self._triggered.inputs, buffers) == self._triggered.labels)
         else:
             success = success_of(predicted, self._clean.labels, self._measure, self._learner.classes)
         return accuracy * finite, success * finite
 
-    def _predict(self, params: Tensor, inputs: Tensor) -> Tensor:
+    def _predict(self, params: Tensor, inputs: Tensor, buffers: Sequence[Mapping[str, Tensor]] | None) -> Tensor:
         try:
             learner = self._spare.pop()
         except IndexError:
             learner = Learner(self._task, self._learner.device)
         try:
-            return learner.predict(params, inputs).cpu()
+            if buffers is None or not learner.unlike(buffers):
+                return learner.predict(params, inputs).cpu()
+            each = zip(params, buffers, strict=True)
+            return torch.stack([learner.predict(model, inputs, own) for model, own in each]).cpu()
         finally:
             self._spare.append(learner)
 

@@ -8,7 +8,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +85,7 @@ class Trace:
         sent: (S, d) what Sybils sent; rows of NaN where one kept silent.
         integrated: (H, d) after the rule.
         edges: decisions link by link.
+        buffers: of each honest node, with which its models are judged; None: those of a fresh module.
     """
 
     round: int
@@ -93,6 +94,7 @@ class Trace:
     sent: Tensor
     integrated: Tensor
     edges: Edges
+    buffers: Sequence[Mapping[str, Tensor]] | None = None
 
 
 Observer = Callable[[Trace], None]

@@ -9,7 +9,6 @@ Laws:
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -204,12 +203,7 @@ def _adjusted(task: Task, scenario: Scenario) -> Task:
         "optimizer": None if scenario.lr is None else replace(task.optimizer, lr=scenario.lr),
     }
     changes = {name: value for name, value in changes.items() if value is not None}
-    if not changes:
-        return task
-    adjusted = copy.copy(task)
-    for name, value in changes.items():
-        object.__setattr__(adjusted, name, value)  # a task is frozen for its users; this copy is not theirs yet
-    return adjusted
+    return replace(task, **changes) if changes else task  # type: ignore[arg-type]
 
 
 def _graph(scenario: Scenario, seed: int) -> list[list[int]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.registry import build_rule
+from node.learning.blame import reported
 from node.learning.errors import TaskError
 from node.learning.task import Task
 from simulator.engines import build_engine, choose_engine, settled
@@ -90,12 +91,14 @@ class Cell:
         rule: the rule.
         seed: the seed.
         device: where the array engine's models live; it changes a result by rounding alone, so it names nothing.
+        folder: where the traceback goes when the user's own code fails; None: into a temporary file.
     """
 
     scenario: Scenario
     rule: Choice
     seed: int
     device: str = "cpu"
+    folder: Path | None = None
 
     def __str__(self) -> str:
         return f"{self.scenario.name}, rule {self.rule}, seed {self.seed}"
@@ -106,18 +109,24 @@ class Cell:
         return settled(one).digest()
 
     def run(self, task: Task | None = None) -> Iterator[News]:
-        """Run the cell, round by round; a task of the caller's own takes the place of the scenario's."""
+        """Run the cell, round by round; a task of the caller's own takes the place of the scenario's.
+
+        Raises:
+            UsersError: code of the user's fails; the message says where.
+        """
         began = perf_counter()
         setup = prepare(self.scenario, task, seed=self.seed)
         rule = build_rule(self.rule.name, **self.rule.parameters)
-        engine = build_engine(setup, rule, name=str(self.rule), device=self.device)
-        seconds = {"prepare": perf_counter() - began}
-        yield Started(f"{choose_engine(self.scenario)}; {engine.description}")
-        spent, left = 0.0, perf_counter()
-        for record in engine.rounds():
-            spent += perf_counter() - left
-            yield record
+        spent = 0.0
+        with reported(self.folder):
+            engine = build_engine(setup, rule, name=str(self.rule), device=self.device)
+            seconds = {"prepare": perf_counter() - began}
+            yield Started(f"{choose_engine(self.scenario)}; {engine.description}")
             left = perf_counter()
+            for record in engine.rounds():
+                spent += perf_counter() - left
+                yield record
+                left = perf_counter()
         seconds |= engine.seconds()
         seconds["rest"] = max(0.0, seconds["prepare"] + spent - sum(seconds.values()))
         yield Finished(self.scenario.rounds, seconds)
@@ -133,9 +142,9 @@ def said(cell: Cell) -> Iterator[News | Failed]:
         yield Failed(f"{type(error).__name__}: {error}", asked=False)
 
 
-def cells_of(scenario: Scenario, device: str = "cpu") -> list[Cell]:
+def cells_of(scenario: Scenario, device: str = "cpu", folder: Path | None = None) -> list[Cell]:
     """Every rule with every seed, rule by rule."""
-    return [Cell(scenario, rule, seed, device) for rule in scenario.rules for seed in scenario.seeds]
+    return [Cell(scenario, rule, seed, device, folder) for rule in scenario.rules for seed in scenario.seeds]
 
 
 def save(path: Path, records: Sequence[RoundRecord]) -> None:

@@ -66,7 +66,7 @@ def sweep(
     if task is None:
         scenario.check_task()
     scenario = settled(scenario)
-    cells = cells_of(scenario, device)
+    cells = cells_of(scenario, device, None if folder is None else Path(folder))
     kept = None if folder is None or task is not None or scenario.lent else Path(folder) / "cells"
     records: list[list[RoundRecord]] = [_before(kept, cell) for cell in cells]
     todo = [position for position, found in enumerate(records) if not found]

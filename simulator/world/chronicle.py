@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,14 +19,15 @@ class _Round:
     start: Tensor
     trained: Tensor
     integrated: Tensor
+    buffers: list[Mapping[str, Tensor]]
     edges: dict[int, list[tuple[int, float, int]]] = field(default_factory=dict)
 
 
 class Chronicle:
     """Law: nodes that say nothing of a round have the model that they had when somebody first did."""
 
-    def __init__(self, setup: Setup, models: Callable[[], list[Tensor]]) -> None:
-        """Empty; `models`: H models (d,) as nodes last told them."""
+    def __init__(self, setup: Setup, models: Callable[[], list[tuple[Tensor, Mapping[str, Tensor]]]]) -> None:
+        """Empty; `models`: H models (d,) as nodes last told them, each with the node's buffers."""
         self._models = models
         self._vertex = {peer: vertex for vertex, peer in enumerate(setup.peers)}
         self._rounds: dict[int, _Round] = {}
@@ -35,6 +36,7 @@ class Chronicle:
         """A node that began with `start` (d,) has closed a round."""
         now = self._round(view.record.round)
         now.start[vertex], now.trained[vertex], now.integrated[vertex] = start, view.trained, view.params
+        now.buffers[vertex] = view.buffers
         now.edges[vertex] = [
             (self._vertex[each.peer], each.weight, int(each.verdict)) for each in view.record.neighbours
         ]
@@ -56,10 +58,12 @@ class Chronicle:
                 weights=np.array([row[2] for row in rows], dtype=np.float32),
                 verdicts=np.array([row[3] for row in rows], dtype=np.int8),
             ),
+            buffers=now.buffers,
         )
 
     def _round(self, round: int) -> _Round:
         if round not in self._rounds:
-            models = torch.stack(self._models())
-            self._rounds[round] = _Round(models.clone(), models.clone(), models)
+            told = self._models()
+            models = torch.stack([model for model, _ in told])
+            self._rounds[round] = _Round(models.clone(), models.clone(), models, [own for _, own in told])
         return self._rounds[round]

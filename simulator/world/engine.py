@@ -47,7 +47,7 @@ def run(
                 if observer is not None:
                     observer(trace)
                 measured = (round + 1) % scenario.evaluate_every == 0 or round == scenario.rounds - 1
-                accuracy, success = evaluator.measure(trace.integrated) if measured else (None, None)
+                accuracy, success = evaluator.measure(trace.integrated, trace.buffers) if measured else (None, None)
                 yield RoundRecord(
                     rule=name or rule.name,
                     seed=setup.seed,

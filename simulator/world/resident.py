@@ -45,6 +45,7 @@ class Resident:
     Attributes:
         vertex: in the graph.
         params: (d,) its model, as it last said.
+        buffers: its own, as it last said; empty before it has trained.
         next_round: the round it is in.
         published: newest round it has signed, -1: none.
     """
@@ -53,6 +54,7 @@ class Resident:
         """Down until `launch`."""
         self.vertex = vertex
         self.params: Tensor = ground.setup.initial[vertex]
+        self.buffers: Mapping[str, Tensor] = {}
         self.next_round = 0
         self.published = -1
         self._ground = ground
@@ -155,6 +157,7 @@ class Resident:
     def close(self, view: RoundView) -> Tensor:
         """It has closed a round: note what it said; returns (d,) the model that it began the round with."""
         start, self.params, self.next_round = self.params, view.params, view.record.next_round
+        self.buffers = view.buffers
         if self._service is not None:
             self._disk.served = dict(self._service.core.standing.served())
         return start

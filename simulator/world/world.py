@@ -40,7 +40,7 @@ class World:
         told = Told(self._signed, self._closed, self._ended)
         self._residents = [Resident(self._ground, vertex, told) for vertex in range(setup.honest)]
         self._attacker = Attacker(self._ground, self._do)
-        self._chronicle = Chronicle(setup, lambda: [resident.params for resident in self._residents])
+        self._chronicle = Chronicle(setup, lambda: [(each.params, each.buffers) for each in self._residents])
         self._tasks: set[asyncio.Task[None]] = set()
         self._reached = -1
         self._over: asyncio.Event = asyncio.Event()

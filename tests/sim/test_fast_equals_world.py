@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from torch import nn
 
 from aggregation.kernels import rows as kernels
 from aggregation.registry import RULES, build_rule
@@ -15,8 +16,11 @@ from node.learning.optimizers import Sgd
 from node.learning.task import Task
 from simulator.attacks.registry import ATTACKS
 from simulator.conformance import engines_agree
+from simulator.fast.engine import FastEngine
+from simulator.study.records import Trace
 from simulator.study.scenario import Scenario
 from simulator.study.setup import Setup, prepare
+from simulator.world import engine as world
 
 SMALL: Mapping[str, object] = {
     "nodes": 6,
@@ -43,7 +47,11 @@ def images(model: str) -> Task:
     inputs = draw.integers(0, 256, size=(400, 1, 12, 12), dtype=np.uint8)
     labels = np.arange(400) % 10
     inputs[np.arange(400), 0, labels, labels] = 255  # something to learn
-    build = {"mlp": lambda: mlp((1, 12, 12), 10, hidden=16), "lenet": lambda: lenet((1, 12, 12), 10)}[model]
+    build = {
+        "mlp": lambda: mlp((1, 12, 12), 10, hidden=16),
+        "lenet": lambda: lenet((1, 12, 12), 10),
+        "normed": lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(144), nn.Linear(144, 10)),
+    }[model]
     return Task(build, (inputs, labels), (inputs[:80], labels[:80]), optimizer=Sgd(0.05, momentum=0.5), batch_size=16)
 
 
@@ -82,6 +90,32 @@ def test_krum_among_copies_takes_the_same_one(attack: str) -> None:
 @pytest.mark.parametrize("task", ["mlp", "lenet"])
 def test_larger_models_too(task: str, rule: str) -> None:
     check(rule, task, attack="label-flip")
+
+
+@pytest.mark.parametrize("rule", ["mean", "hedgerow", "bristle", "ubar"])
+@pytest.mark.filterwarnings("ignore::node.learning.errors.TaskWarning")
+def test_models_with_running_statistics_too(rule: str) -> None:
+    check(rule, "normed", attack="label-flip")
+
+
+@pytest.mark.parametrize("attack", ["none", "label-flip", "backdoor"])
+@pytest.mark.filterwarnings("ignore::node.learning.errors.TaskWarning")
+def test_models_are_measured_with_the_statistics_of_their_owners(attack: str) -> None:
+    changes = () if attack == "none" else (("attack", attack),)
+    setup, traces = setup_of("normed", (("evaluate_samples", None), *changes)), list[Trace]()
+    told = list(world.run(setup, build_rule("mean"), traces.append))
+    for trace, record in zip(traces, told, strict=True):
+        assert trace.buffers is not None
+        assert record.accuracy is not None
+        for node, own in enumerate(trace.buffers):
+            wanted = setup.learner.accuracy(trace.integrated[node], setup.task.test, own)
+            assert record.accuracy[node] == pytest.approx(float(wanted))
+    engine = FastEngine(setup, build_rule("mean"))
+    for record in told:
+        mine = engine.step()
+        np.testing.assert_allclose(mine.accuracy, record.accuracy, atol=0.026)  # two samples of eighty
+        np.testing.assert_allclose(mine.success, record.success, atol=0.15)
+    engine.close()
 
 
 @pytest.mark.parametrize("partition", ["iid", "dirichlet", "classes", "shards"])

@@ -167,6 +167,7 @@ def test_a_path_that_does_not_fit_says_why() -> None:
             choose_trainer(of, start_of(of), path="fused")
 
 
+@pytest.mark.filterwarnings("ignore::node.learning.errors.TaskWarning")
 def test_a_model_with_running_statistics_is_trained_by_the_plain_loop() -> None:
     def model() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(144, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))

@@ -67,6 +67,79 @@ def test_what_cannot_be_trained_on_is_refused(inputs, labels, says):
         Dataset(inputs, labels)
 
 
+class Absent:
+    """As pandas' NA: neither true nor a number, equal to nothing."""
+
+    def __ne__(self, other):
+        return self
+
+    def __eq__(self, other):
+        return self
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+    def __repr__(self):
+        return "<NA>"
+
+
+class Column:
+    """A column of a data frame, as NumPy meets one."""
+
+    def __init__(self, *values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        out = np.empty(len(self.values), dtype=object)
+        out[:] = self.values
+        return out
+
+
+def masked(row):
+    values = np.ma.masked_array(np.ones((4, 2), np.float32), mask=np.zeros((4, 2), bool))
+    values[row, 1] = np.ma.masked
+    return values
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "says"),
+    [
+        (masked(2), [0, 1, 0, 1], r"inputs hold a missing value \(masked\), first in row 2"),
+        (
+            np.ones((4, 2)),
+            np.ma.masked_equal([0, 1, 9, 1], 9),
+            r"labels hold a missing value \(masked\), first in row 2",
+        ),
+        (np.ones((3, 2)), Column(0, Absent(), 1), r"labels hold a missing value \(<NA>\), first in row 1"),
+        (np.ones((3, 2)), Column(0, 1, None), r"\(None\), first in row 2"),
+        (np.ones((3, 2)), Column(float("nan"), 1, 2), r"\(nan\), first in row 0"),
+        (
+            np.array([[1.0, 2], [3, Absent()]], dtype=object),
+            [0, 1],
+            r"inputs hold a missing value \(<NA>\), first in row 1",
+        ),
+        (np.ones((3, 2)), Column(0, "cat", 1), "labels hold 'cat' in row 1, which is no number"),
+        (np.ones((3, 2)), [0, float("nan"), 1], "fractions or NaN, first in row 1"),
+        (np.ones((3, 2)), [0, 1, -3], "labels hold -3, first in row 2"),
+        (torch.eye(3).to_sparse(), [0, 1, 2], "to_dense"),
+    ],
+)
+def test_missing_values_in_any_spelling_are_refused_with_their_row(inputs, labels, says):
+    with pytest.raises(TaskError, match=says):
+        Dataset(inputs, labels)
+
+
+def test_masks_without_a_masked_value_and_objects_that_are_numbers_are_taken():
+    whole = np.ma.masked_array(np.ones((2, 3), np.float32), mask=False)
+    data = Dataset(whole, Column(np.int64(1), 0))
+    assert data.inputs.tolist() == [[1, 1, 1]] * 2
+    assert data.labels.tolist() == [1, 0]
+    assert Dataset(np.array([[1, 2.5], [3, 4]], dtype=object), [0, 1]).inputs.dtype == torch.float32
+
+
 def test_rows_keep_their_numbers_when_data_is_joined():
     first, second = Dataset(torch.zeros(2, 3), [0, 1]), Dataset(torch.ones(1, 3), [2])
     joined = first.joined(second)

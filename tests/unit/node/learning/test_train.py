@@ -141,6 +141,7 @@ def test_dropout_is_drawn_from_the_address():
     assert torch.equal(learner.logits(start, DATA.inputs), learner.logits(start, DATA.inputs))
 
 
+@pytest.mark.filterwarnings("ignore::node.learning.errors.TaskWarning")
 def test_buffers_stay_with_their_node():
     net = nn.Sequential(nn.Flatten(), nn.Linear(144, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
     learner = Learner(Task(net, DATA, DATA))
