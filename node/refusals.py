@@ -19,7 +19,7 @@ HOUR = 3600.0
 
 _REFUSALS = {
     Drop.WRONG_NETWORK: "belongs to a network of another name: give both nodes the same [network] name",
-    Drop.SCHEMA: "learns another model: give both nodes the same [task] name and model",
+    Drop.SCHEMA: "learns another model: give both nodes the same [task] name and model, with the same frozen weights",
     Drop.NOT_ALLOWED: "is not on the allow-list: add it to [network] allow to let it in",
     Drop.UNEXPECTED_PEER: "has another peer id than the join line says: ask for a new join line",
     Drop.SELF: "is this node itself: take its own address out of [network] join",

@@ -10,10 +10,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -62,12 +62,14 @@ class Outcome:
         round: the next round.
         accuracy: latest measured one, or None.
         params: (d,) float32, the model.
+        buffers: the model's own by name (running statistics); empty before it was trained.
     """
 
     peer: str
     round: int
     accuracy: float | None
     params: Tensor
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Run:
@@ -149,7 +151,9 @@ class Run:
             finally:
                 if journal is not None:
                     journal.close()
-        return Outcome(format_peer(self.key.peer), service.core.round, service.accuracy, service.params)
+        return Outcome(
+            format_peer(self.key.peer), service.core.round, service.accuracy, service.params, service.buffers
+        )
 
     async def _serve(self, service: NodeService, page: StatusServer) -> None:
         loop = asyncio.get_running_loop()

@@ -368,7 +368,7 @@ class NodeService:
         relayed = [known.update for known in closed.relayed]
         heard = Heard(closed.neighbours, closed.updates, relayed, closed.named, closed.knows)
         self._judged = await self._off(
-            self._judge.decide, closed.round, self.params, self._trained, heard, self._buffers()
+            self._judge.decide, closed.round, self.params, self._trained, heard, self.buffers
         )
         self._closed = closed
         self.params = self._judged.decision.params.detach()
@@ -409,9 +409,11 @@ class NodeService:
         if self._keeper is not None:
             self._keeper.keep(report.next_round, self.params, self._state)
         if self._observe is not None:
-            self._observe(RoundView(self.record, self._trained, self.params, self._buffers()))
+            self._observe(RoundView(self.record, self._trained, self.params, self.buffers))
 
-    def _buffers(self) -> Mapping[str, Tensor]:
+    @property
+    def buffers(self) -> Mapping[str, Tensor]:
+        """The node's own, with which its models are judged; empty before it has trained."""
         return {} if self._state is None else self._state.buffers
 
     async def _off(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -26,7 +26,7 @@ from node.learning.errors import TaskError
 from node.learning.optimizers import Adam, Optimizer, Sgd
 from node.learning.origin import Fresh, check_function, check_module, shared
 from node.learning.seeded import seeded
-from node.learning.trial import Findings, try_out
+from node.learning.trial import Findings, one_thread, try_out
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 LocalUpdate = Literal["plain", "cwr"]
@@ -130,7 +130,8 @@ class Task:
         for key, value in values.items():
             object.__setattr__(self, key, value)
         self._check_settings()
-        found = self._check_model()
+        with one_thread():
+            found = self._check_model()
         for key in ("classes", "takes_one", "running"):
             object.__setattr__(self, key, getattr(found, key))
 
@@ -241,7 +242,7 @@ class Task:
         if kept:
             warn(
                 f"the model keeps running statistics ('{kept[0]}'), as BatchNorm does: they stay with their node, and "
-                "where nodes hold unlike data that costs accuracy; use GroupNorm or LayerNorm instead"
+                "the more unlike the nodes' data, the more accuracy that costs; GroupNorm or LayerNorm keep none"
             )
 
 

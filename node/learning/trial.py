@@ -9,7 +9,8 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ from node.learning.errors import TaskError
 from node.learning.origin import same
 from node.learning.seeded import seeded
 
-MOST = 64  # samples of the largest batch that is tried: what one of 64 can do, one of 4096 can
+MOST = 16  # samples of the largest batch that is tried: what one of 16 can do, one of 4096 can
 _SQUASHED = {
     "SoftmaxBackward0": "Softmax",
     "LogSoftmaxBackward0": "LogSoftmax",
@@ -67,6 +68,17 @@ def try_out(module: nn.Module, data: Dataset, batch_size: int, mean_loss: MeanLo
             return Findings(classes, True, frozenset())  # the caller says so: the loss would, with less to learn from
         takes_one = _train(module, data, batch_size, mean_loss, classes, cross_entropy)
         return Findings(classes, takes_one, _running(module, before))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread within: what is tried is small, and on a busy machine threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _evaluate(module: nn.Module, data: Dataset) -> int:

@@ -118,7 +118,7 @@ def test_models_that_take_one_sample_are_fed_all() -> None:
 @pytest.mark.parametrize(
     ("model", "settings", "says"),
     [
-        (Auxiliary, {}, r"in training the model gives tuple for 32 inputs; wanted logits \(32, 3\)"),
+        (Auxiliary, {}, r"in training the model gives tuple for 16 inputs; wanted logits \(16, 3\)"),
         (Squeezing, {}, r"shape \(3,\) for 1 input; .*flatten\(1\)"),
         (Pairs, {}, "a batch of 3: the last batch of an epoch may have any size"),
         (Growing, {}, "buffer 'seen' comes, goes or changes its shape"),
