@@ -30,6 +30,8 @@ _SQUASHED = {
     "SigmoidBackward0": "Sigmoid",
 }
 
+_ALONE = "; in evaluation it must take one sample alone (BatchNorm without running statistics cannot: use GroupNorm)"
+
 MeanLoss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -87,10 +89,8 @@ def _evaluate(module: nn.Module, data: Dataset) -> int:
         module.eval()
     for count in sorted({min(2, len(data)), 1}, reverse=True):
         inputs = data.feed(slice(0, count))
-        with (
-            torch.no_grad(),
-            users_code(f"the model fails on inputs of shape {tuple(inputs.shape)}", _hint(module, data)),
-        ):
+        what = f"the model fails on inputs of shape {tuple(inputs.shape)}"
+        with torch.no_grad(), users_code(what, _ALONE if classes else _hint(module, data)):
             logits = module(inputs)
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != count:
             alone = "; a squeeze() that loses the batch? use flatten(1)" if count == 1 and classes else ""

@@ -123,11 +123,12 @@ def test_models_that_take_one_sample_are_fed_all() -> None:
         (Pairs, {}, "a batch of 3: the last batch of an epoch may have any size"),
         (Growing, {}, "buffer 'seen' comes, goes or changes its shape"),
         (InPlace, {}, "fails when gradients are computed: RuntimeError.*modified by an inplace operation"),
+        (lambda: nn.Sequential(nn.BatchNorm1d(8, track_running_stats=False), nn.Linear(8, 3)), {}, "one sample alone"),
         (normed, {"batch_size": 1}, "a batch of one sample: with BatchNorm give a batch_size of 2 or more"),
         (lambda: nn.Sequential(nn.Linear(8, 2049)), {}, "2049 outputs; an update's header has room for 2048"),
         (lambda: nn.Sequential(nn.LazyLinear(3)), {}, "'0.weight' has no shape yet"),
     ],
-    ids=["auxiliary", "squeeze", "pairs", "buffer", "in place", "batch of one", "classes", "lazy"],
+    ids=["auxiliary", "squeeze", "pairs", "buffer", "in place", "no statistics", "batch of one", "classes", "lazy"],
 )
 @quiet
 @pytest.mark.filterwarnings("ignore:Lazy modules")
