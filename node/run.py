@@ -173,13 +173,8 @@ class Run:
                 self.say(f"join: {format_peer(self.key.peer)}@{_reached(service.gossip.address)}")
                 if self.config.status.listen:
                     address = await page.start(self.config.status.listen)
+                    self._tell_where(found, address)
                     self.say(f"status: http://{address}")
-                    try:
-                        found.write_text(address + "\n", encoding="utf-8")
-                    except OSError as error:
-                        self.alarms.ring(
-                            "found", f"cannot write {found}: {error.strerror}; ask for the status by address"
-                        )
             await running
         except BaseException:
             running.cancel()
@@ -191,6 +186,15 @@ class Run:
             with suppress(OSError):
                 found.unlink(missing_ok=True)
             await page.close()
+
+    def _tell_where(self, found: Path, address: str) -> None:
+        """Leave word of the page's address in the folder, whole or not at all."""
+        part = found.with_name(found.name + ".part")
+        try:
+            part.write_text(address + "\n", encoding="utf-8")
+            part.replace(found)
+        except OSError as error:
+            self.alarms.ring("found", f"cannot write {found}: {error.strerror}; ask for the status by address")
 
     def _service(self, store: Store, pool: ThreadPoolExecutor, journal: Journal | None) -> NodeService:
         config, learner, seed = self.config, self.learner, self.config.seed()

@@ -241,7 +241,7 @@ class NodeService:
     def _on_event(self, event: wire.GossipEvent) -> None:
         match event:
             case wire.PeerJoined():
-                self._happen(ev.Joined(event.peer, event.round, event.group))
+                self._happen(ev.Joined(event.peer, event.group))
             case wire.PeerNamed():
                 self._happen(ev.Named(event.peer, event.address))
             case wire.PeerLeft():

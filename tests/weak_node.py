@@ -25,7 +25,6 @@ from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import Limits
 from gossip.transport import blobs
 from identity import envelope
-from identity.keys import SigningKey
 from node import run as node_run
 from node.config import FILE, load_config
 from node.daemon import KEY, init_node
@@ -68,7 +67,7 @@ def running(folder: Path, settings: Settings, others: int = 0) -> Iterator[Path]
 
         worker = Worker(name)
         workers.append(worker)
-        node = Run(config, SigningKey.load(home / KEY), make_task(config.task.name), home / "state", worker, say)
+        node = Run(config, home / KEY, make_task(config.task.name), home / "state", worker, say)
         tasks.append(asyncio.run_coroutine_threadsafe(node.play(), loop))
         assert told.wait(30), lines
         return next(line.removeprefix("join: ") for line in lines if line.startswith("join: "))

@@ -61,10 +61,9 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A neighbour is connected and has said in which round it is; `group`: its public network, "" if it has none."""
+    """A neighbour is connected; `group`: its public network, "" if it has none."""
 
     peer: PeerId
-    round: int
     group: str = ""
 
 

@@ -4,14 +4,17 @@ One round: train; publish; wait for the neighbours' updates of this round, until
 rule decide; relay one known record to each neighbour; next round. Everything that changes this course lives here:
 
 - A neighbour is whoever is connected. One that leaves during a round counts to its end if its update is here.
+- Only what a peer signed moves a round. Who leads, and for whom a round waits, are its guides
+  (`node.core.neighbourhood`): neighbours known by name, or strangers that delivered before where none of these is here.
+- Strangers beside known peers may take as long again as those took: then the round closes without them.
 - Of strangers only a few have a say in a round (`node.trust.strangers`): the others' models are not fetched, nobody
   waits for them, and what round they claim to be in moves nobody.
 - The deadline adapts to the neighbours' lags (`node.core.policy`), within a round to an earlier one only; late, slow
   and dead peers cost their weight, never the round.
 - Without neighbours a node trains on alone, at its pace. Where most neighbours have published the next round, half a
   pace will do: else a node that is a step behind, after a restart for example, would be late in every round.
-- When more than half of the live neighbours are ahead by more than one round, the node goes on in the lower median of
-  the rounds they say they are in (`node.core.neighbour.overtaken`): before it publishes, or after it closes its round
+- When more than half of the guides are ahead by more than one round, the node goes on in the lower median of the rounds
+  that they signed (`node.core.neighbour.overtaken`): before it publishes, or after it closes its round
   at once.
 - Rounds of own updates grow strictly. A restart resumes with the update that is in the ledger, or after it.
 - Relays of the present round count in the next one (`node.trust.history`).
@@ -59,11 +62,13 @@ class NodeCore:
         self._history = History(own, seed, policy.authors, policy.age)
         self._neighbours = Neighbourhood(self.standing)
         self._resumed = False
+        self._began = 0
         self._floor = 0  # own rounds below are spent
         self._played = 0
         self._opened = 0.0
         self._deadline = 0.0
         self._sent: dict[int, float] = {}  # round -> when the own update was out
+        self._grace = float("inf")  # until when strangers beside known peers are waited for; inf: not yet
         self._waited, self._closed_by = 0.0, ""
         self._weighed: frozenset[PeerId] = frozenset()  # neighbours whose update the rule was shown
 
@@ -79,8 +84,8 @@ class NodeCore:
         match event:
             case ev.Begin(round, published):
                 return self._begin(round, published, now)
-            case ev.Joined(peer, round, group):
-                return self._joined(peer, round, group, now)
+            case ev.Joined(peer, group):
+                return self._joined(peer, group, now)
             case ev.Named(peer, address):
                 self.standing.named(peer, address)
                 return self._perhaps_close(now)
@@ -121,7 +126,8 @@ class NodeCore:
         assert self._own not in self._neighbours
         closed = self.phase in (Phase.INTEGRATING, Phase.PACING, Phase.LINGERING, Phase.STOPPED)
         if self.phase is Phase.WAITING:
-            assert self._why_close() is None
+            reason = self._why_close()
+            assert reason is None or (reason == "all" and self._grace < float("inf"))
             assert self._policy.least <= self._deadline <= max(self._policy.least, self._policy.most)
         if self.phase is Phase.LINGERING:
             assert self._over(self.round)
@@ -133,7 +139,8 @@ class NodeCore:
         self._neighbours.validate(self.round, AHEAD, PER_SENDER)
 
     def _begin(self, round: int, published: bool, now: float) -> list[Effect]:
-        self.round, self._resumed, self._opened = round, published, now
+        self.round = self._began = round
+        self._resumed, self._opened = published, now
         if self._over(round):
             return self._linger(round, now)
         self.phase = Phase.GATHERING
@@ -149,10 +156,10 @@ class NodeCore:
 
     # Neighbours
 
-    def _joined(self, peer: PeerId, round: int, group: str, now: float) -> list[Effect]:
+    def _joined(self, peer: PeerId, group: str, now: float) -> list[Effect]:
         if peer == self._own:
             return []
-        self._neighbours.joined(peer, round, group)
+        self._neighbours.joined(peer, group)
         if self.phase is Phase.GATHERING and len(self._neighbours.live()) >= self._policy.expect:
             return self._gathered(now)
         return self._perhaps_close(now)
@@ -172,7 +179,7 @@ class NodeCore:
     def _ahead(self, peer: PeerId, round: int, now: float) -> list[Effect]:
         neighbour = self._neighbours.get(peer)
         if neighbour is not None:
-            neighbour.claimed = max(neighbour.claimed, round)
+            neighbour.signed = max(neighbour.signed, round)
         return self._perhaps_close(now)
 
     def _convicted(self, author: PeerId, now: float) -> list[Effect]:
@@ -198,11 +205,11 @@ class NodeCore:
         wanted = self._policy.relays and author not in self._neighbours
         if not wanted or round > self.round + AHEAD or len(sender.stamps) >= PER_SENDER or not self._history.room(via):
             return []
-        sender.stamps[author, round] = sender.claimed + 1
+        sender.stamps[author, round] = sender.signed + 1
         return [ev.Want()]
 
     def _announced_own(self, sender: Neighbour, round: int, now: float) -> list[Effect]:
-        sender.claimed = max(sender.claimed, round)
+        sender.signed = max(sender.signed, round)
         first = self.round if self._open_to_updates() else self.round + 1
         sooner = self._note_lag(sender, round, now) if round < first else []
         news = first <= round <= self.round + AHEAD and round not in sender.updates
@@ -217,7 +224,7 @@ class NodeCore:
         if author != via:
             self._relayed(sender, update, distance)
             return []
-        sender.claimed = max(sender.claimed, round)
+        sender.signed, sender.delivered = max(sender.signed, round), max(sender.delivered, round)
         sooner = self._note_lag(sender, round, now)
         if self.round <= round <= self.round + AHEAD:
             sender.updates.setdefault(round, update)
@@ -229,7 +236,7 @@ class NodeCore:
 
     def _relayed(self, sender: Neighbour, update: Update, distance: int) -> None:
         author, round = update.header.author, update.header.round
-        ripe = sender.stamps.pop((author, round), sender.claimed + 1)
+        ripe = sender.stamps.pop((author, round), sender.signed + 1)
         if self._policy.relays and author not in self._neighbours and round <= self.round + AHEAD:
             self._history.receive(update, sender.peer, distance, ripe)
 
@@ -282,7 +289,7 @@ class NodeCore:
         self._sent[round] = now
         for old in sorted(self._sent)[:-MEMORY]:
             del self._sent[old]
-        self._deadline = float("inf")
+        self._deadline = self._grace = float("inf")
         waking = self._set_deadline(now)
         return self._perhaps_close(now) or waking
 
@@ -293,18 +300,30 @@ class NodeCore:
         if deadline >= self._deadline:
             return []
         self._deadline = deadline
-        return [ev.Wake(Timer.DEADLINE, self.round, now + (deadline - spent))]
+        return [ev.Wake(Timer.DEADLINE, self.round, min(now + (deadline - spent), self._grace))]
 
     def _perhaps_close(self, now: float) -> list[Effect]:
         if self.phase is Phase.PACING:
             return self._hurried(now)
         reason = self._why_close() if self.phase is Phase.WAITING else None
-        return [] if reason is None else self._close(reason, now)
+        if reason is None:
+            return []
+        if reason == "all" and now <= self._grace and self._neighbours.guests(self.round, self._policy):
+            return self._indulge(now)
+        return self._close(reason, now)
+
+    def _indulge(self, now: float) -> list[Effect]:
+        """All that the round waits for is here: strangers with a say may take as long again as it took until now."""
+        if self._grace < float("inf"):
+            return []
+        self._grace = min(now + (now - self._opened), self._sent[self.round] + self._deadline)
+        return [ev.Wake(Timer.DEADLINE, self.round, self._grace)]
 
     def _why_close(self) -> str | None:
         if not self._neighbours.live():
             return "all" if self._neighbours.said(self.round) else "alone"
-        if self._neighbours.overtaken(self.round, self.round) is not None:
+        ahead = self._neighbours.overtaken(self.round, self.round, self._last()) is not None
+        if ahead and not self._neighbours.led_by_strangers(self.round):
             return "behind"
         waited = self._neighbours.waited_for(self.round, self._policy)
         return "all" if all(self.round in neighbour.updates for neighbour in waited) else None
@@ -350,7 +369,7 @@ class NodeCore:
 
     def _hurried(self, now: float) -> list[Effect]:
         """Pace no longer than half where most neighbours have begun: who is a step behind would stay so for ever."""
-        if not self._neighbours.left_behind(self.round):
+        if not self._neighbours.left_behind(self.round) or self._neighbours.led_by_strangers(self.round):
             return []
         return [ev.Wake(Timer.PACE, self.round, max(now, self._opened + self._policy.pace / 2))]
 
@@ -370,7 +389,7 @@ class NodeCore:
             case Timer.GATHER:
                 return self._gathered(now)
             case Timer.DEADLINE:
-                return self._close("deadline", now)
+                return self._close(self._why_close() or "deadline", now)
             case Timer.PACE:
                 return self._open(round, now)
             case Timer.LINGER:
@@ -397,7 +416,11 @@ class NodeCore:
 
     def _caught_up(self, round: int) -> int:
         """This round, or the later one to jump to."""
-        return max(round, self._neighbours.overtaken(self.round, round) or 0)
+        return max(round, self._neighbours.overtaken(self.round, round, self._last()) or 0)
+
+    def _last(self) -> int:
+        """The round that was published last, or the one that the node began with."""
+        return max(self._sent, default=self._began)
 
     def _open_to_updates(self) -> bool:
         return self.phase not in (Phase.INTEGRATING, Phase.LINGERING, Phase.STOPPED)

@@ -26,7 +26,8 @@ class Neighbour:
 
     Attributes:
         live: connected now; a neighbour that left is kept to the end of the round if its update is here.
-        claimed: newest round it has said it is in.
+        signed: newest round of which it has signed a header; -1 before the first. What it says otherwise moves nobody.
+        delivered: newest round of its own whose payload was here and whole; -1 before the first.
         trust: running share of rounds in which its update was in time, from 1.
         lag, deviation: running mean and mean deviation of its lag in seconds; None before the first update.
         missed: latest round that closed without its update, until that is pardoned.
@@ -35,7 +36,8 @@ class Neighbour:
     """
 
     peer: PeerId
-    claimed: int
+    signed: int = -1
+    delivered: int = -1
     live: bool = True
     trust: float = 1.0
     lag: float | None = None
@@ -107,18 +109,17 @@ def deadline(waited: Sequence[Neighbour], policy: RoundPolicy, silence: float) -
     return min(max(min(allowed[-1], policy.stretch * middle), policy.least), policy.most)
 
 
-def left_behind(round: int, live: Sequence[Neighbour]) -> bool:
+def left_behind(round: int, guides: Sequence[Neighbour]) -> bool:
     """Whether more than half have published this round, or a later one."""
-    return 2 * sum(n.claimed >= round for n in live) > len(live)
+    return 2 * sum(n.signed >= round for n in guides) > len(guides)
 
 
-def overtaken(round: int, live: Sequence[Neighbour]) -> int | None:
-    """The round to jump to: lower median of claimed rounds, if more than half are ahead by more than one; else None.
+def overtaken(round: int, guides: Sequence[Neighbour]) -> int | None:
+    """The round to jump to: lower median of signed rounds, if more than half are ahead by more than one; else None.
 
-    One liar cannot move it: with three neighbours or more an honest claim lies on either side, with two the smaller
-        one counts.
-    A node's only neighbour is its whole network, and is believed.
+    One liar cannot move it: with three guides or more an honest header lies on either side, with two the smaller one
+        counts. A node's only guide is its whole network, and is believed.
     """
-    claims = sorted(n.claimed for n in live)
+    claims = sorted(n.signed for n in guides)
     ahead = sum(claim > round + 1 for claim in claims)
     return claims[(len(claims) - 1) // 2] if 2 * ahead > len(claims) else None

@@ -2,11 +2,14 @@
 
 Laws:
 - Whoever is connected is a neighbour, and so is one that left, until it is removed.
-- What moves a round (claims, deadlines, who is waited for) is asked of those only who have a say in it.
+- What moves a round (signed headers, deadlines, who is waited for) is asked of its guides: the neighbours with a say in
+  it that the node knows by name. Where none of these is here, of strangers with a say that have delivered a payload of
+  an earlier round: a promise alone moves nobody.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterator
 
 from gossip.protocol.messages import Update
@@ -14,6 +17,11 @@ from identity.keys import PeerId
 from node.core.neighbour import Neighbour, deadline, left_behind, overtaken, waited_for
 from node.core.policy import RoundPolicy
 from node.trust.standing import Standing
+
+LEAP = 64
+"""Rounds that strangers alone may move a node at a time. A crowd that signs and delivers can still lead a node that
+knows nobody away, but it pays a header and a payload for each such step, and whoever is named ends it."""
+LEFT = 256  # peers that left whose trust is remembered; whoever left first goes first
 
 
 class Neighbourhood(Collection[PeerId]):
@@ -29,6 +37,7 @@ class Neighbourhood(Collection[PeerId]):
     def __init__(self, standing: Standing) -> None:
         self.standing = standing
         self._members: dict[PeerId, Neighbour] = {}
+        self._kept: OrderedDict[PeerId, float] = OrderedDict()  # trust of those who left
         self._silence = 0.0  # seconds waited for neighbours of whom none had been heard, since anybody was
 
     def __len__(self) -> int:
@@ -63,15 +72,21 @@ class Neighbourhood(Collection[PeerId]):
 
     # Who comes and goes
 
-    def joined(self, peer: PeerId, round: int, group: str) -> None:
-        """It is connected, says it is in this round, and is seen in this public network ("": none)."""
+    def joined(self, peer: PeerId, group: str) -> None:
+        """It is connected, and seen in this public network ("": none)."""
         self.standing.joined(peer, group)
-        neighbour = self._members.setdefault(peer, Neighbour(peer, round))
-        neighbour.live, neighbour.trust, neighbour.claimed = True, 1.0, max(neighbour.claimed, round)
+        neighbour = self._members.setdefault(peer, Neighbour(peer))
+        neighbour.live = True
+        # a known peer that comes back is waited for at once; of a stranger it is remembered how it kept its promises
+        backed = bool(self.standing.backing([peer]))
+        neighbour.trust = 1.0 if backed else self._kept.pop(peer, neighbour.trust)
 
     def remove(self, peer: PeerId) -> None:
         """It is nobody's neighbour any more."""
-        del self._members[peer]
+        self._kept[peer] = self._members.pop(peer).trust
+        self._kept.move_to_end(peer)
+        if len(self._kept) > LEFT:
+            self._kept.popitem(last=False)
         self.standing.left(peer)
 
     def convicted(self, peer: PeerId) -> None:
@@ -95,17 +110,44 @@ class Neighbourhood(Collection[PeerId]):
         voices = self.voices(round)
         return [neighbour for neighbour in self.live() if neighbour.peer in voices]
 
-    def overtaken(self, present: int, round: int) -> int | None:
-        """Where those who have a say in the present round would have a node that is in `round`; None: where it is."""
-        return overtaken(round, self.heeded(present))
+    def guides(self, round: int) -> list[Neighbour]:
+        """Live neighbours that may move a round, in order of peer id."""
+        heeded = self.heeded(round)
+        backing = self.standing.backing(neighbour.peer for neighbour in heeded)
+        known = [neighbour for neighbour in heeded if neighbour.peer in backing]
+        return known or [neighbour for neighbour in heeded if 0 <= neighbour.delivered < round]
+
+    def guests(self, round: int, policy: RoundPolicy) -> list[Neighbour]:
+        """Strangers with a say beside known guides whose update is not here, if they are mostly in time."""
+        if self.led_by_strangers(round):
+            return []
+        guides = self.guides(round)
+        others = (neighbour for neighbour in self.heeded(round) if neighbour not in guides)
+        return [each for each in others if round not in each.updates and each.trusted(policy)]
+
+    def led_by_strangers(self, round: int) -> bool:
+        """Whether no guide of a round is known by name."""
+        return not self.standing.backing(neighbour.peer for neighbour in self.guides(round))
+
+    def overtaken(self, present: int, round: int, published: int) -> int | None:
+        """Where the guides of the present round would have a node that is in `round`; None: where it is.
+
+        Strangers lead by at most `LEAP` rounds beyond the round that the node published last.
+        """
+        target = overtaken(round, self.guides(present))
+        if target is None or not self.led_by_strangers(present):
+            return target
+        target = min(target, published + LEAP)
+        return target if target > round else None
 
     def left_behind(self, round: int) -> bool:
-        """Whether most of those who have a say in a round have published it."""
-        return left_behind(round, self.heeded(round))
+        """Whether most guides of a round have published it."""
+        return left_behind(round, self.guides(round))
 
     def waited_for(self, round: int, policy: RoundPolicy) -> list[Neighbour]:
-        """Those without whom the round does not close before its deadline."""
-        return waited_for(self.heeded(round), policy)
+        """Those without whom the round does not close before its deadline: of the guides, or of all while there are
+        none."""
+        return waited_for(self.guides(round) or self.heeded(round), policy)
 
     def deadline(self, round: int, policy: RoundPolicy) -> float:
         """Seconds from own publication to the close of the round."""
@@ -130,6 +172,7 @@ class Neighbourhood(Collection[PeerId]):
             assert len(neighbour.updates) <= ahead + 1
             assert len(neighbour.stamps) <= stamps
             assert 0 <= neighbour.trust <= 1
+            assert neighbour.delivered <= neighbour.signed
             assert neighbour.lag is None or (neighbour.lag >= 0 and neighbour.deviation >= 0)
             for said, update in neighbour.updates.items():
                 assert (update.header.author, update.header.round) == (peer, said)

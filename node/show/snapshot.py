@@ -73,7 +73,7 @@ def _peer(service: NodeService, peer: PeerId, neighbour: Neighbour | None, live:
         "peer": format_peer(peer),
         "connected": neighbour is not None,
         "standing": service.core.standing.describe(peer, around, service.core.round),
-        "round": None if neighbour is None else neighbour.claimed,
+        "round": None if neighbour is None or neighbour.signed < 0 else neighbour.signed,
         "trust": None if neighbour is None else round(neighbour.trust, 4),
         "lag_seconds": None if neighbour is None else neighbour.lag,
         "weight": latest["weight"],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -79,6 +79,10 @@ class Standing:
     def by_name(self) -> frozenset[PeerId]:
         """Peers that the operator named, or that answer at an address that he named."""
         return self._named.union(self._answered.values())
+
+    def backing(self, peers: Iterable[PeerId]) -> frozenset[PeerId]:
+        """Which of these can back a round: those known by name; all of them where there is no limit on strangers."""
+        return frozenset(peers) if self.limit is None else self.by_name.intersection(peers)
 
     def known(self, peers: Collection[PeerId], round: int) -> frozenset[PeerId]:
         """Which of these neighbours are no strangers in a round."""

@@ -83,7 +83,7 @@ class Machine(RuleBasedStateMachine):
         self.finished = False
         self.tell(Begin(0, published))
         for number in range(1, company + 1):
-            self.tell(Joined(peer(number), 0))
+            self.tell(Joined(peer(number)))
 
     def tell(self, event: Event) -> None:
         for effect in self.core.handle(event, self.now):
@@ -115,7 +115,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=PEERS, round=ROUNDS, group=st.sampled_from(["", "8.8.8.0/24"]))
     def join(self, name: bytes, round: int, group: str) -> None:
-        self.tell(Joined(name, round, group))  # type: ignore[arg-type]
+        self.tell(Joined(name, group))  # type: ignore[arg-type]
 
     @rule(name=PEERS)
     def name(self, name: bytes) -> None:

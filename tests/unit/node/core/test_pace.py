@@ -47,7 +47,7 @@ class Network:
         for name, start in zip(self.peers, starts, strict=True):
             for other in self.peers:
                 if other != name:
-                    self._later(start, name, Joined(other, 0, ""))
+                    self._later(start, name, Joined(other, ""))
             self._later(start, name, Begin(0))
 
     def run(self, until: float) -> None:
@@ -100,7 +100,7 @@ def test_pace_is_halved_once_most_neighbours_have_begun() -> None:
     names = [peer(number) for number in (1, 2, 3)]
     core = NodeCore(peer(50), RoundPolicy(pace=10.0, least=0.1), seed=1)
     for name in names:
-        core.handle(Joined(name, 0, ""), 100.0)
+        core.handle(Joined(name, ""), 100.0)
     core.handle(Begin(0), 100.0)
     core.handle(Trained(0), 100.0)
     core.handle(Published(0), 100.0)

@@ -18,12 +18,17 @@ from node.core.events import (
     Integrate,
     Integrated,
     Joined,
+    Left,
     Named,
     Published,
+    Timer,
     Trained,
+    Wake,
     Want,
+    Woken,
 )
 from node.core.machine import NodeCore
+from node.core.neighbourhood import LEAP
 from node.core.policy import RoundPolicy
 from node.trust.standing import Standing
 from node.trust.strangers import Strangers
@@ -40,7 +45,7 @@ class Bench:
         self, limit: Strangers | None, named: Sequence[PeerId] = tuple(FRIENDS), crowd: Sequence[PeerId] = tuple(CROWD)
     ) -> None:
         self.core = NodeCore(ME, RoundPolicy(least=1.0, most=5.0), 7, Standing(ME, limit, 7, named))
-        self.tell(Begin(0), *(Joined(each, 0) for each in [*FRIENDS, *crowd]))
+        self.tell(Begin(0), *(Joined(each) for each in [*FRIENDS, *crowd]))
 
     def tell(self, *events: Event) -> list[Effect]:
         effects: list[Effect] = []
@@ -125,5 +130,65 @@ def test_a_network_of_strangers_forms_and_is_then_closed_to_crowds() -> None:
     for _ in range(8):
         assert not bench.play(FRIENDS).strangers
     assert bench.core.standing.known(FRIENDS, bench.core.round) == set(FRIENDS)
-    bench.tell(*(Joined(each, bench.core.round) for each in CROWD))
+    bench.tell(*(Joined(each) for each in CROWD))
     assert len(bench.play([*FRIENDS, *CROWD]).strangers) == len(CROWD) - 1
+
+
+def test_only_what_a_known_peer_signed_is_followed_however_far() -> None:
+    bench = Bench(Strangers(seats=1))
+    bench.tell(*(Ahead(each, 10**9) for each in CROWD), Ahead(FRIENDS[0], 10**9))
+    bench.tell(Trained(0))
+    assert bench.core.round == 0  # one of three friends is no majority
+    bench.tell(Published(0), Ahead(FRIENDS[1], 400))
+    assert bench.core.phase.value == "integrating"
+    bench.tell(Integrated(0))
+    assert bench.core.round == 400
+
+
+def test_strangers_move_a_node_that_knows_nobody_only_after_delivering_and_by_a_leap_at_most() -> None:
+    bench = Bench(Strangers(seats=1, company=8), named=(), crowd=CROWD[:3])
+    speakers = CROWD[:3]
+    bench.tell(*(Left(each) for each in FRIENDS))
+    bench.tell(*(Ahead(each, 10**12) for each in speakers))
+    bench.publish()
+    assert bench.core.round == 0  # they claim, and have delivered nothing
+    for each in speakers:
+        bench.tell(Announced(each, 0, each))
+        effects = bench.tell(Arrived(update(each, 0), each, 1))
+    assert any(isinstance(effect, Integrate) for effect in effects)
+    bench.tell(Integrated(0), Trained(1))
+    assert bench.core.round == LEAP
+    bench.tell(Published(LEAP))
+    assert bench.core.phase.value == "waiting"  # nor do they hasten the round that they led to
+
+
+def test_a_stranger_beside_known_peers_may_take_as_long_again_as_they_took_and_no_longer() -> None:
+    bench = Bench(Strangers(seats=1), crowd=CROWD[:1])
+    core, stranger = bench.core, CROWD[0]
+    core.handle(Trained(0), 11.0)
+    core.handle(Published(0), 11.0)
+    effects: list[Effect] = []
+    for each in FRIENDS:
+        core.handle(Announced(each, 0, each), 12.0)
+        effects = core.handle(Arrived(update(each, 0), each, 1), 12.0)
+    assert effects == [Wake(Timer.DEADLINE, 0, 14.0)]  # the round began at 10: two seconds more
+    assert core.handle(Announced(stranger, 0, stranger), 13.0) == [Want()]
+    (closed,) = core.handle(Woken(Timer.DEADLINE, 0), 14.0)
+    assert isinstance(closed, Integrate)
+    core.validate()
+
+
+def test_a_stranger_that_leaves_and_comes_back_gets_no_new_patience() -> None:
+    bench = Bench(Strangers(seats=1), crowd=CROWD[:1])
+    stranger = CROWD[0]
+    for _ in range(3):  # silent in every round
+        bench.publish()
+        for each in FRIENDS:
+            bench.tell(Announced(each, bench.core.round, each), Arrived(update(each, bench.core.round), each, 1))
+        if bench.core.phase.value == "waiting":
+            bench.tell(Woken(Timer.DEADLINE, bench.core.round))
+        bench.tell(Integrated(bench.core.round), Left(stranger), Joined(stranger))
+    (neighbour,) = (each for each in bench.core.neighbours() if each.peer == stranger)
+    assert neighbour.trust < 0.8
+    (friend,) = (each for each in bench.core.neighbours() if each.peer == FRIENDS[0])
+    assert friend.trust == 1.0
