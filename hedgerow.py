@@ -6,26 +6,22 @@
     hedgerow.run(task, join=["10.0.0.7:7700"])                             # one node, with others
 
 Laws:
-- The commands themselves are in node.commands (one node) and simulator.commands (many); here they come together.
-- stdout is data, stderr is for people; exit code 0 done, 1 something failed, 2 what was typed makes no sense.
-- Heavy imports wait until a command needs them: `--help` answers at once.
+- An import of this module imports nothing heavy and nothing that can fail: public names are imported when first used.
+- The command line is in simulator.cli: its table, and how a command is imported when it is typed.
 """
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 try:
-    import node.commands
-    import simulator.commands
-    from node.show.terminal import LOG
-except (ImportError, AttributeError) as error:
+    for _name in ("identity.errors", "gossip.protocol", "aggregation.rules", "node.commands", "simulator.commands"):
+        importlib.import_module(_name)  # light ones: whether they are ours
+except ImportError as error:
     for _name in ("identity", "gossip", "aggregation", "node", "simulator"):
         _found = find_spec(_name)
         _where = "" if _found is None or _found.origin is None else _found.origin
@@ -86,8 +82,6 @@ _PUBLIC = {
 def __getattr__(name: str) -> object:
     """Public classes, imported when first named."""
     if name in _PUBLIC:
-        import importlib
-
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'hedgerow' has no attribute '{name}'")
 
@@ -110,11 +104,14 @@ def simulate(task: Task | str | None = None, **scenario: Any) -> Report:
     from node.aside import Aside, in_a_loop
     from node.learning.task import Task as TaskClass
     from simulator.study.scenario import Scenario as ScenarioClass
+    from simulator.study.title import title
     from simulator.work.sweep import sweep
 
     own = task if isinstance(task, TaskClass) else None
     named = {} if task is None else {"task": task.name if isinstance(task, TaskClass) else task}
-    chosen = ScenarioClass.of({"name": "simulation", **scenario, **named})
+    chosen = ScenarioClass.of({**scenario, **named})
+    if "name" not in scenario:
+        chosen = chosen.but(name=title(chosen.task, None if chosen.attack is None else chosen.attack.name))
     if in_a_loop():  # a notebook: the engine that runs real nodes has a loop of its own
         return Aside(lambda: sweep(chosen, task=own), "simulate").wait()
     return sweep(chosen, task=own)
@@ -152,69 +149,14 @@ async def arun(task: Task | str = "digits", join: Sequence[str] | str = (), **op
     return await arun_task(make_task(task) if isinstance(task, str) else task, join=join, **options)
 
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="A learning node without a server: run one, simulate many, attack them.",
-)
-for _command in (
-    node.commands.init,
-    node.commands.run,
-    node.commands.status,
-    simulator.commands.simulate,
-    simulator.commands.attack,
-    simulator.commands.matrix,
-    node.commands.pretrain,
-    simulator.commands.rules,
-    simulator.commands.attacks,
-    node.commands.tasks,
-    simulator.commands.topologies,
-):
-    app.command()(_command)
-
-
 def main() -> None:
-    """Entry point of the `hedgerow` command: faults become one sentence and an exit code."""
-    try:
-        app()
-    except Exception as error:
-        code = _exit_code(error)
-        if code is None:
-            raise
-        LOG.print(f"hedgerow: {_sentence(error)}", style="red", markup=False, soft_wrap=True)
-        sys.exit(code)
+    """Entry point of the `hedgerow` command. Ctrl-C is heard before anything heavy is imported."""
+    from node.interrupts import end_at_once
 
+    end_at_once()
+    from simulator.cli import main as command
 
-def _sentence(error: Exception) -> str:
-    """What to tell: errors of our own say it themselves, the system's name a file and a reason."""
-    if type(error).__module__ == "builtins" and isinstance(error, OSError) and error.filename is not None:
-        return f"cannot use {error.filename}: {error.strerror}; choose another place"
-    return str(error)
-
-
-def _exit_code(error: Exception) -> int | None:
-    """2 for what the user typed or wrote, 1 for what the machine refused, None for a bug."""
-    from aggregation.errors import RuleError
-    from gossip.protocol.errors import LocalFault
-    from hedgerow_registry import NameFault
-    from identity.errors import IdentityError
-    from node.errors import ConfigError, NodeError
-    from node.learning.errors import TaskError
-    from simulator.attacks.attack import AttackError
-    from simulator.matrix.plan import MatrixError
-    from simulator.study.scenario import ScenarioError
-    from simulator.study.topology import TopologyError
-    from simulator.work.pool import PoolError
-
-    if isinstance(
-        error,
-        ConfigError | MatrixError | RuleError | ScenarioError | TaskError | TopologyError | NameFault | AttackError,
-    ):
-        return 2
-    if isinstance(error, PoolError | IdentityError | LocalFault | NodeError | OSError):
-        return 1
-    return None
+    command()
 
 
 if __name__ == "__main__":

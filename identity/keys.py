@@ -41,6 +41,8 @@ SAFE_MODES = frozenset({0o600, 0o400})
 _HEADER = b"hedgerow-key-1 "  # then the seed in hex and a newline: a person can tell what the file is
 _FILE_BYTES = len(_HEADER) + 2 * SEED_BYTES + 1
 
+_NEEDED = ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "fchmod", "geteuid")  # of the module os
+
 _SIGN_BIT = 0x80
 _SMALL_ORDER = frozenset(
     bytes.fromhex(point)
@@ -87,9 +89,9 @@ class SigningKey:
 
         Raises:
             KeyFileError: no such file, a symlink, not a regular file, another user's, a mode other than 0600
-            or 0400,
-                or contents that are no key.
+                or 0400, contents that are no key, or a system that cannot keep it private.
         """
+        _check_system(path)
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
@@ -105,8 +107,9 @@ class SigningKey:
         """Create the key file, durable, with mode 0600; an existing file is never overwritten.
 
         Raises:
-            KeyFileError: the file exists or cannot be written.
+            KeyFileError: the file exists or cannot be written, or the system cannot keep it private.
         """
+        _check_system(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             handle = os.open(path, flags, 0o600)
@@ -194,6 +197,16 @@ def _why_not_open(path: Path, error: OSError) -> str:
     if error.errno == errno.ENOENT:
         return f"there is no key file {path}"
     return f"cannot open the key file {path}: {error.strerror}"
+
+
+def _check_system(path: Path) -> None:
+    """Linux, macOS and the BSDs have all that a private file needs; Windows has none of it."""
+    lacking = [name for name in _NEEDED if not hasattr(os, name)]
+    if lacking:
+        raise KeyFileError(
+            f"the key file {path} cannot be kept private here: this system lacks {', '.join(lacking)}; "
+            "run nodes on Linux or macOS, on Windows inside WSL"
+        )
 
 
 def _check_file(path: Path, status: os.stat_result) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
@@ -313,7 +314,7 @@ def load_config(path: Path) -> NodeConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"there is no {path}: make one with `hedgerow init {path.parent}`") from None
+        raise ConfigError(f"there is no {path}: make one with `hedgerow init {quote(str(path.parent))}`") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from None
     try:

@@ -48,7 +48,18 @@ FASHION_MIRRORS = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
 )
-FASHION_PLACES = (Path("/usr/share/datasets/fashion-mnist"), user_cache_path("hedgerow") / "fashion-mnist")
+
+
+def cache_folder() -> Path:
+    """Where downloads and extractors are kept between runs.
+
+    Raises:
+        DataMissing: nobody knows where the user's files are (a container with an unknown user and no HOME).
+    """
+    try:
+        return user_cache_path("hedgerow")
+    except (RuntimeError, KeyError):
+        raise DataMissing("there is no home folder to keep data in: set HOME or XDG_CACHE_HOME") from None
 
 
 def idx_folder(folder: Path) -> Split:
@@ -69,7 +80,7 @@ def idx_folder(folder: Path) -> Split:
 
 def fashion_mnist(
     folder: Path | None = None,
-    places: Sequence[Path] = FASHION_PLACES,
+    places: Sequence[Path] | None = None,
     mirrors: Sequence[str] = FASHION_MIRRORS,
     files: Mapping[str, tuple[int, str]] = FASHION_FILES,
 ) -> Split:
@@ -77,7 +88,7 @@ def fashion_mnist(
 
     Args:
         folder: where the user says it is; nowhere else is looked then.
-        places: where it may be; a download goes to the last one.
+        places: where it may be; a download goes to the last one; None: Debian's folder, then the user's cache.
         mirrors: base addresses to download from, in this order.
         files: name of each file -> size in bytes and SHA-256, both uncompressed.
 
@@ -89,6 +100,8 @@ def fashion_mnist(
     """
     if folder is not None:
         return idx_folder(folder)
+    if places is None:
+        places = (Path("/usr/share/datasets/fashion-mnist"), cache_folder() / "fashion-mnist")
     for place in places:
         if all(_find(place, name) for name in FASHION_FILES):
             return idx_folder(place)

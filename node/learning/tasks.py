@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from platformdirs import user_cache_path
 from torch import nn
 
 from node.learning import sources
@@ -151,7 +150,7 @@ def _head(base: str, _: str, data_dir: Path | None, extractor: Path | None) -> T
 
 def _cached(base: str, whole: Task, half: int) -> Extractor:
     """The extractor of seed 0, made on first use. Nodes on several machines share one file instead: bits may differ."""
-    folder = user_cache_path("hedgerow") / "extractors"
+    folder = sources.cache_folder() / "extractors"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{base}-{len(whole.train)}.safetensors"
     with FileLock(f"{path}.lock"):

@@ -13,6 +13,7 @@ import http.client
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from aiohttp import web
@@ -182,10 +183,10 @@ def _state(folder: Path) -> Path:
 def _stopped(folder: Path) -> str:
     """What there is to say of a node that does not run, or shows no page."""
     if not (folder / FILE).exists() and not _state(folder).exists():
-        return f"{folder} holds no node: make one with `hedgerow init {folder}`"
+        return f"{folder} holds no node: make one with `hedgerow init {quote(str(folder))}`"
     name = load_config(folder / FILE).store.records if (folder / FILE).exists() else StoreConfig().records
     record = latest_record(_state(folder) / name) if name else None
-    start = f"no node with a status page runs in {folder}: start it with `hedgerow run {folder}`"
+    start = f"no node with a status page runs in {folder}: start it with `hedgerow run {quote(str(folder))}`"
     if record is None:
         return start
     accuracy = "" if record["accuracy"] is None else f", accuracy {record['accuracy']:.1%}"

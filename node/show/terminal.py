@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,16 +23,36 @@ from rich.progress import (
 )
 
 from hedgerow_registry import Registry
+from node.exits import STOPPED
 
 EVERY = 60.0  # seconds between two lines of progress where there is no terminal
 WIDE = 160  # columns of a table that goes into a file or a pipe
-OUT = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-LOG = Console(stderr=True, highlight=False)
+
+
+def _watched() -> bool:
+    """Whether standard output is a terminal. It may be absent (pythonw), closed, or know only `write`."""
+    try:
+        return bool(sys.stdout.isatty())
+    except (AttributeError, ValueError):
+        return False
+
+
+OUT = Console(highlight=False, markup=False, width=None if _watched() else WIDE)
+LOG = Console(stderr=True, highlight=False, markup=False)
+
+
+def drawable(text: str, otherwise: str) -> str:
+    """The text where standard output can show all of it, else what is to be shown instead."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return otherwise
+    return text
 
 
 def tell(line: str) -> None:
     """One line for people, as it is."""
-    LOG.print(line, markup=False, soft_wrap=True)
+    LOG.print(line, soft_wrap=True)
 
 
 class _Lines(Progress):
@@ -57,7 +77,7 @@ def progress(left: ProgressColumn | None = None) -> Progress:
     A bar on a terminal, else a line a minute.
     """
     return _Lines(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -81,7 +101,19 @@ def go_on(folder: Path) -> str:
     return shlex.join(["hedgerow", *typed, *(() if named else ("--out", str(folder)))])
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+def halt(stop: BaseException, kept: str, folder: Path) -> NoReturn:
+    """End a command that has not finished its work: say what is kept, and how to go on.
+
+    Args:
+        stop: why it ends: a KeyboardInterrupt, or an error that is raised anew with that sentence.
+        kept: what is kept, in words.
+        folder: where it is kept.
+    """
+    rest = f"{kept}; go on with: {go_on(folder)}"
+    if not isinstance(stop, KeyboardInterrupt):
+        raise type(stop)(f"{stop}; {rest}") from stop
+    tell(f"Stopped: {rest}")
+    raise typer.Exit(STOPPED) from None
 
 
 def listing(registry: Registry[Any], as_json: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
@@ -285,7 +286,7 @@ def _peace(figures: Sequence[Figures]) -> str:
 
 def _again(matrix: Matrix, conditions: Sequence[Condition]) -> str:
     first = conditions[0].scenario
-    preset = f"hedgerow matrix {matrix.name if matrix.name in PRESETS else f'{matrix.name}.toml'}"
+    preset = shlex.join(["hedgerow", "matrix", matrix.name if matrix.name in PRESETS else f"{matrix.name}.toml"])
     shared = {key: value for key, value in first.model_dump(exclude_none=True).items() if key in _SHOWN}
     settings = ", ".join(f"{key} {value}" for key, value in shared.items())
     places = "".join(

@@ -10,7 +10,6 @@ Laws:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from simulator.matrix.plan import PRESETS, Matrix, MatrixError
 from simulator.matrix.report import MatrixReport
 from simulator.study.records import RoundRecord
 from simulator.work.cells import Cell, Finished, News, Restarted, Started, load, save
+from simulator.work.nursery import cores
 from simulator.work.pool import Here, Pool
 
 __all__ = ["PRESETS", "Matrix", "MatrixError", "MatrixReport", "Progress", "run_matrix"]
@@ -86,7 +86,7 @@ def run_matrix(
         for rule in condition.scenario.rules
     ]
     folder = Path(out)
-    found = _run(places, folder / "cells", pool, workers or os.cpu_count() or 1, progress)
+    found = _run(places, folder / "cells", pool, workers or cores(), progress)
     report = MatrixReport(matrix, conditions, found)
     report.write(folder)
     return report

@@ -237,7 +237,7 @@ class Scenario(_Part):
         crashes: nodes that stop.
     """
 
-    name: str = Field(default="demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field(default="demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
     task: str = "digits"
     model: str | None = None
     data_dir: str | None = None

@@ -12,13 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
+from typing import TYPE_CHECKING
 
 import torch
 
 from simulator.work.cells import Cell, Failed, Finished, News, Restarted, said
 from simulator.work.nursery import open_nursery
 from simulator.work.pool import LOST_TWICE, Losses, PoolError
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
 
 ATTEMPTS = 2
 

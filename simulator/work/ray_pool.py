@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from simulator.work.cells import Cell, Failed, News, Restarted, said
+from simulator.work.nursery import cores
 from simulator.work.pool import LOST_TWICE, Losses, PoolError
 
 ATTEMPTS = 2
@@ -102,7 +103,7 @@ def _session(address: str, workers: int | None) -> Iterator[Any]:
     if address == LOCAL:
         where = {
             "address": LOCAL,
-            "num_cpus": workers or len(os.sched_getaffinity(0)),
+            "num_cpus": workers or cores(),
             "object_store_memory": _STORE,
             "include_dashboard": False,
         }

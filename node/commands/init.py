@@ -1,0 +1,58 @@
+"""`hedgerow init`: makes a node's folder, and says how it is started and how others join it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.show.options import (
+    Advertise,
+    Allow,
+    DataDir,
+    Join,
+    Listen,
+    Model,
+    Part,
+    Rule,
+    Task,
+    node_settings,
+)
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Folder of the new node. It is made if it is not there.")],
+    listen: Listen = None,
+    advertise: Advertise = None,
+    join: Join = None,
+    allow: Allow = None,
+    task: Task = None,
+    model: Model = None,
+    data_dir: DataDir = None,
+    rule: Rule = None,
+    part: Part = None,
+) -> None:
+    """Make a node: a folder with its key and its settings.
+
+    The settings are in node.toml, each with a comment. What you type here is written there. Change it as you like.
+
+    Example:
+    hedgerow init alice --listen 127.0.0.1:7700 --part 0/2
+    hedgerow init bob --listen 127.0.0.1:7701 --part 1/2 --join 127.0.0.1:7700
+    """
+    from node.daemon import init_node
+
+    settings = node_settings(
+        listen=listen, advertise=advertise, join=join, allow=allow, task=task, model=model, data_dir=data_dir,
+        rule=rule, part=part,
+    )  # fmt: skip
+    made = init_node(directory, settings)
+    folder = shlex.quote(str(directory))
+    typer.echo(f"peer id    {made.peer}")
+    typer.echo(f"settings   {made.config}")
+    typer.echo(f"start it   hedgerow run {folder}")
+    typer.echo(f"look at it hedgerow status {folder}")
+    if made.join:
+        typer.echo(f"others     hedgerow run DIR --join {shlex.quote(made.join)}")

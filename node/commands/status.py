@@ -1,0 +1,73 @@
+"""`hedgerow status`: what a running node thinks of itself and of its neighbours."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from node.show.options import AsJson
+
+_BARS = "▁▂▃▄▅▆▇█"
+_PLAIN_BARS = "01234567"  # where the output's encoding has no bars
+_SHOWN = 12  # rounds
+
+
+def status(
+    address: Annotated[str, typer.Argument(help="Folder of the node, or HOST:PORT of its status page.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show how a node is, and what it thinks of its neighbours.
+
+    The table has a row for each neighbour: its round, its weight, why it has that weight, and its latest weights.
+
+    Example:
+    hedgerow status alice
+    hedgerow status 127.0.0.1:8080 --json
+    """
+    from rich.table import Table
+
+    from node.show.page import ranked, remarks_on
+    from node.show.status import fetch_status
+    from node.show.terminal import OUT
+    from node.trust.opinions import WHY
+
+    found = fetch_status(address)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    accuracy = "not measured yet" if found["accuracy"] is None else f"{found['accuracy']:.1%}"
+    OUT.print(f"round {found['round']}, accuracy {accuracy}, {found['task']} with {found['rule']}, {found['phase']}")
+    for alarm in found.get("alarms", []):
+        OUT.print(alarm, style="red", soft_wrap=True)
+    grid = Table("neighbour", "round", "weight", "why", "link", "weights", "verdicts", box=None)
+    shown, hidden = ranked(found["neighbours"])
+    for peer in shown:
+        round = "-" if peer["round"] is None else str(peer["round"])
+        weight = "-" if peer["weight"] is None else f"{peer['weight']:.2f}"
+        link = peer["standing"] if peer["connected"] else "gone"
+        line, counts = _history(peer["history"])
+        grid.add_row(peer["peer"][:12], round, weight, peer["verdict"] or "-", link, line, counts)
+    OUT.print(grid)
+    if hidden:
+        OUT.print(f"and {hidden} more that have left")
+    for peer in shown:
+        for remark in remarks_on(peer):
+            OUT.print(f"{peer['peer'][:12]}: {remark}", style="red", soft_wrap=True)
+    for verdict, words in WHY.items():
+        if verdict != "taken" and any(peer["verdict"] == verdict for peer in shown):
+            OUT.print(f"{verdict}: {words}", style="dim", soft_wrap=True)
+
+
+def _history(rounds: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """The last weights as bars, and how often each verdict was given."""
+    from node.show.terminal import drawable
+
+    bars = drawable(_BARS, _PLAIN_BARS)
+    weights = [row["weight"] for row in rounds[-_SHOWN:]]
+    line = "".join(" " if weight is None else bars[round(min(max(weight, 0), 1) * 7)] for weight in weights)
+    counts = Counter(row["verdict"] for row in rounds if row["verdict"])
+    return line, ", ".join(f"{verdict} {count}" for verdict, count in counts.most_common())
