@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
     for _name in ("identity.errors", "gossip.protocol", "aggregation.rules", "node.commands", "simulator.commands"):
         importlib.import_module(_name)  # light ones: whether they are ours
 except ImportError as error:
+    from importlib.util import find_spec
+    from pathlib import Path
+
     for _name in ("identity", "gossip", "aggregation", "node", "simulator"):
         _found = find_spec(_name)
         _where = "" if _found is None or _found.origin is None else _found.origin

@@ -24,7 +24,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from node.exits import STOPPED, code_of
-from hedgerow_registry import UnknownName
 
 
 class Line(NamedTuple):
@@ -77,6 +76,8 @@ class _Commands(TyperGroup):
             return command(cmd_name)
         if cmd_name.startswith("-") or getattr(ctx, "resilient_parsing", False):
             return None
+        from hedgerow_registry import UnknownName
+
         raise UnknownName("command", cmd_name, COMMANDS)
 
     def format_commands(self, ctx: object, formatter: _Formatter) -> None:

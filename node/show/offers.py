@@ -53,4 +53,6 @@ def files(package: str, ending: str) -> Offer:
 
 
 RULES = registered("aggregation.registry", "RULES")
+MODELS = registered("node.learning.registry", "MODELS")
+PARTITIONS = registered("node.learning.registry", "PARTITIONS")
 TASKS = registered("node.learning.registry", "TASKS")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from node.show.offers import RULES, TASKS
+from node.show.offers import MODELS, RULES, TASKS
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 DataDir = Annotated[Path | None, typer.Option(metavar="PATH", help="Folder or file of the data.")]
@@ -31,7 +31,10 @@ Task = Annotated[
         metavar="TASK", help="What is learned: see `hedgerow tasks`. Your own is MODULE:NAME.", autocompletion=TASKS
     ),
 ]
-Model = Annotated[str | None, typer.Option(metavar="MODEL", help="Model of that task: softmax, mlp or lenet.")]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="Model of that task: softmax, mlp or lenet.", autocompletion=MODELS),
+]
 Rule = Annotated[
     str | None,
     typer.Option(metavar="RULE", help="How neighbours are weighed: see `hedgerow rules`.", autocompletion=RULES),

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.show.offers import RULES, TASKS, registered, words
+from node.show.offers import PARTITIONS, RULES, TASKS, registered, words
 from node.show.options import AsJson, DataDir, Model, Task
 
 if TYPE_CHECKING:
     from simulator.study.scenario import Scenario
     from simulator.work.cells import Cell, Found, News
 
-PARTITIONS = ("iid", "dirichlet", "classes", "ring", "shards")
 ENGINES = ("auto", "fast", "world")
 ATTACKS = registered("simulator.attacks.registry", "ATTACKS", joined_by="+")
 TOPOLOGIES = registered("simulator.study.registry", "TOPOLOGIES")
@@ -55,7 +54,7 @@ def simulate(
         typer.Option(
             metavar="SPLIT",
             help="How the data is split: iid, dirichlet, classes, ring or shards.",
-            autocompletion=words(*PARTITIONS),
+            autocompletion=PARTITIONS,
         ),
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="For dirichlet: small = each node has few classes.")] = None,

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from aggregation.registry import RULES
-from node.learning.partition import PARTITIONS as KNOWN_PARTITIONS
-from node.learning.tasks import TASKS
+from node.learning.registry import MODELS, PARTITIONS, TASKS
 from node.show import offers
 from simulator.attacks.registry import ATTACKS
 from simulator.commands import attack, matrix, simulate
 from simulator.live.suites import SUITES
 from simulator.matrix.plan import PRESETS
 from simulator.study.scenario import Scenario
-from simulator.study.topology import TOPOLOGIES
+from simulator.study.registry import TOPOLOGIES
 
 
 def test_names_of_the_registries_are_offered() -> None:
     assert offers.RULES("") == list(RULES)
     assert offers.TASKS("") == list(TASKS)
+    assert offers.MODELS("") == list(MODELS)
+    assert offers.PARTITIONS("") == list(PARTITIONS)
     assert simulate.ATTACKS("") == list(ATTACKS)
     assert simulate.TOPOLOGIES("") == list(TOPOLOGIES)
     assert sorted(matrix.PRESETS("")) == sorted(PRESETS)
@@ -33,7 +34,6 @@ def test_the_last_of_several_attacks_is_completed() -> None:
 
 
 def test_short_lists_that_are_written_down_are_complete() -> None:
-    assert set(simulate.PARTITIONS) == set(KNOWN_PARTITIONS)
     assert ("all", *SUITES) == attack.SUITES
     engines = Scenario.model_fields["engine"].annotation
     assert set(simulate.ENGINES) == set(getattr(engines, "__args__", ()))
