@@ -53,10 +53,10 @@ def attack(
 
     from rich.progress import TextColumn
 
+    from hedgerow_registry import choose
     from identity.keys import SigningKey
     from node.interrupts import as_python_does
     from node.learning.tasks import make_task
-    from hedgerow_registry import choose
     from node.show.status import fetch_status
     from node.show.terminal import clock, progress, tell
     from simulator.live.campaign import Bounds

@@ -146,8 +146,8 @@ def _names_a_task(word: str, given: dict[str, object]) -> bool:
     """
     if Path(word).is_file() or Path(word).suffix == ".toml":
         return False
-    from node.learning.registry import TASKS as known
     from hedgerow_registry import UnknownName
+    from node.learning.registry import TASKS as known
 
     if ":" not in word and word not in known:
         unknown = UnknownName("task", word, known)

@@ -9,8 +9,8 @@ from simulator.attacks.registry import ATTACKS
 from simulator.commands import attack, matrix, simulate
 from simulator.live.suites import SUITES
 from simulator.matrix.plan import PRESETS
-from simulator.study.scenario import Scenario
 from simulator.study.registry import TOPOLOGIES
+from simulator.study.scenario import Scenario
 
 
 def test_names_of_the_registries_are_offered() -> None:
