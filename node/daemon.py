@@ -290,7 +290,7 @@ def _leave_if_busy(worker: Worker) -> None:
 
 def announce(line: str) -> None:
     """Tell people; whoever has stopped reading stops no node."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):  # nobody reads, closed, absent
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
