@@ -27,7 +27,7 @@ from gossip.protocol import events as wire
 from gossip.protocol.errors import DiskFault, LocalFault
 from gossip.protocol.messages import NO_DIGEST, UpdateHeader
 from gossip.service import GossipService
-from identity.keys import PeerId
+from identity.keys import PeerId, short
 from node.alarms import Alarms
 from node.core import events as ev
 from node.core.machine import NodeCore
@@ -173,6 +173,7 @@ class NodeService:
         self._alarms = alarms or Alarms()
         self._broken: LocalFault | None = None
         self._trained = initial
+        self._lost = False  # this round's training diverged
         self._base = NO_DIGEST  # of the model that was trained from; unknown for an update that is only sent again
         self._judged: Judged | None = None
         self._closed: ev.Integrate | None = None
@@ -329,12 +330,15 @@ class NodeService:
     async def _train(self, round: int) -> None:
         began = self._now()
         trained, state, finite, self._base = await self._off(self._learn, round)
+        self._lost = not finite
         if finite:
             self._trained, self._state = trained, state
         else:
             self.diverged += 1
             self._trained = self.params
-            log.warning("diverged round=%d: publishing the model from before training", round)
+            log.warning(
+                "diverged node=%s round=%d: publishing the model from before training", short(self._identity), round
+            )
         self._seconds["train"] = self._now() - began
         self._happen(ev.Trained(round))
 
@@ -401,6 +405,7 @@ class NodeService:
             train_seconds=self._seconds["train"],
             rule_seconds=self._seconds["rule"],
             closed_by=report.closed_by,
+            diverged=self._lost,
         )
         self.opinions.note(report.round, neighbours)
         self.course.append((report.round, accuracy, report.duration))

@@ -203,7 +203,7 @@ def check_task(task: str | Task) -> None:
     assert 0 <= accuracy <= 1
 
 
-def engines_agree(setup: Setup, rule: Rule, compiled: bool | None = None) -> None:
+def engines_agree(setup: Setup, rule: Rule, compiled: bool | None = None) -> list[Trace]:
     """Play a scenario in both engines, each round from identical inputs.
 
     Args:
@@ -211,8 +211,11 @@ def engines_agree(setup: Setup, rule: Rule, compiled: bool | None = None) -> Non
         rule: of the honest nodes.
         compiled: numba kernels in the array engine; None = when numba is there.
 
+    Returns:
+        The world's rounds.
+
     Raises:
-        AssertionError: models more than 1e-5 apart, other weights, or other verdicts.
+        AssertionError: models more than 1e-5 apart, other weights, other verdicts, or training that diverges at others.
     """
     traces, ours = list[Trace](), list[Trace]()
     for _ in world.run(setup, rule, traces.append):
@@ -228,12 +231,17 @@ def engines_agree(setup: Setup, rule: Rule, compiled: bool | None = None) -> Non
         size = max(1.0, float(theirs.sent[here].abs().max())) if here.any() else 1.0
         _near("models sent", mine.sent[here] / size, theirs.sent[here] / size)
         _near(f"{rule.name}: integrated models", mine.integrated, theirs.integrated)
+        if not np.array_equal(mine.diverged, theirs.diverged):
+            raise AssertionError(
+                f"training diverges at {mine.diverged} in one engine, at {theirs.diverged} in the other"
+            )
         for what in ("senders", "receivers", "verdicts"):
             if not np.array_equal(getattr(mine.edges, what), getattr(theirs.edges, what)):
                 raise AssertionError(f"{rule.name}: {what} differ between the engines; is it written for batches?")
         if not np.allclose(mine.edges.weights, theirs.edges.weights, rtol=0, atol=NEAR):
             raise AssertionError(f"{rule.name}: weights differ between the engines; is it written for batches?")
     engine.close()
+    return traces
 
 
 def _global_draws() -> tuple[bytes, str]:

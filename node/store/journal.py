@@ -18,7 +18,10 @@ MOST = 64 << 20  # bytes of a file: 8 to 60 hours of rounds with 8 neighbours; t
 
 
 def record_object(record: NodeRecord) -> dict[str, Any]:
-    """A record as plain JSON values; peers by their text form, verdicts by name, durations in seconds."""
+    """A record as plain JSON values; peers by their text form, verdicts by name, durations in seconds.
+
+    `diverged` is there only in a round whose training did.
+    """
     return {
         "round": record.round,
         "next_round": record.next_round,
@@ -35,7 +38,7 @@ def record_object(record: NodeRecord) -> dict[str, Any]:
         "train_seconds": record.train_seconds,
         "rule_seconds": record.rule_seconds,
         "closed_by": record.closed_by,
-    }
+    } | ({"diverged": True} if record.diverged else {})
 
 
 def latest_record(path: Path) -> dict[str, Any] | None:

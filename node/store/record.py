@@ -29,6 +29,7 @@ class NodeRecord:
         train_seconds, rule_seconds, waited: parts of `duration`.
         closed_by: "all", "deadline", "alone", "behind" or "stop".
         relayed: records of others that the rule could use.
+        diverged: training gave a NaN or an infinity, so the model from before it was published.
     """
 
     round: int
@@ -43,6 +44,7 @@ class NodeRecord:
     train_seconds: float
     rule_seconds: float
     closed_by: str
+    diverged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

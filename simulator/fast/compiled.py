@@ -8,7 +8,7 @@ from torch import Tensor
 
 from node.learning.optimizers import Adam, Sgd
 from simulator.fast.chain import Chain
-from simulator.fast.trainer import Job, Visits
+from simulator.fast.trainer import Job, Visits, lost
 
 _FEWEST = 8  # nodes a range: below it what a call costs shows
 
@@ -57,17 +57,25 @@ class Compiled:
         if len(names) and not (names.min() >= 0 and names.max() < len(target)):
             raise IndexError("a row number is out of range")
 
+        keep = job.learner.task.optimizer.keep_state
+
         def work(lo: int, hi: int) -> None:
+            before = [moments[lo:hi].copy() for moments in (self._moments, self._seconds)] if keep else []
             self._kernel(
                 lo, hi, source, target, names, self._inputs, self._divisor, self._labels, sequence, visits.first,
                 visits.sizes, visits.steps, visits.batch, self._dims, self._weight_at, self._bias_at,
                 self._activations, self._kind, self._numbers, self._moments, self._seconds, self._taken,
             )  # fmt: skip
+            if keep:
+                diverged = np.flatnonzero(lost(out, rows[lo:hi]).numpy())
+                for moments, kept in zip((self._moments, self._seconds), before, strict=True):
+                    if len(moments):
+                        moments[lo + diverged] = kept[diverged]
 
         fair = -(-len(names) // (8 * job.workers.threads))  # so that no thread waits long for another's last range
         job.workers.over(len(names), work, most=max(_FEWEST, fair))
-        if job.learner.task.optimizer.keep_state:
-            self._taken += visits.steps
+        if keep:
+            self._taken += np.where(lost(out, rows).numpy(), 0, visits.steps)
 
 
 def _numbers(optimizer: Sgd | Adam) -> tuple[int, tuple[float, ...], int]:

@@ -129,6 +129,7 @@ class FastEngine:
         self._rows.settle(self._common, self._workers, self._compiled)
         self._starts = starts
         self._decisions = Decisions(setup, rule, learner, self._workers, self._compiled, self.profile)
+        self._diverged = np.zeros(0, dtype=np.int32)
         self._seen: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None] | None = None
         degrees = np.array([len(beside) for beside in setup.neighbours[:honest]], dtype=np.int64)
         self._beside = np.full((honest, int(degrees.max(initial=0))), -1, dtype=np.int64)
@@ -174,10 +175,12 @@ class FastEngine:
             bytes=self._bytes(),
             seconds=spent,
             edges=edges if measured else None,
+            diverged=self._diverged,
         )
         if observer is not None and shown is not None:
             start, trained, sent = shown
-            observer(Trace(self.round, start, trained, sent, self._params.clone(), edges, self._buffers))
+            trace = Trace(self.round, start, trained, sent, self._params.clone(), edges, self._buffers, self._diverged)
+            observer(trace)
         self.round += 1
         self.profile.rounds += 1
         return record
@@ -227,6 +230,8 @@ class FastEngine:
         names = torch.from_numpy(taken).to(self._device)
         with self.profile.phase("train"):
             self._trainer.train(self._params, rows.values, names[:honest], self.round)
+        with self.profile.phase("gram"):
+            self._diverged = self._settle_own(taken[:honest])
         sent = rows.values[:0]
         if self._adversary is not None:
             with self.profile.phase("attack"):
@@ -236,7 +241,7 @@ class FastEngine:
         if self._starts:
             starts = rows.take(vertices[:honest], self.round)
             rows.values[torch.from_numpy(starts).to(self._device)] = self._params
-        fresh = taken if starts is None else np.concatenate([taken, starts])
+        fresh = taken[honest:] if starts is None else np.concatenate([taken[honest:], starts])
         with self.profile.phase("gram"):
             rows.settle(fresh, self._workers, self._compiled)
         finite = rows.finite
@@ -260,6 +265,21 @@ class FastEngine:
         rows.keep(live)
         self._seen = taken[:honest], direct, relayed
         return edges, before
+
+    def _settle_own(self, taken: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Measure honest models (H,) fresh from training; a node whose training diverged publishes what it began with.
+
+        Returns:
+            Those nodes' numbers.
+        """
+        rows = self._rows
+        rows.settle(taken, self._workers, self._compiled)
+        names = torch.from_numpy(taken).to(self._device)
+        diverged = (~rows.finite[names]).nonzero().flatten()
+        if len(diverged):
+            rows.values[names[diverged]] = self._params[diverged]
+            rows.settle(taken[diverged.cpu().numpy()], self._workers, self._compiled)
+        return diverged.cpu().numpy().astype(np.int32)
 
     def _measured(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         accuracy, success = np.empty(self._setup.honest), np.empty(self._setup.honest)

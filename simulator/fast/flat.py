@@ -12,16 +12,30 @@ from torch import Tensor
 
 from node.learning.layout import Layout
 from node.learning.optimizers import Adam, Optimizer
-from simulator.fast.trainer import Job, Visits, company
+from simulator.fast.trainer import Job, Visits, abreast, company, lost
 
 Group = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
 """Trains one group: params (n, d), nodes (n,), order of visits (n, k), samples an epoch and steps -> params (n, d)."""
+
+
+def parts_of(params: Tensor, layout: Layout) -> list[Tensor]:
+    """Params (n, d) by tensor, each contiguous: (n, *shape)."""
+    return [
+        params[:, offset : offset + prod(shape)].contiguous().view(len(params), *shape)
+        for shape, offset in zip(layout.shapes, layout.offsets, strict=True)
+    ]
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """What `parts_of` took apart: (n, d)."""
+    return torch.cat([part.reshape(len(part), prod(part.shape[1:])) for part in parts], dim=1)
 
 
 def by_size(
     job: Job,
     visits: Visits,
     group: Group,
+    optimizer: Steps,
     start: Tensor,
     out: Tensor,
     rows: Tensor,
@@ -36,6 +50,7 @@ def by_size(
         job: what is trained.
         visits: its visits.
         group: trains one group.
+        optimizer: its steps, which nodes of a group must have taken equally many of.
         start: params to start from.
         out: where they go.
         rows: row of each node.
@@ -47,7 +62,8 @@ def by_size(
     idle = torch.from_numpy(np.flatnonzero(visits.steps == 0)).to(start.device)
     if len(idle):
         out[rows[idle]] = start[idle]
-    for size, _, nodes in visits.groups:
+    alike = [(size, some) for size, _, nodes in visits.groups for some in abreast(nodes, optimizer.taken)]
+    for size, nodes in alike:
 
         def work(lo: int, hi: int, size: int = size, nodes: NDArray[np.int64] = nodes) -> None:
             who = company(nodes[lo:hi], least)
@@ -58,6 +74,7 @@ def by_size(
             out[rows[chosen]] = group(start[chosen], chosen, order, size, int(visits.steps[who[0]]))
 
         job.workers.over(len(nodes), work, most=most)
+    optimizer.advance(np.where(lost(out, rows).cpu().numpy(), 0, visits.steps) if optimizer.kept else visits.steps)
 
 
 class Steps:
@@ -74,13 +91,7 @@ class Steps:
     def group(self, who: Tensor, parts: Sequence[Tensor], layout: Layout) -> GroupSteps:
         """Steps of these nodes, which have taken equally many; `parts` are their tensors (n, *shape)."""
         if self.kept:
-            moments = [
-                [
-                    rows[who, offset : offset + prod(shape)].view(-1, *shape)
-                    for shape, offset in zip(layout.shapes, layout.offsets, strict=True)
-                ]
-                for rows in self.kept
-            ]
+            moments = [parts_of(rows[who], layout) for rows in self.kept]
         else:
             moments = [[torch.zeros_like(part) for part in parts] for _ in range(self.moments)]
         return GroupSteps(self, moments, int(self.taken[int(who[0])]))
@@ -115,7 +126,9 @@ class GroupSteps:
                     gradient = self._moments[0][place].mul_(optimizer.momentum).add_(gradient)
                 part.add_(gradient, alpha=-optimizer.lr)
 
-    def keep(self, who: Tensor) -> None:
-        """Store the moments, if they live on."""
-        for rows, moment in zip(self._of.kept, self._moments, strict=False):
-            rows[who] = torch.cat([part.flatten(1) for part in moment], dim=1)
+    def keep(self, who: Tensor, trained: Tensor) -> None:
+        """Store the moments, if they live on; not of those whose params (n, d) have diverged."""
+        if self._of.kept:
+            fine = torch.isfinite(trained).all(dim=1)
+            for rows, moment in zip(self._of.kept, self._moments, strict=True):
+                rows[who[fine]] = joined(moment)[fine]

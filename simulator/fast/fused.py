@@ -21,7 +21,7 @@ from torch.nn import functional
 from node.learning.optimizers import Adam
 from simulator.fast.chain import Activation, Chain
 from simulator.fast.scratch import Scratch
-from simulator.fast.trainer import Job, Visits, company
+from simulator.fast.trainer import Job, Visits, abreast, company, lost
 
 _CACHE = 4 << 20  # bytes a worker's group may take: where products and second-level caches were measured best
 _LINE = 16  # floats of a cache line
@@ -65,7 +65,8 @@ class Fused:
         idle = torch.from_numpy(np.flatnonzero(visits.steps == 0)).to(start.device)
         if len(idle):
             out[rows[idle]] = start[idle]
-        for batches, nodes in self._even:
+        alike = [(batches, some) for batches, nodes in self._even for some in abreast(nodes, self._taken)]
+        for batches, nodes in alike:
 
             def work(lo: int, hi: int, batches: int = batches, nodes: NDArray[np.int64] = nodes) -> None:
                 who = company(nodes[lo:hi], 2)
@@ -79,7 +80,7 @@ class Fused:
 
             self._job.workers.over(len(nodes), work, most=self.group)
         if self._optimizer.keep_state:
-            self._taken += visits.steps
+            self._taken += np.where(lost(out, rows).cpu().numpy(), 0, visits.steps)
 
     def _group(
         self, start: Tensor, out: Tensor, rows: Tensor, who: NDArray[np.int64], order: Tensor, counts: Tensor
@@ -104,8 +105,11 @@ class Fused:
             self._step(params, moments, gradient, inputs, labels, count, int(self._taken[who[0]]) + step, scratch)
         params.write(out, rows[chosen], scratch)
         if optimizer.keep_state:
+            diverged = chosen[lost(out, rows[chosen])]
             for store, moment in zip(self._moments, moments, strict=True):
+                before = store[diverged]
                 moment.write(store, chosen, scratch)
+                store[diverged] = before
         self._spare.append(scratch)
 
     def _feed(self, picked: Tensor, scratch: Scratch) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from simulator.fast.flat import Steps, by_size
+from simulator.fast.flat import Steps, by_size, joined, parts_of
 from simulator.fast.trainer import Job, Visits
 
 _CACHE = 5 << 19  # bytes that the widest activations of a group may take: measured best with LeNet, 4 nodes
@@ -103,15 +103,11 @@ class Grouped:
 
     def train(self, start: Tensor, out: Tensor, rows: Tensor, round: int) -> None:
         """Train every node for one round; see `Trainer`."""
-        by_size(self._job, self._visits, self._group, start, out, rows, round, least=self.group, most=self.group)
-        self._steps.advance(self._visits.steps)
+        size = self.group
+        by_size(self._job, self._visits, self._group, self._steps, start, out, rows, round, least=size, most=size)
 
     def _group(self, params: Tensor, who: Tensor, order: Tensor, size: int, steps: int) -> Tensor:
-        # params by tensor, each contiguous: (n, *shape)
-        parts = [
-            params[:, offset : offset + prod(shape)].contiguous().view(-1, *shape)
-            for shape, offset in zip(self._layout.shapes, self._layout.offsets, strict=True)
-        ]
+        parts = parts_of(params, self._layout)
         optimizer = self._steps.group(who, parts, self._layout)
         batch = self._visits.batch
         batches = -(-size // batch)
@@ -127,8 +123,9 @@ class Grouped:
             with torch.no_grad():
                 parts = [part.detach() for part in leaves_]
                 optimizer.step(parts, gradients)
-        optimizer.keep(who)
-        return torch.cat([part.flatten(1) for part in parts], dim=1)
+        trained = joined(parts)
+        optimizer.keep(who, trained)
+        return trained
 
     def _feed(self, picked: Tensor) -> Tensor:
         # (n, b) rows -> (b, n x channels, rows, columns), channels last

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from math import prod
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from node.learning.dataset import feed
-from simulator.fast.flat import Steps, by_size
+from simulator.fast.flat import Steps, by_size, joined, parts_of
 from simulator.fast.trainer import Job, Visits
 
 _MOST_PARAMS = 200_000  # beyond it a node's own products fill the machine, and stacking gains nothing (measured: 1.0x)
@@ -55,23 +53,20 @@ class Mapped:
 
     def train(self, start: Tensor, out: Tensor, rows: Tensor, round: int) -> None:
         """Train every node for one round; see `Trainer`."""
-        by_size(self._job, self._visits, self._group, start, out, rows, round, least=2, most=self._group_size)
-        self._steps.advance(self._visits.steps)
+        most = self._group_size
+        by_size(self._job, self._visits, self._group, self._steps, start, out, rows, round, least=2, most=most)
 
     def _group(self, params: Tensor, who: Tensor, order: Tensor, size: int, steps: int) -> Tensor:
         task = self._job.learner.task
         module = self._modules.pop() if self._modules else task.build().to(params.device).train()
-        names, shapes = self._layout.names, self._layout.shapes
+        names = self._layout.names
 
         def loss(named: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
             outputs = functional_call(module, named, (inputs,))
             return functional.cross_entropy(outputs, labels) if task.loss is None else task.loss(outputs, labels)
 
         gradient = vmap(grad(loss))
-        parts = [
-            params[:, offset : offset + prod(shape)].contiguous().view(-1, *shape)
-            for shape, offset in zip(shapes, self._layout.offsets, strict=True)
-        ]
+        parts = parts_of(params, self._layout)
         optimizer = self._steps.group(who, parts, self._layout)
         batch = self._visits.batch
         batches = -(-size // batch)
@@ -83,6 +78,7 @@ class Mapped:
                 picked = order[:, begin : begin + count]
                 found = gradient(dict(zip(names, parts, strict=True)), feed(self._inputs[picked]), self._labels[picked])
                 optimizer.step(parts, [found[name] for name in names])
-        optimizer.keep(who)
+        trained = joined(parts)
+        optimizer.keep(who, trained)
         self._modules.append(module)
-        return torch.cat([part.flatten(1) for part in parts], dim=1)
+        return trained

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from node.learning.learner import Buffers, Learner, TrainState
@@ -43,7 +44,8 @@ class Plain:
                         self._states[node],
                     )
                     out[target[node]] = trained
-                    self._states[node] = state
+                    if bool(torch.isfinite(trained).all()):
+                        self._states[node] = state
             finally:
                 self._spare.append(learner)
 

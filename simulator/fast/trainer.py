@@ -2,6 +2,7 @@
 
 Laws:
 - Paths differ in speed only: the same samples in the same order (node.draws), the same loss and optimizer.
+- A training that diverges comes back as it is; what its node carries from round to round stays as it was before.
 - A path is chosen by what the model is and by whether two nodes come out as the plain loop has them; never by a
   stopwatch, or the machine's load would decide a run's bits.
 """
@@ -144,6 +145,22 @@ def company(who: NDArray[np.int64], least: int) -> NDArray[np.int64]:
     Repeated nodes compute the same numbers and write them to the same place.
     """
     return np.concatenate([who, np.repeat(who[-1:], max(0, least - len(who)))])
+
+
+def lost(out: Tensor, rows: Tensor) -> Tensor:
+    """Which of these rows hold a NaN or an infinity, from a training that diverged: (n,) row numbers -> bool (n,)."""
+    return ~torch.isfinite(out[rows]).all(dim=1)
+
+
+def abreast(nodes: NDArray[np.int64], taken: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Nodes in groups that have taken equally many steps; one group unless a training diverged.
+
+    Args:
+        nodes: (n,) numbers of nodes, n >= 1.
+        taken: (N,) steps of earlier rounds.
+    """
+    counts = np.unique(taken[nodes])
+    return [nodes] if len(counts) == 1 else [nodes[taken[nodes] == count] for count in counts]
 
 
 def agrees(trainer: Trainer, reference: Trainer, start: Tensor, tolerance: float = 1e-5) -> bool:

@@ -86,10 +86,12 @@ def render(
     sybils = len(neighbours) - honest
     attacked = scenario.adversary
     alone = f'<p class="soft">Seed {scenario.seeds[0]} alone.</p>' if len(scenario.seeds) > 1 else ""
+    said = filter(None, (summary.remark() for summary in summaries))
+    remarks = "".join(f'<p class="bad">{html.escape(remark)}.</p>' for remark in said)
     parts = [
         f"<h1>{html.escape(scenario.name)}</h1>",
         f'<p class="lead">{html.escape(_lead(scenario, sybils))}</p>',
-        f"<section>{_table(summaries)}<p class=soft>{_TABLE}{f' {DEALT}' if attacked else ''}</p></section>",
+        f"<section>{_table(summaries)}<p class=soft>{_TABLE}{f' {DEALT}' if attacked else ''}</p>{remarks}</section>",
         "<h2>Round by round</h2>",
         f"<figure>{plots.curves(records, attacked)}<figcaption>Line: mean over honest nodes. Band: all but the lowest "
         f"and the highest tenth of nodes. {WEIGHT} Solid: mean over links from honest neighbours; dashed: over links "
@@ -191,7 +193,7 @@ def _worst(rule: str, rows: Sequence[RoundRecord], honest: int, several: bool) -
     accuracy, success = measured[-1].accuracy, measured[-1].success
     if accuracy is None or success is None:
         return ""
-    worst = int(np.argmax(success - accuracy))
+    worst = int(np.argmax(np.nan_to_num(success) - accuracy))
     histories: dict[int, list[tuple[float, int]]] = {}
     for row in measured:
         if row.edges is not None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from simulator.show import page
@@ -47,7 +48,10 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Print the table."""
-        console.print(table(self.summaries(), self.scenario.name))
+        summaries = self.summaries()
+        console.print(table(summaries, self.scenario.name))
+        for remark in filter(None, (summary.remark() for summary in summaries)):
+            console.print(remark, markup=False, soft_wrap=True)
 
     def write(self, folder: Path | str) -> Path:
         """Write all four files (each whole or not at all) and return the page's path.
@@ -77,13 +81,14 @@ class Report:
 
 
 def _row(record: RoundRecord) -> dict[str, object]:
-    edges = record.edges
+    edges, success = record.edges, record.success
+    diverged = {"diverged": record.diverged.tolist()} if len(record.diverged) else {}
     return {
         "rule": record.rule,
         "seed": record.seed,
         "round": record.round,
         "accuracy": None if record.accuracy is None else record.accuracy.round(6).tolist(),
-        "attack_success": None if record.success is None else record.success.round(6).tolist(),
+        "attack_success": None if success is None or np.isnan(success).any() else success.round(6).tolist(),
         "bytes": record.bytes.tolist(),
         "seconds": round(record.seconds, 6),
         "edges": None
@@ -94,7 +99,7 @@ def _row(record: RoundRecord) -> dict[str, object]:
             "weight": [round(float(weight), 6) for weight in edges.weights],
             "verdict": edges.verdicts.tolist(),
         },
-    }
+    } | diverged
 
 
 def _put(path: Path, text: str) -> Path:

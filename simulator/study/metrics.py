@@ -20,6 +20,7 @@ from node.learning.dataset import Dataset
 from node.learning.learner import Learner
 from simulator.attacks.attack import Backdoor, Flip, Measure, Shift
 from simulator.attacks.trigger import white
+from simulator.study.scenario import ScenarioError
 from simulator.study.setup import Setup
 
 UNTARGETED = Flip(0, 1)
@@ -42,19 +43,27 @@ class Evaluator:
             learner: on the device that predicts; None: the setup's.
 
         Raises:
-            ValueError: the test set has no sample of the classes that the attack aims at.
+            ScenarioError: the test set has no sample of the classes that the attack aims at. Without an attack nothing
+                is asked of classes.
         """
         test, wish = setup.task.test, setup.scenario.evaluate_samples
         self.samples = torch.arange(len(test)) if wish is None else subset(test.labels, wish, setup.seed)
         self._task, self._learner = setup.task, learner or setup.learner
         self._spare = [self._learner]
         self._clean = test if wish is None else test.take(self.samples)
-        self._measure: Measure = UNTARGETED if setup.attack is None else setup.attack.measure
+        self._measure: Measure | None = UNTARGETED if setup.attack is None else setup.attack.measure
         self._triggered = self._clean
         if isinstance(self._measure, Backdoor):
+            if bool((self._clean.labels == self._measure.target).all()):
+                raise ScenarioError(
+                    f"attack '{setup.scenario.attack}' wants other classes taken for class {self._measure.target}, but "
+                    "every test sample is of that class: name another target"
+                )
             self._triggered = triggered(self._measure, self._clean, setup.data.inputs)
-        elif not bool((wanted(self._measure, self._clean.labels, setup.learner.classes) >= 0).any()):
-            raise ValueError("the test set has no sample of the classes that the attack aims at")
+        elif isinstance(self._measure, Flip) and not _cares(self._measure, self._clean.labels):
+            if setup.attack is not None:
+                raise ScenarioError(_missed(setup, self._measure))
+            self._measure = None
 
     def measure(self, params: Tensor, buffers: Sequence[Mapping[str, Tensor]] | None = None) -> tuple[Tensor, Tensor]:
         """Accuracy and attack success of each model.
@@ -64,7 +73,8 @@ class Evaluator:
             buffers: of each model's owner, so that it is measured as its owner measures it; None: a fresh module's.
 
         Returns:
-            Two (N,) float64 tensors in [0, 1] on the processor; both 0 for a model that is not finite.
+            Two (N,) float64 tensors in [0, 1] on the processor; both 0 for a model that is not finite. Success is NaN
+            where nobody attacks and there is nothing to compare with.
         """
         finite = torch.isfinite(torch.linalg.vector_norm(params, ord=torch.inf, dim=1))
         safe = params if bool(finite.all()) else params.masked_fill(~finite[:, None], 0.0)
@@ -73,6 +83,8 @@ class Evaluator:
         accuracy = _share(predicted == self._clean.labels)
         if isinstance(self._measure, Backdoor):
             success = _share(self._predict(safe, self._triggered.inputs, buffers) == self._triggered.labels)
+        elif self._measure is None:
+            return accuracy * finite, torch.full_like(accuracy, torch.nan)
         else:
             success = success_of(predicted, self._clean.labels, self._measure, self._learner.classes)
         return accuracy * finite, success * finite
@@ -133,6 +145,20 @@ def subset(labels: Tensor, wish: int, seed: int) -> Tensor:
         rows = (labels == kind).nonzero().flatten().numpy()
         chosen.append(draw.choice(rows, size=max(1, round(wish * len(rows) / len(labels))), replace=False))
     return torch.from_numpy(np.sort(np.concatenate(chosen)))
+
+
+def _cares(measure: Flip, labels: Tensor) -> bool:
+    return bool(((labels == measure.first) | (labels == measure.second)).any())
+
+
+def _missed(setup: Setup, measure: Flip) -> str:
+    """What to say of an attack on classes that no test sample has."""
+    there = torch.unique(setup.task.test.labels).tolist()
+    known = ", ".join(map(str, there[:10])) + (", ..." if len(there) > 10 else "")
+    return (
+        f"attack '{setup.scenario.attack}' aims at classes {measure.first} and {measure.second}, but the test set has "
+        f"no sample of them, only of {known}: name two of these, as in label-flip(first=2, second=3)"
+    )
 
 
 def _share(hits: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,11 @@ class Edges:
     verdicts: NDArray[np.int8]
 
 
+def nobody() -> NDArray[np.int32]:
+    """No vertices."""
+    return np.zeros(0, dtype=np.int32)
+
+
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
     """One round of one rule.
@@ -56,11 +61,14 @@ class RoundRecord:
         round: from 0.
         accuracy: (H,) float64 share of test samples predicted right after integration; None in a round
             without measurement.
-        success: (H,) float64 attack success, or None like accuracy.
+        success: (H,) float64 attack success, or None like accuracy; NaN where nobody attacks and the test set lacks
+            the two classes whose mixing up is counted then, to compare with.
         influence: mean neighbour weights.
         bytes: (H,) int64 bytes each honest node sent in this round (headers, payloads, relays).
         seconds: wall seconds the engine spent on this round, without the measurement.
         edges: decisions link by link, in rounds with measurement.
+        diverged: (D,) int32 honest vertices whose training gave a NaN or an infinity: they published the model that
+            they had before it.
     """
 
     rule: str
@@ -72,6 +80,7 @@ class RoundRecord:
     bytes: NDArray[np.int64]
     seconds: float
     edges: Edges | None
+    diverged: NDArray[np.int32] = field(default_factory=nobody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,7 @@ class Trace:
         integrated: (H, d) after the rule.
         edges: decisions link by link.
         buffers: of each honest node, with which its models are judged; None: those of a fresh module.
+        diverged: (D,) int32 honest vertices whose training diverged; `trained` holds what they published.
     """
 
     round: int
@@ -95,6 +105,7 @@ class Trace:
     integrated: Tensor
     edges: Edges
     buffers: Sequence[Mapping[str, Tensor]] | None = None
+    diverged: NDArray[np.int32] = field(default_factory=nobody)
 
 
 Observer = Callable[[Trace], None]

@@ -122,6 +122,11 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
         own = rows = shares[honest]
         poisoned = attack.poison(data, own, generator(seed, Purpose.ATTACK))
         if poisoned is not None:
+            if poisoned.classes > task.classes:
+                raise ScenarioError(
+                    f"attack '{scenario.attack}' teaches class {poisoned.classes - 1}, but the model has "
+                    f"{task.classes} outputs: name a class from 0 to {task.classes - 1}"
+                )
             rows = torch.arange(len(data.labels), len(data.labels) + len(poisoned.labels))
             data = data.joined(poisoned)
         shards.append(Shard(train=rows, held_out=torch.empty(0, dtype=torch.int64)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,18 @@ from simulator.study.records import RoundRecord
 TRAFFIC = "kB a node and round"
 """Head of the column, wherever there is one."""
 Number = float | int | None
-Numbers = Mapping[str, Number | Mapping[str, Number]]
+Numbers = Mapping[str, Number | Mapping[str, Number] | Sequence[Mapping[str, Number]]]
+_NAMED = 8
+"""Nodes that a remark names; of more it gives the number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """Training of one node gave NaN or infinity in some rounds of a run; it published the model from before them."""
+
+    seed: int
+    node: int
+    rounds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,7 @@ class Summary:
         bytes: mean bytes that an honest node sends in a round.
         rounds: rounds run.
         seconds: wall seconds of the engine, all seeds.
+        diverged: nodes whose training diverged, by seed and node.
     """
 
     rule: str
@@ -43,10 +56,11 @@ class Summary:
     bytes: float
     rounds: int
     seconds: float
+    diverged: tuple[Diverged, ...] = ()
 
     def numbers(self, seconds: bool = True) -> Numbers:
-        """The rule's part of the JSON object; what was not measured is null."""
-        out: dict[str, Number | Mapping[str, Number]] = {
+        """The rule's part of the JSON object; what was not measured is null; `diverged` only if it happened."""
+        out: dict[str, Number | Mapping[str, Number] | Sequence[Mapping[str, Number]]] = {
             "accuracy": {
                 "mean": _number(self.accuracy.mean()),
                 "min": _number(self.accuracy.min()),
@@ -61,7 +75,25 @@ class Summary:
             "bytes_per_node_round": _number(self.bytes),
             "rounds": self.rounds,
         }
+        if self.diverged:
+            out["diverged"] = [{"seed": each.seed, "node": each.node, "rounds": each.rounds} for each in self.diverged]
         return out | {"seconds": round(self.seconds, 3)} if seconds else out
+
+    def remark(self) -> str | None:
+        """What to say of nodes whose training diverged, in one sentence; None: of none."""
+        if not self.diverged:
+            return None
+        several = len({each.seed for each in self.diverged}) > 1
+        where = [
+            f"node {each.node}{f' of seed {each.seed}' if several else ''} in {each.rounds} of {self.rounds} rounds"
+            for each in self.diverged[:_NAMED]
+        ]
+        rest = len(self.diverged) - _NAMED
+        who = ", ".join(where) + (f", and at {rest} more nodes" if rest > 0 else "")
+        return (
+            f"{self.rule}: training diverged (NaN or infinity) at {who}; there the model from before it was sent. A "
+            "smaller learning rate may help"
+        )
 
 
 def summarise(rule: str, records: Iterable[RoundRecord]) -> Summary:
@@ -85,7 +117,13 @@ def summarise(rule: str, records: Iterable[RoundRecord]) -> Summary:
         bytes=float(np.mean([row.bytes.mean() for row in rows])),
         rounds=1 + max(row.round for row in rows),
         seconds=sum(row.seconds for row in rows),
+        diverged=_diverged(rows),
     )
+
+
+def _diverged(rows: Sequence[RoundRecord]) -> tuple[Diverged, ...]:
+    counts = Counter((row.seed, int(node)) for row in rows for node in row.diverged)
+    return tuple(Diverged(seed, node, count) for (seed, node), count in sorted(counts.items()))
 
 
 def table(summaries: Sequence[Summary], title: str) -> Table:

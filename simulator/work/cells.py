@@ -166,6 +166,7 @@ def save(path: Path, records: Sequence[RoundRecord]) -> None:
         "senders": np.concatenate([np.empty(0, np.int32), *(each.senders for each in kept)]),
         "weights": np.concatenate([np.empty(0, np.float32), *(each.weights for each in kept)]),
         "verdicts": np.concatenate([np.empty(0, np.int8), *(each.verdicts for each in kept)]),
+        "diverged": np.array([(each.round, node) for each in records for node in each.diverged]).reshape(-1, 2),
     }
     partial = path.with_suffix(f".{os.getpid()}.part")
     with partial.open("wb") as file:
@@ -181,6 +182,7 @@ def load(path: Path, cell: Cell) -> list[RoundRecord] | None:
     except (OSError, ValueError, EOFError):
         return None
     records, at = [], 0
+    diverged = parts.get("diverged", np.empty((0, 2)))  # not in files of before there was such a thing
     for round, size in enumerate(parts["sizes"].tolist()):
         here = slice(at, at + max(0, size))
         at = here.stop
@@ -198,6 +200,7 @@ def load(path: Path, cell: Cell) -> list[RoundRecord] | None:
                 bytes=parts["bytes"][round],
                 seconds=float(parts["seconds"][round]),
                 edges=None if size < 0 else Edges(*(parts[name][here] for name in names)),
+                diverged=diverged[diverged[:, 0] == round, 1].astype(np.int32),
             )
         )
     return records

@@ -21,6 +21,7 @@ class _Round:
     integrated: Tensor
     buffers: list[Mapping[str, Tensor]]
     edges: dict[int, list[tuple[int, float, int]]] = field(default_factory=dict)
+    diverged: list[int] = field(default_factory=list)
 
 
 class Chronicle:
@@ -37,6 +38,8 @@ class Chronicle:
         now = self._round(view.record.round)
         now.start[vertex], now.trained[vertex], now.integrated[vertex] = start, view.trained, view.params
         now.buffers[vertex] = view.buffers
+        if view.record.diverged:
+            now.diverged.append(vertex)
         now.edges[vertex] = [
             (self._vertex[each.peer], each.weight, int(each.verdict)) for each in view.record.neighbours
         ]
@@ -59,6 +62,7 @@ class Chronicle:
                 verdicts=np.array([row[3] for row in rows], dtype=np.int8),
             ),
             buffers=now.buffers,
+            diverged=np.array(sorted(now.diverged), dtype=np.int32),
         )
 
     def _round(self, round: int) -> _Round:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from aggregation.kernels import rows as kernels
 from aggregation.registry import RULES, build_rule
 from node.learning.models import lenet, mlp
-from node.learning.optimizers import Sgd
+from node.learning.optimizers import Optimizer, Sgd
 from node.learning.task import Task
 from simulator.attacks.registry import ATTACKS
 from simulator.conformance import engines_agree
@@ -140,3 +141,74 @@ def test_strangers_of_one_network_share_their_turns_alike(origins: int | None) -
 
 def test_nodes_that_know_nobody_form_a_network_alike() -> None:
     check("hedgerow", attack=None, strangers=1, company=2, probation=2, rounds=6)
+
+
+PEACE: Mapping[str, object] = {"nodes": 6, "rounds": 4, "topology": {"name": "regular", "degree": 3}, "attack": None}
+
+
+def clouds(build: Callable[[], nn.Module], optimizer: Optimizer, wild: float = 1.0) -> Task:
+    """Three clouds of points in eight dimensions; those of class 2 lie `wild` times as far out."""
+    draw = np.random.default_rng(5)
+    labels = np.arange(300) % 3
+    inputs = (3 * draw.normal(size=(3, 8))[labels] + draw.normal(size=(300, 8))).astype(np.float32)
+    inputs[labels == 2] *= wild
+    return Task(build, (inputs, labels), (inputs[:90], labels[:90]), optimizer=optimizer)
+
+
+def chain() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.GELU(), nn.Linear(16, 3))
+
+
+class Tempered(nn.Module):
+    """A model with a parameter of shape (): a temperature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(8, 3)
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.last(inputs) * self.scale  # type: ignore[no-any-return]
+
+
+class Hollow(nn.Module):
+    """A model with a tensor without numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(0, 4))
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.last(inputs) + self.nothing.sum()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("rule", DECIDING)
+def test_training_that_diverges_everywhere_diverges_alike(rule: str) -> None:
+    traces = engines_agree(
+        prepare(Scenario.of({**PEACE, "epochs": 4}), clouds(chain, Sgd(1e20, weight_decay=1.0))), build_rule(rule)
+    )
+    assert all(len(trace.diverged) == 6 for trace in traces)
+    for trace in traces:
+        assert torch.equal(trace.trained[trace.diverged], trace.start[trace.diverged])
+
+
+@pytest.mark.parametrize("optimizer", [Sgd(0.1), Sgd(0.05, momentum=0.9, keep_state=True)], ids=["plain", "momentum"])
+@pytest.mark.parametrize("build", [chain, normed])
+def test_some_nodes_diverge_and_the_others_go_on_alike(build: Callable[[], nn.Module], optimizer: Optimizer) -> None:
+    scenario = Scenario.of({**PEACE, "partition": {"name": "classes", "k": 1}})
+    traces = engines_agree(prepare(scenario, clouds(build, optimizer, wild=1e37)), build_rule("mean"))
+    assert all(0 < len(trace.diverged) < 6 for trace in traces)
+
+
+@pytest.mark.parametrize("optimizer", [Sgd(0.1), Sgd(0.05, momentum=0.9, keep_state=True)], ids=["plain", "momentum"])
+@pytest.mark.parametrize("build", [Tempered, Hollow])
+@pytest.mark.parametrize("rule", ["mean", "hedgerow"])
+def test_parameters_of_odd_shapes_are_trained_alike(
+    build: Callable[[], nn.Module], optimizer: Optimizer, rule: str
+) -> None:
+    engines_agree(prepare(Scenario.of(PEACE), clouds(build, optimizer)), build_rule(rule))

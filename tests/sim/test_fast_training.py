@@ -160,6 +160,43 @@ def test_a_model_that_diverges_comes_back_not_finite_on_every_path() -> None:
             assert torch.isfinite(found[[0, 1, 3, 4, 5, 6]]).all()
 
 
+@pytest.mark.parametrize("optimizer", [Sgd(0.05, momentum=0.9, keep_state=True), Adam(1e-3, keep_state=True)], ids=str)
+@pytest.mark.parametrize("path", [*CHAIN, "grouped", "mapped"])
+def test_a_training_that_diverges_leaves_no_trace_in_what_lives_on(path: str, optimizer: Optimizer) -> None:
+    model = {"grouped": image, "mapped": other}.get(path, wide)
+    with Workers(2) as workers, workers.single_threaded():
+        of = job(model, workers, optimizer)
+        start, found = start_of(of), []
+        for trainer in (choose_trainer(of, start, path=path), Plain(of)):
+            out, rows = torch.zeros_like(start), torch.arange(len(start))
+            for round, wrong in enumerate((None, 2, None)):
+                begin = start.clone()
+                if wrong is not None:
+                    begin[wrong] = torch.nan
+                trainer.train(begin, out, rows, round)
+            found.append(out)
+        assert torch.isfinite(found[0]).all()
+        torch.testing.assert_close(*found, rtol=0, atol=2e-4 if isinstance(optimizer, Adam) else 1e-5)
+
+
+def test_a_model_whose_code_fails_under_vmap_is_trained_by_the_plain_loop() -> None:
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(144, 10)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            if "Batched" in repr(inputs):
+                raise KeyError("inputs")
+            return self.last(inputs.flatten(1))  # type: ignore[no-any-return]
+
+    with Workers(1) as workers, workers.single_threaded():
+        of = job(Picky, workers, Sgd(0.1))
+        trainer = choose_trainer(of, start_of(of))
+        assert trainer.name == "plain"
+        assert "vmap cannot trace it (KeyError)" in trainer.why
+
+
 def test_a_path_that_does_not_fit_says_why() -> None:
     with Workers(1) as workers:
         of = job(image, workers, Sgd(0.1))

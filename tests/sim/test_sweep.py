@@ -58,6 +58,7 @@ def test_cells_survive_the_disk(tmp_path: Path) -> None:
     cell = cells_of(SCENARIO)[0]
     records = [news for news in cell.run() if isinstance(news, RoundRecord)]
     assert {record.accuracy is None for record in records} == {True, False}
+    records[1] = replace(records[1], diverged=np.array([0, 4], dtype=np.int32))
     save(tmp_path / "cells" / "one.npz", records)
     again = load(tmp_path / "cells" / "one.npz", cell)
     assert again is not None
@@ -66,6 +67,7 @@ def test_cells_survive_the_disk(tmp_path: Path) -> None:
         assert kept.influence == record.influence
         assert (kept.accuracy is None) == (record.accuracy is None)
         np.testing.assert_array_equal(kept.bytes, record.bytes)
+        np.testing.assert_array_equal(kept.diverged, record.diverged)
         if record.accuracy is not None and record.edges is not None:
             assert kept.edges is not None
             np.testing.assert_array_equal(kept.accuracy, record.accuracy)

@@ -156,5 +156,44 @@ def test_folder_holds_whole_files_that_read_back(tmp_path: Path) -> None:
     assert Scenario.of(json.loads((tmp_path / "scenario.json").read_text())) == made.scenario
 
 
+def diverging() -> Report:
+    """Node 3 diverged in two rounds of seed 1, all nodes in one of seed 2."""
+    made = report(rules=("mean",))
+    rows = list(made.records["mean"])
+    for at, nodes in ((0, [3]), (1, [3]), (ROUNDS, range(HONEST))):
+        rows[at] = replace(rows[at], diverged=np.array(nodes, dtype=np.int32))
+    return replace(made, records={"mean": rows})
+
+
+def test_who_diverged_is_named_in_table_page_json_and_records(tmp_path: Path) -> None:
+    made = diverging()
+    page = made.write(tmp_path).read_text()
+    for text in (str(made), page):
+        assert (
+            "mean: training diverged (NaN or infinity) at node 3 of seed 1 in 2 of 4 rounds, node 0 of seed 2" in text
+        )
+    found = made.numbers()["rules"]["mean"]["diverged"]
+    assert isinstance(found, list)
+    assert found[0] == {"seed": 1, "node": 3, "rounds": 2}
+    assert len(found) == 1 + HONEST
+    rows = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+    assert [row.get("diverged") for row in rows if row["seed"] == 1] == [[3], None]
+
+
+def test_a_healthy_run_says_nothing_of_divergence(tmp_path: Path) -> None:
+    made = report()
+    made.write(tmp_path)
+    assert "diverged" not in str(made)
+    assert all("diverged" not in path.read_text() for path in tmp_path.iterdir())
+
+
+def test_of_many_that_diverged_the_first_are_named_and_the_others_counted() -> None:
+    rows = [replace(row, diverged=np.arange(20, dtype=np.int32)) for row in report(seeds=(1,)).records["mean"]]
+    remark = summarise("mean", rows).remark()
+    assert remark is not None
+    assert remark.count("of 4 rounds") == 8
+    assert "and at 12 more nodes" in remark
+
+
 def test_table_shows_every_rule() -> None:
     assert all(rule in str(report()) for rule in ("mean", "sybilwall"))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 from views import CLASSES, small_task
 
+from node.learning.task import Task
 from simulator.attacks.attack import Flip, Shift
 from simulator.attacks.trigger import Trigger
 from simulator.study.metrics import Evaluator, subset, success_of, wanted
-from simulator.study.scenario import Scenario
+from simulator.study.scenario import Scenario, ScenarioError
 from simulator.study.setup import Setup, prepare
 
 
@@ -104,5 +107,33 @@ def test_a_subset_larger_than_the_test_set_is_the_test_set_and_rare_classes_stay
 
 
 def test_a_test_set_without_the_attacked_classes_is_refused() -> None:
-    with pytest.raises(ValueError, match="aims at"):
+    with pytest.raises(ScenarioError, match=r"aims at classes 8 and 9, .* only of 0, 1, 2, 3: name two of these"):
         Evaluator(setup_of({"name": "none+gaussian", "first": 8, "second": 9}))
+
+
+def only(task: Task, kind: int) -> Task:
+    """The task with a test set of one class."""
+    return replace(task, test=task.test.take((task.test.labels == kind).nonzero().flatten()))
+
+
+@pytest.mark.parametrize("kind", range(CLASSES))
+def test_without_an_attack_a_test_set_of_one_class_will_do(kind: int) -> None:
+    scenario = Scenario.of({"nodes": 6, "rounds": 2, "topology": "ring", "partition": "iid", "attack": None})
+    setup = prepare(scenario, only(small_task(), kind))
+    params = models_of(setup)
+    accuracy, success = Evaluator(setup).measure(params)
+    guesses = [predictions(setup, model, setup.task.test.inputs) for model in params]
+    assert accuracy.tolist() == pytest.approx([guess.count(kind) / len(guess) for guess in guesses])
+    assert bool(torch.isnan(success).all()) == (kind > 1)
+
+
+def test_a_backdoor_whose_target_is_all_there_is_is_refused() -> None:
+    scenario = Scenario.of({"nodes": 6, "topology": "ring", "attack": {"name": "backdoor", "target": 2}})
+    with pytest.raises(ScenarioError, match="name another target"):
+        Evaluator(prepare(scenario, only(small_task(), 2)))
+
+
+@pytest.mark.parametrize("attack", [{"name": "label-flip", "second": 9}, {"name": "backdoor", "target": 4}])
+def test_an_attack_that_teaches_a_class_beyond_the_outputs_is_refused(attack: object) -> None:
+    with pytest.raises(ScenarioError, match="the model has 4 outputs: name a class from 0 to 3"):
+        setup_of(attack)
