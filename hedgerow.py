@@ -93,6 +93,7 @@ def simulate(task: Task | str | None = None, **scenario: Any) -> Report:
     Args:
         task: a `Task`, or the name of one that is shipped; absent = digits.
         scenario: fields of `Scenario` (nodes, rounds, rules, topology, alpha, attack, sybils, phi, seeds, engine, ...).
+            Nobody attacks unless `attack`, `sybils` or `phi` says so.
 
     Returns:
         A report: print it, or ask for `.numbers()` or `.write(folder)`.
@@ -105,14 +106,11 @@ def simulate(task: Task | str | None = None, **scenario: Any) -> Report:
     from node.aside import Aside, in_a_loop
     from node.learning.task import Task as TaskClass
     from simulator.study.scenario import Scenario as ScenarioClass
-    from simulator.study.title import title
     from simulator.work.sweep import sweep
 
     own = task if isinstance(task, TaskClass) else None
     named = {} if task is None else {"task": task.name if isinstance(task, TaskClass) else task}
     chosen = ScenarioClass.of({**scenario, **named})
-    if "name" not in scenario:
-        chosen = chosen.but(name=title(chosen.task, None if chosen.attack is None else chosen.attack.name))
     if in_a_loop():  # a notebook: the engine that runs real nodes has a loop of its own
         return Aside(lambda: sweep(chosen, task=own), "simulate").wait()
     return sweep(chosen, task=own)

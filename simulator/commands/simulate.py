@@ -128,14 +128,23 @@ def simulate(
 
     if ray is None and foresee(_raw(file) | given, workers):
         open_nursery()
-    from simulator.study.scenario import Scenario as ScenarioClass
-    from simulator.study.title import title
+    _simulate(_chosen(file, given), out, workers, ray, device, as_json, profile)
 
-    base = ScenarioClass.load(file) if file is not None else ScenarioClass()
-    chosen = base.but(**given)
-    if given and file is None:
-        chosen = chosen.but(name=title(chosen.task, None if chosen.attack is None else chosen.attack.name))
-    _simulate(chosen, out, workers, ray, device, as_json, profile)
+
+def _chosen(path: Path | None, given: dict[str, object]) -> Scenario:
+    """The scenario of a file or of the demo, with what was typed.
+
+    Who names a task of their own is not shown the demo's attack.
+    """
+    from simulator.study.scenario import DEFAULT_ATTACK
+    from simulator.study.scenario import Scenario as ScenarioClass
+
+    if path is None:
+        return ScenarioClass.of(given) if "task" in given else ScenarioClass.demo(**given)
+    base = ScenarioClass.load(path)
+    if base.attack is None and (given.get("sybils") or given.get("phi")):
+        given = {"attack": DEFAULT_ATTACK} | given
+    return base.but(**given)
 
 
 def _names_a_task(word: str, given: dict[str, object]) -> bool:

@@ -34,7 +34,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from hedgerow_registry import UnknownName, choose
 from simulator.attacks.attack import Stage
 from simulator.attacks.registry import ATTACKS
-from simulator.study.scenario import Choice, Scenario, ScenarioError, Spelled, worded
+from simulator.study.choice import Choice, Spelled
+from simulator.study.scenario import Scenario, ScenarioError, worded
 
 PRESETS: Mapping[str, str] = {
     "smoke": "digits, eight rules, four attacks, one seed: under two minutes on two cores",

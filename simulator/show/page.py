@@ -14,7 +14,7 @@ from node.trust.opinions import WHY
 from simulator.show import plots
 from simulator.study.records import RoundRecord
 from simulator.study.scenario import Scenario
-from simulator.study.summary import TRAFFIC, Summary
+from simulator.study.summary import PACE, TRAFFIC, Summary, headline
 
 STYLE = """
 :root { --ink:#1d2733; --soft:#5d6b79; --line:#dde3e9; --paper:#fff; --good:#0a7d4f; --bad:#b3261e; }
@@ -51,13 +51,23 @@ WEIGHT = (
     "that count at a node, its own among them, how many have this one among their nearest; the own model's is such a "
     "share too, 1 or less."
 )
+_COST = (
+    "kB: thousands of bytes an honest node sends in a round. Seconds: of the whole run of the rule, measuring and "
+    "compiling left out; ms: of these, a node and round."
+)
 _TABLE = (
     "After the last round, over the honest nodes of all seeds. ▲ more is better, ▼ less is better; bold: the best "
     "rule. Accuracy: share of test samples predicted right. Attack success: share of the samples the attacker cares "
     "about that are taken for what it wants. Mean: over nodes; median node: half of the nodes are no worse; worst "
-    "node: the one that fared worst. Weights: means over links and rounds, see below. kB: thousands of bytes an "
-    "honest node sends in a round. Seconds: of the whole run of the rule, measuring left out."
+    f"node: the one that fared worst. Weights: means over links and rounds, see below. {_COST}"
 )
+_CALM = (
+    "After the last round, over the nodes of all seeds. ▲ more is better; bold: the best rule. Accuracy: share of test "
+    "samples predicted right. Mean: over nodes; worst node: the one that fared worst. Weights: means over links and "
+    f"rounds, see below. {_COST}"
+)
+
+_LINKS = "Solid: mean over links from honest neighbours; dashed: over links from Sybils."
 
 DEALT = (
     "With an adversary the data is dealt into one share more, the adversary's: honest nodes then hold other samples "
@@ -83,19 +93,18 @@ def render(
         honest: number of honest vertices; the others are Sybils.
     """
     first = {rule: [row for row in rows if row.seed == rows[0].seed] for rule, rows in records.items() if rows}
-    sybils = len(neighbours) - honest
-    attacked = scenario.adversary
+    attacked = scenario.adversary and len(neighbours) > honest
     alone = f'<p class="soft">Seed {scenario.seeds[0]} alone.</p>' if len(scenario.seeds) > 1 else ""
     said = filter(None, (summary.remark() for summary in summaries))
+    words = f"{_TABLE} {DEALT}" if attacked else _CALM
     remarks = "".join(f'<p class="bad">{html.escape(remark)}.</p>' for remark in said)
     parts = [
         f"<h1>{html.escape(scenario.name)}</h1>",
-        f'<p class="lead">{html.escape(_lead(scenario, sybils))}</p>',
-        f"<section>{_table(summaries)}<p class=soft>{_TABLE}{f' {DEALT}' if attacked else ''}</p>{remarks}</section>",
+        f'<p class="lead">{html.escape(_lead(scenario, neighbours))}</p>',
+        f"<section>{_table(summaries, attacked)}<p class=soft>{words}</p>{remarks}</section>",
         "<h2>Round by round</h2>",
         f"<figure>{plots.curves(records, attacked)}<figcaption>Line: mean over honest nodes. Band: all but the lowest "
-        f"and the highest tenth of nodes. {WEIGHT} Solid: mean over links from honest neighbours; dashed: over links "
-        "from Sybils.</figcaption></figure>",
+        f"and the highest tenth of nodes. {WEIGHT} {_LINKS if attacked else ''}</figcaption></figure>",
         f"<h2>Who was believed</h2>{alone}",
         _graph(neighbours, honest, first),
     ]
@@ -103,7 +112,7 @@ def render(
     if judged:
         reasons = f"{_reasons(judged, honest)}{_legend(judged)}"
         parts += [f"<h2>Who misbehaved, and why</h2>{alone}", f"<section>{reasons}</section>"]
-        parts += [_worst(rule, rows, honest, len(scenario.seeds) > 1) for rule, rows in judged.items()]
+        parts += [_worst(rule, rows, honest, len(scenario.seeds) > 1, attacked) for rule, rows in judged.items()]
     parts += ["<h2>The scenario</h2>", f"<section>{_inputs(scenario)}</section>"]
     title = html.escape(scenario.name)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
@@ -111,16 +120,12 @@ def render(
     return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head>{body}</html>\n'
 
 
-def _lead(scenario: Scenario, sybils: int) -> str:
-    what = f"{scenario.nodes} honest nodes learn {scenario.task} for {scenario.rounds} rounds"
-    split = f"{scenario.partition}" + (f" {scenario.alpha:g}" if scenario.partition.name == "dirichlet" else "")
-    foe = f"one adversary plays {sybils} Sybils ({scenario.attack})" if scenario.adversary else "nobody attacks"
+def _lead(scenario: Scenario, neighbours: Sequence[Sequence[int]]) -> str:
     seeds = ", ".join(map(str, scenario.seeds))
-    where = f"on a {scenario.topology} graph; data split {split}"
-    return f"{what} {where}; {foe}. Seeds: {seeds}. Engine: {scenario.engine}."
+    return f"{headline(scenario, neighbours)}. Rounds: {scenario.rounds}. Seeds: {seeds}. Engine: {scenario.engine}."
 
 
-def _table(summaries: Sequence[Summary]) -> str:
+def _table(summaries: Sequence[Summary], attacked: bool) -> str:
     columns: list[tuple[str, list[float], Callable[[Sequence[float]], float] | None, str]] = [
         ("accuracy: mean ▲", [s.accuracy.mean() for s in summaries], max, ".3f"),
         ("accuracy: worst node ▲", [s.accuracy.min() for s in summaries], max, ".3f"),
@@ -131,7 +136,10 @@ def _table(summaries: Sequence[Summary]) -> str:
         ("weight to an honest neighbour", [s.honest_weight for s in summaries], None, ".3f"),
         (TRAFFIC, [s.bytes / 1000 for s in summaries], None, ".1f"),
         ("seconds", [s.seconds for s in summaries], None, ".1f"),
+        (PACE, [s.milliseconds for s in summaries], None, ".3g"),
     ]
+    if not attacked:
+        del columns[2:6]
     lines = [[html.escape(summary.rule)] for summary in summaries]
     for _, values, pick, form in columns:
         known = [value for value in values if not math.isnan(value)]
@@ -150,11 +158,12 @@ def _rows(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def _graph(neighbours: Sequence[Sequence[int]], honest: int, records: Mapping[str, Sequence[RoundRecord]]) -> str:
+    attacked = len(neighbours) > honest
     drawn = plots.graph(neighbours, honest, records)
     if drawn is None:
         return f'<p class="soft">The graph has {len(neighbours)} vertices: too many to draw.</p>'
     text = (
-        "After the last round. Circles: honest nodes by accuracy. Red squares: Sybils. "
+        f"After the last round. Circles: honest nodes by accuracy. {'Red squares: Sybils. ' if attacked else ''}"
         "Width of a link: weight given over it; grey: none."
     )
     return f"<figure>{drawn}<figcaption>{text}</figcaption></figure>"
@@ -186,14 +195,14 @@ def _legend(records: Mapping[str, Sequence[RoundRecord]]) -> str:
     return f"<dl>{words}</dl>"
 
 
-def _worst(rule: str, rows: Sequence[RoundRecord], honest: int, several: bool) -> str:
+def _worst(rule: str, rows: Sequence[RoundRecord], honest: int, several: bool, attacked: bool) -> str:
     """The node that fared worst under a rule: its neighbours, with the history of their weights and verdicts; the seed
-    is named where there are several."""
+    is named where there are several, attack success where somebody attacks."""
     measured = [row for row in rows if row.edges is not None]
     accuracy, success = measured[-1].accuracy, measured[-1].success
     if accuracy is None or success is None:
         return ""
-    worst = int(np.argmax(np.nan_to_num(success) - accuracy))
+    worst = int(np.argmax(success - accuracy if attacked else -accuracy))
     histories: dict[int, list[tuple[float, int]]] = {}
     for row in measured:
         if row.edges is not None:
@@ -208,7 +217,8 @@ def _worst(rule: str, rows: Sequence[RoundRecord], honest: int, several: bool) -
         mean, last = f"{np.mean(weights):.2f}", f"{weights[-1]:.2f}"
         lines.append([name, _spark(weights), mean, last, _word(seen[-1][1])])
     seed = f", seed {measured[-1].seed}" if several else ""
-    figures = f"accuracy {accuracy[worst]:.3f}, attack success {success[worst]:.3f}{seed}"
+    hit = f", attack success {success[worst]:.3f}" if attacked else ""
+    figures = f"accuracy {accuracy[worst]:.3f}{hit}{seed}"
     return (
         f"<section><details><summary>{html.escape(rule)}: node {worst} fared worst ({figures})</summary>"
         f"{_rows(['neighbour', 'weight by round', 'mean', 'last', 'last verdict'], lines)}</details></section>"

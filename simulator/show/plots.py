@@ -149,11 +149,8 @@ def _vertices(places: Values, honest: int, row: RoundRecord) -> str:
         x, y = places[node]
         accuracy = 0.0 if row.accuracy is None else float(row.accuracy[node])
         hint = f"node {node}: accuracy {accuracy:.3f}"
-        hint += (
-            ""
-            if row.success is None or np.isnan(row.success[node])
-            else f", attack success {float(row.success[node]):.3f}"
-        )
+        if len(places) > honest and row.success is not None:
+            hint += f", attack success {float(row.success[node]):.3f}"
         circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{rgb(shade(GOOD, accuracy))}" stroke="#fff"'
         out.append(f'{circle} stroke-width=".8"><title>{hint}</title></circle>')
     return "".join(out)

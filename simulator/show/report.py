@@ -19,7 +19,7 @@ from rich.console import Console
 from simulator.show import page
 from simulator.study.records import RoundRecord
 from simulator.study.scenario import Scenario
-from simulator.study.summary import Numbers, Summary, summarise, table
+from simulator.study.summary import Numbers, Summary, headline, summarise, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,16 @@ class Report:
     neighbours: tuple[tuple[int, ...], ...]
     honest: int
 
+    @property
+    def headline(self) -> str:
+        """Who learned, who attacked and how, in one line."""
+        return headline(self.scenario, self.neighbours)
+
+    @property
+    def attacked(self) -> bool:
+        """Whether anybody attacked."""
+        return self.scenario.adversary and len(self.neighbours) > self.honest
+
     def summaries(self) -> list[Summary]:
         """One a rule, in the scenario's order."""
         return [summarise(rule, rows) for rule, rows in self.records.items()]
@@ -47,9 +57,10 @@ class Report:
         return {"rules": {summary.rule: summary.numbers(seconds) for summary in self.summaries()}}
 
     def show(self, console: Console) -> None:
-        """Print the table."""
+        """Print who learned and who attacked, the table, and what there is to remark."""
         summaries = self.summaries()
-        console.print(table(summaries, self.scenario.name))
+        console.print(self.headline, markup=False, soft_wrap=True)
+        console.print(table(summaries, self.scenario.name, self.attacked))
         for remark in filter(None, (summary.remark() for summary in summaries)):
             console.print(remark, markup=False, soft_wrap=True)
 

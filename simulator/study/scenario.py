@@ -5,8 +5,8 @@ Laws:
 - Nothing outside the scenario changes a result; where and how fast it runs (workers, folders) is not in it.
 - Unknown keys, rules, tasks, topologies and attacks are refused by name, with the nearest word that exists.
 
-The defaults are the demo: 20 honest nodes learn handwritten digits while ten Sybils of one adversary swap two
-classes.
+By default 20 honest nodes learn handwritten digits and nobody attacks. `Scenario.demo()` is the same with ten Sybils of
+one adversary who swap two classes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from aggregation.registry import RULES, build_rule
@@ -30,136 +29,21 @@ from node.trust.last_line import LastLine
 from node.trust.strangers import Strangers
 from simulator.attacks.registry import ATTACKS
 from simulator.attacks.spelling import build_attack
+from simulator.study.choice import AttackChoice, Choice, Part, PartitionChoice, RuleChoice, TopologyChoice
 from simulator.study.registry import TOPOLOGIES
 
-Value = bool | int | float | str
-"""What a parameter of a rule, a topology, a partition or an attack can be."""
-
 _TRIPS = 6  # frames one after the other, see Scenario.asynchronous
+
+
+DEFAULT_ATTACK = "label-flip"
+"""Of the demo, and of those who ask for Sybils without saying what they do."""
 
 
 class ScenarioError(ValueError):
     """A scenario that cannot be run; the message is one sentence that names the key."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Choice(_Part):
-    """A name from a registry and the parameters that differ from its defaults.
-
-    Written `ring` or `random-geometric(radius=0.2, degree=7)`; in TOML as such a string or as a table,
-    `{ name = "random-geometric", radius = 0.2 }`. What `str` writes reads as the same choice.
-    """
-
-    name: str
-    parameters: dict[str, Value] = Field(default_factory=dict)
-
-    def __str__(self) -> str:
-        inner = ", ".join(f"{key}={_spelled(value)}" for key, value in self.parameters.items())
-        return f"{self.name}({inner})" if inner else self.name
-
-
-_TEXT = r'"(?:[^"\\]|\\.)*"'
-_PAIR = re.compile(rf'\s*([A-Za-z_][\w.-]*)\s*=\s*({_TEXT}|[^\s,()="]+)\s*(,|$)')
-_WHOLE = re.compile(r"[+-]?\d+")
-_FRACTION = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
-
-
-def _value(text: str) -> Value:
-    """A parameter's value: true, false, a number, a word, or any text in double quotes."""
-    if text.startswith('"'):
-        return str(json.loads(text))
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if _WHOLE.fullmatch(text):
-        return int(text)
-    return float(text) if _FRACTION.fullmatch(text) else text
-
-
-def _spelled(value: Value) -> str:
-    """The text that `_value` reads as this value."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, str):
-        return str(value)
-    return value if re.fullmatch(r"[\w.:/+-]+", value) and isinstance(_value(value), str) else json.dumps(value)
-
-
-def _parsed(text: str) -> dict[str, object]:
-    """`NAME` or `NAME(key=value, ...)` as a table.
-
-    Raises:
-        ValueError: anything else with a bracket in it, or a key twice.
-    """
-    name, bracket, rest = text.partition("(")
-    if not bracket and ")" not in text:
-        return {"name": text.strip()}
-    inner = rest.rstrip().removesuffix(")")
-    wrong = ValueError(f"'{text}' is not of the form NAME or NAME(key=value, ...)")
-    if not name.strip() or ")" in name or inner == rest.rstrip():
-        raise wrong
-    parameters: dict[str, Value] = {}
-    at = 0
-    while inner[at:].strip():
-        pair = _PAIR.match(inner, at)
-        if pair is None:
-            raise wrong
-        if pair[1] in parameters:
-            raise ValueError(f"'{text}' names {pair[1]} twice")
-        try:
-            parameters[pair[1]] = _value(pair[2])
-        except json.JSONDecodeError:
-            raise wrong from None
-        at = pair.end()
-    if not bracket or (parameters and inner.rstrip().endswith(",")):
-        raise wrong
-    return {"name": name.strip(), "parameters": parameters}
-
-
-def _spelling(value: object) -> object:
-    """A name and its parameters, as text or as a table."""
-    if isinstance(value, str):
-        return _parsed(value)
-    if isinstance(value, Mapping) and "parameters" not in value:
-        if "name" not in value:
-            raise ValueError(f"a table needs a name, this one has {', '.join(map(str, value)) or 'nothing'}")
-        return {"name": value["name"], "parameters": {k: v for k, v in value.items() if k != "name"}}
-    if not isinstance(value, Choice | Mapping):
-        inner = value[0] if isinstance(value, list) and value else None
-        word = inner if isinstance(inner, str) else "NAME"
-        what = "a list" if isinstance(value, list) else repr(value)
-        raise ValueError(f'wanted "{word}" or {{ name = "{word}", ... }}, not {what}')
-    return value
-
-
-def _choice(registry: Registry[Any], value: object) -> object:
-    """A spelling, or an object of this process: it is lent a name."""
-    if value is None or isinstance(value, str | Choice | Mapping | list | tuple | bool | int | float):
-        return _spelling(value)
-    return Choice(name=registry.lend(_name_of(value), value))
-
-
-def _name_of(thing: object) -> str:
-    """What to call an object of the user's: as it calls itself, or as its function or class is called."""
-    own = getattr(thing, "name", None)
-    return own if isinstance(own, str) and own else str(getattr(thing, "__name__", type(thing).__name__))
-
-
-def _attack(value: object) -> object:
-    if value is None or value == "none":
-        return None
-    return _choice(ATTACKS, ["+".join(map(str, value))] if isinstance(value, list) and len(value) > 1 else value)
-
-
-Spelled = Annotated[Choice, BeforeValidator(_spelling)]
-RuleChoice = Annotated[Choice, BeforeValidator(partial(_choice, RULES))]
-TopologyChoice = Annotated[Choice, BeforeValidator(partial(_choice, TOPOLOGIES))]
-PartitionChoice = Annotated[Choice, BeforeValidator(partial(_choice, PARTITIONS))]
-
-
-class Cut(_Part):
+class Cut(Part):
     """The network falls apart into two halves for some rounds, then heals.
 
     Attributes:
@@ -173,7 +57,7 @@ class Cut(_Part):
     share: float = Field(default=0.5, gt=0, lt=1)
 
 
-class Crash(_Part):
+class Crash(Part):
     """Some nodes stop without a word, and may come back with what their disk holds.
 
     Attributes:
@@ -187,11 +71,11 @@ class Crash(_Part):
     back: int | None = Field(default=None, ge=0)
 
 
-class Scenario(_Part):
+class Scenario(Part):
     """Every input of a simulation.
 
     Attributes:
-        name: short name, used in reports and file names.
+        name: short name, used in reports and file names; absent = `title`.
         task: name in node.learning's TASKS, or `module:name`.
         model: model of that task; absent = the task's own.
         data_dir: folder of the data set; absent = where the task looks by itself.
@@ -203,7 +87,8 @@ class Scenario(_Part):
         topology: graph between honest nodes.
         partition: how training samples are split into shares (one an honest node, one for the adversary).
         alpha: concentration of the Dirichlet partition (small = skewed).
-        attack: what the adversary does; absent or "none" = there is no adversary.
+        attack: what the adversary does; "none" = there is no adversary; absent = none either, but label-flip where
+            `sybils` or `phi` says that there is one.
         sybils: identities of the adversary; overrides phi; both absent = half as many as honest nodes.
         phi: attack edges per honest node.
         placement: `dense` (each Sybil beside a cluster of near nodes), `spread` (attack edges as far apart as
@@ -237,7 +122,7 @@ class Scenario(_Part):
         crashes: nodes that stop.
     """
 
-    name: str = Field(default="demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
     task: str = "digits"
     model: str | None = None
     data_dir: str | None = None
@@ -255,7 +140,7 @@ class Scenario(_Part):
     topology: TopologyChoice = Choice(name="random-geometric")
     partition: PartitionChoice = Choice(name="dirichlet")
     alpha: float = Field(default=0.5, gt=0)
-    attack: Annotated[Choice | None, BeforeValidator(_attack)] = Choice(name="label-flip")
+    attack: AttackChoice = None
     sybils: int | None = Field(default=None, ge=0)
     phi: float | None = Field(default=None, ge=0)
     placement: Literal["dense", "spread", "all"] = "dense"
@@ -300,6 +185,15 @@ class Scenario(_Part):
             raise ScenarioError(_sentence(error)) from None
 
     @classmethod
+    def demo(cls, **changes: object) -> Self:
+        """What `hedgerow simulate` shows without being told more: the defaults under attack.
+
+        Raises:
+            ScenarioError: as `of`.
+        """
+        return cls.of({"attack": DEFAULT_ATTACK} | ({} if changes else {"name": "demo"}) | changes)
+
+    @classmethod
     def load(cls, path: Path | str) -> Self:
         """A scenario from a TOML file; its name is the file's unless it says otherwise.
 
@@ -321,6 +215,12 @@ class Scenario(_Part):
     def but(self, **changes: object) -> Self:
         """A validated copy with some fields changed."""
         return self.of(self.model_dump() | changes)
+
+    @property
+    def title(self) -> str:
+        """Task and attack in one word, as file names bear it: `digits-label-flip+clones`, `digits-no-attack`."""
+        words = f"{self.task}-{'no-attack' if self.attack is None else self.attack.name}"
+        return re.sub(r"[^A-Za-z0-9._+-]+", "-", words).lstrip("._+-")[:64]
 
     @property
     def adversary(self) -> bool:
@@ -388,6 +288,21 @@ class Scenario(_Part):
         foreign = {name: print_ for registry, name in self._names() if (print_ := registry.fingerprint(name))}
         text = json.dumps(values | ({"modules": foreign} if foreign else {}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _attacked(cls, values: object) -> object:
+        """Who asks for Sybils and names no attack gets the demo's."""
+        if isinstance(values, Mapping) and "attack" not in values and (values.get("sybils") or values.get("phi")):
+            return {**values, "attack": DEFAULT_ATTACK}
+        return values
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        """Who gives no name gets the title."""
+        if not self.name:
+            object.__setattr__(self, "name", self.title)  # it is not the caller's yet
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -14,9 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator.study.records import RoundRecord
+from simulator.study.scenario import Scenario
 
 TRAFFIC = "kB a node and round"
-"""Head of the column, wherever there is one."""
+PACE = "ms a node and round"
+"""Heads of columns, wherever there are such."""
 Number = float | int | None
 Numbers = Mapping[str, Number | Mapping[str, Number] | Sequence[Mapping[str, Number]]]
 _NAMED = 8
@@ -44,7 +46,8 @@ class Summary:
         honest_weight: the same for honest neighbours.
         bytes: mean bytes that an honest node sends in a round.
         rounds: rounds run.
-        seconds: wall seconds of the engine, all seeds.
+        seconds: wall seconds of the engine, all seeds; neither measuring nor compiling counts.
+        milliseconds: of these, a node and round.
         diverged: nodes whose training diverged, by seed and node.
     """
 
@@ -56,6 +59,7 @@ class Summary:
     bytes: float
     rounds: int
     seconds: float
+    milliseconds: float
     diverged: tuple[Diverged, ...] = ()
 
     def numbers(self, seconds: bool = True) -> Numbers:
@@ -117,6 +121,7 @@ def summarise(rule: str, records: Iterable[RoundRecord]) -> Summary:
         bytes=float(np.mean([row.bytes.mean() for row in rows])),
         rounds=1 + max(row.round for row in rows),
         seconds=sum(row.seconds for row in rows),
+        milliseconds=1000 * sum(row.seconds for row in rows) / sum(len(row.bytes) for row in rows),
         diverged=_diverged(rows),
     )
 
@@ -126,33 +131,56 @@ def _diverged(rows: Sequence[RoundRecord]) -> tuple[Diverged, ...]:
     return tuple(Diverged(seed, node, count) for (seed, node), count in sorted(counts.items()))
 
 
-def table(summaries: Sequence[Summary], title: str) -> Table:
-    """The table that `hedgerow simulate` ends with: a row for each rule, best figures in bold."""
+def headline(scenario: Scenario, neighbours: Sequence[Sequence[int]]) -> str:
+    """Who learns, who attacks and how, in one line.
+
+    Args:
+        scenario: what is run.
+        neighbours: the graph by vertex, honest ones first.
+    """
+    honest = scenario.nodes
+    links = sum(other < honest for beside in neighbours[:honest] for other in beside)
+    edges = sum(map(len, neighbours[honest:]))
+    model = "" if scenario.model is None else f" with {scenario.model}"
+    split = f"{scenario.partition}" + (f" {scenario.alpha:g}" if scenario.partition.name == "dirichlet" else "")
+    graph = f"{scenario.topology} graph of degree {links / honest:.2g}"
+    who = f"{honest} node{'s learn' if honest > 1 else ' learns'} {scenario.task}{model} ({split}, {graph})"
+    sybils = len(neighbours) - honest
+    if scenario.attack is None or not sybils:
+        return f"{who}; no attack"
+    crowd = f"{sybils} Sybil{'s attack' if sybils > 1 else ' attacks'}"
+    return f"{who}; {crowd} with {scenario.attack} at phi {edges / honest:.3g}"
+
+
+def table(summaries: Sequence[Summary], title: str, attacked: bool = True) -> Table:
+    """The table that `hedgerow simulate` ends with: a row for each rule, best figures in bold.
+
+    Args:
+        summaries: one a rule.
+        title: what stands above it.
+        attacked: whether anybody attacks; if nobody does, there is nothing to say of Sybils and success.
+    """
     out = Table(
         title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
     )
     out.add_column("rule", no_wrap=True)
-    for column in (
-        "accuracy",
-        "at worst node",
-        "attack success",
-        "at worst node",
-        "weight to Sybils",
-        TRAFFIC,
-        "seconds",
-    ):
-        out.add_column(column, justify="right", width=max(7 if column == TRAFFIC else 6, *map(len, column.split())))
-    columns: list[tuple[list[float | None], Callable[[Sequence[float]], float] | None, str]] = [
-        ([_number(s.accuracy.mean()) for s in summaries], max, "{:.3f}"),
-        ([_number(s.accuracy.min()) for s in summaries], max, "{:.3f}"),
-        ([_number(s.success.mean()) for s in summaries], min, "{:.3f}"),
-        ([_number(s.success.max()) for s in summaries], min, "{:.3f}"),
-        ([_number(s.sybil_weight) for s in summaries], min, "{:.3f}"),
-        ([s.bytes / 1000 for s in summaries], None, "{:.1f}"),
-        ([s.seconds for s in summaries], None, "{:.1f}"),
+    columns: list[tuple[str, list[float | None], Callable[[Sequence[float]], float] | None, str]] = [
+        ("accuracy", [_number(s.accuracy.mean()) for s in summaries], max, "{:.3f}"),
+        ("at worst node", [_number(s.accuracy.min()) for s in summaries], max, "{:.3f}"),
+        ("attack success", [_number(s.success.mean()) for s in summaries], min, "{:.3f}"),
+        ("at worst node", [_number(s.success.max()) for s in summaries], min, "{:.3f}"),
+        ("weight to Sybils", [_number(s.sybil_weight) for s in summaries], min, "{:.3f}"),
+        (TRAFFIC, [s.bytes / 1000 for s in summaries], None, "{:.1f}"),
+        ("seconds", [s.seconds for s in summaries], None, "{:.1f}"),
+        (PACE, [_number(s.milliseconds) for s in summaries], None, "{:.3g}"),
     ]
+    if not attacked:
+        del columns[2:5]
+    for head, *_ in columns:
+        least = {TRAFFIC: 7, PACE: 8}.get(head, 6)
+        out.add_column(head, justify="right", width=max(least, *map(len, head.split())))
     cells = []
-    for values, best, form in columns:
+    for _, values, best, form in columns:
         known = [value for value in values if value is not None]
         mark = best(known) if best and len(known) > 1 else None
         cells.append([_cell(value, form, value is not None and value == mark) for value in values])

@@ -19,8 +19,9 @@ from node.learning.blame import reported
 from node.learning.errors import TaskError
 from node.learning.task import Task
 from simulator.engines import build_engine, choose_engine, settled
+from simulator.study.choice import Choice
 from simulator.study.records import Edges, Influence, RoundRecord
-from simulator.study.scenario import Choice, Scenario, ScenarioError
+from simulator.study.scenario import Scenario, ScenarioError
 from simulator.study.setup import prepare
 from simulator.study.topology import TopologyError
 

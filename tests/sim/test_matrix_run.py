@@ -10,8 +10,8 @@ import pytest
 
 from simulator.matrix.figures import outcome
 from simulator.matrix.run import Matrix, Progress, run_matrix
+from simulator.study.choice import Choice
 from simulator.study.records import RoundRecord
-from simulator.study.scenario import Choice
 from simulator.work.cells import Cell, News, Restarted
 from simulator.work.pool import Here
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simulator.study.choice import Choice
 from simulator.study.records import RoundRecord
-from simulator.study.scenario import Choice, Scenario, ScenarioError
+from simulator.study.scenario import Scenario, ScenarioError
 from simulator.work.cells import Cell, Failed, Finished, Found, News, Restarted, Started, cells_of, load, said, save
 from simulator.work.nursery import cores, foresee
 from simulator.work.pool import CellLost, Here, Losses
@@ -162,7 +163,9 @@ def test_a_bug_in_a_cell_ends_the_sweep_with_its_name() -> None:
     losses = Losses()
     losses.settle()
     losses.note(cell, failed)
-    with pytest.raises(CellLost, match=r"^demo, rule mean\(speed=1\), seed 1: RuleError: unknown parameter"):
+    with pytest.raises(
+        CellLost, match=r"^digits-label-flip, rule mean\(speed=1\), seed 1: RuleError: unknown parameter"
+    ):
         losses.settle()
 
 

@@ -14,7 +14,7 @@ import pytest
 from node.trust.opinions import WHY
 from simulator.show.page import DEALT
 from simulator.show.report import Report
-from simulator.study.records import Edges, RoundRecord, influence
+from simulator.study.records import Edges, Influence, RoundRecord, influence
 from simulator.study.scenario import Scenario
 from simulator.study.summary import summarise
 
@@ -52,7 +52,7 @@ def record(rule: str, seed: int, round: int, measured: bool = True) -> RoundReco
 
 
 def report(rules: tuple[str, ...] = ("mean", "sybilwall"), seeds: tuple[int, ...] = (1, 2)) -> Report:
-    scenario = Scenario.of({"name": "small", "rounds": ROUNDS, "rules": rules, "seeds": seeds, "nodes": HONEST})
+    scenario = Scenario.demo(name="small", rounds=ROUNDS, rules=rules, seeds=seeds, nodes=HONEST)
     records = {
         rule: [record(rule, seed, number, number % 2 == 1) for seed in seeds for number in range(ROUNDS)]
         for rule in rules
@@ -108,7 +108,7 @@ def test_same_records_give_the_same_page_and_it_loads_nothing(tmp_path: Path) ->
 def test_the_page_says_of_every_column_which_figure_it_is_and_which_way_is_good(tmp_path: Path) -> None:
     page = report().write(tmp_path).read_text()
     heads = re.findall(r"<th>(.*?)</th>", page.split("</table>")[0])
-    assert len(set(heads)) == len(heads) == 10
+    assert len(set(heads)) == len(heads) == 11
     assert {"accuracy: worst node ▲", "attack success: median node ▼", "weight to a Sybil ▼"} <= set(heads)
 
 
@@ -154,6 +154,46 @@ def test_folder_holds_whole_files_that_read_back(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     assert len(rows) == 2 * 2 * ROUNDS // 2
     assert Scenario.of(json.loads((tmp_path / "scenario.json").read_text())) == made.scenario
+
+
+def peaceful() -> Report:
+    """The same without an adversary."""
+    made = report()
+    graph = tuple(tuple(other for other in beside if other < HONEST) for beside in neighbours()[:HONEST])
+    records = {rule: [alone(row) for row in rows] for rule, rows in made.records.items()}
+    return Report(made.scenario.but(attack="none"), records, graph, HONEST)
+
+
+def alone(row: RoundRecord) -> RoundRecord:
+    """The record without what came from Sybils."""
+    if row.edges is None:
+        return replace(row, influence=Influence(float("nan"), row.influence.honest))
+    here = row.edges.senders < HONEST
+    edges = Edges(row.edges.receivers[here], row.edges.senders[here], row.edges.weights[here], row.edges.verdicts[here])
+    return replace(row, edges=edges, influence=influence(edges, HONEST))
+
+
+def test_the_first_line_says_who_learns_and_who_attacks(tmp_path: Path) -> None:
+    who = "6 nodes learn digits (dirichlet 0.5, random-geometric graph of degree 2)"
+    for made, line in (
+        (report(), f"{who}; 2 Sybils attack with label-flip at phi 1"),
+        (peaceful(), f"{who}; no attack"),
+    ):
+        assert str(made).splitlines()[0] == made.headline == line
+        assert f'<p class="lead">{line}. Rounds: 4. Seeds: 1, 2.' in made.write(tmp_path / line[-9:]).read_text()
+
+
+def test_without_an_attack_nothing_is_said_of_success_and_sybils(tmp_path: Path) -> None:
+    for text in (str(peaceful()), peaceful().write(tmp_path).read_text().split("The scenario")[0]):
+        assert "Sybil" not in text
+        assert "success" not in text
+    assert "success" in str(report())
+
+
+def test_time_is_told_a_node_and_round_too() -> None:
+    summary = summarise("mean", report().records["mean"])
+    assert summary.milliseconds == pytest.approx(250 / HONEST)
+    assert "ms" in str(report())
 
 
 def diverging() -> Report:

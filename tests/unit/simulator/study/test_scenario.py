@@ -10,7 +10,8 @@ import torch
 from pydantic import TypeAdapter
 
 from node.learning.errors import TaskError
-from simulator.study.scenario import Choice, RuleChoice, Scenario, ScenarioError
+from simulator.study.choice import Choice, RuleChoice
+from simulator.study.scenario import Scenario, ScenarioError
 from simulator.study.setup import prepare
 from simulator.work.sweep import sweep
 
@@ -97,8 +98,28 @@ def test_a_setup_is_a_function_of_scenario_and_seed() -> None:
     assert len({scenario.seeds, one.seed, other.seed}) == 3
 
 
+def test_nobody_attacks_unless_the_scenario_says_so() -> None:
+    assert Scenario().attack is None
+    assert Scenario.of({"sybils": 0, "phi": 0.0}).attack is None
+    for asked in ({"sybils": 3}, {"phi": 1}, {"attack": "label-flip"}):
+        assert str(Scenario.of(asked).attack) == "label-flip"
+    assert Scenario.of({"attack": "none", "sybils": 3}).attack is None
+    assert Scenario.demo().attack == Scenario.demo(nodes=4).attack is not None
+    assert Scenario.demo(attack="none").attack is None
+
+
+def test_a_scenario_without_a_name_is_called_by_its_task_and_attack() -> None:
+    assert Scenario.of({"name": "mine", "phi": 1}).name == "mine"
+    assert Scenario().name == "digits-no-attack"
+    assert Scenario.of({"attack": "label-flip+clones"}).name == "digits-label-flip-clones"
+    assert Scenario.of({"task": "my.pack:task", "phi": 1}).name == "my.pack-task-label-flip"
+    assert Scenario.of({"task": "x" * 99}).name == "x" * 64
+    assert (Scenario.demo().name, Scenario.demo(nodes=4).name) == ("demo", "digits-label-flip")
+    assert Scenario.of({"task": "___"}).but(rounds=3).title == "no-attack"
+
+
 def test_a_setup_keeps_its_laws() -> None:
-    setup = prepare(Scenario())
+    setup = prepare(Scenario.demo())
     honest, everybody = setup.honest, setup.honest + setup.sybils
     assert (honest, setup.sybils) == (20, 10)
     assert len(setup.peers) == len(setup.neighbours) == len(setup.keys) == everybody
@@ -160,6 +181,6 @@ def _read(text: str) -> Choice:
 
 
 def test_samples_that_do_not_go_round_are_noticed_before_a_graph_is_drawn() -> None:
-    scenario = Scenario.of({"nodes": 3000, "topology": {"name": "edge-list", "file": "missing"}, "rules": ["mean"]})
+    scenario = Scenario.demo(nodes=3000, topology={"name": "edge-list", "file": "missing"})
     with pytest.raises(TaskError, match="do not go round 3001 nodes"):
         sweep(scenario)
