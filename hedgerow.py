@@ -105,6 +105,7 @@ def simulate(task: Task | str | None = None, **scenario: Any) -> Report:
     """
     from node.aside import Aside, in_a_loop
     from node.learning.task import Task as TaskClass
+    from node.show.terminal import tell
     from simulator.study.scenario import Scenario as ScenarioClass
     from simulator.work.sweep import sweep
 
@@ -112,8 +113,8 @@ def simulate(task: Task | str | None = None, **scenario: Any) -> Report:
     named = {} if task is None else {"task": task.name if isinstance(task, TaskClass) else task}
     chosen = ScenarioClass.of({**scenario, **named})
     if in_a_loop():  # a notebook: the engine that runs real nodes has a loop of its own
-        return Aside(lambda: sweep(chosen, task=own), "simulate").wait()
-    return sweep(chosen, task=own)
+        return Aside(lambda: sweep(chosen, task=own, warn=tell), "simulate").wait()
+    return sweep(chosen, task=own, warn=tell)
 
 
 def run(task: Task | str = "digits", join: Sequence[str] | str = (), **options: Any) -> Outcome:

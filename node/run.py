@@ -53,7 +53,7 @@ from node.worker import Worker
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Outcome:
     """How a run ended.
 
@@ -70,6 +70,11 @@ class Outcome:
     accuracy: float | None
     params: Tensor
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """In one line, without the numbers of the model."""
+        accuracy = "not measured" if self.accuracy is None else f"{self.accuracy:.3f}"
+        return f"Outcome({self.peer}, round {self.round}, accuracy {accuracy}, {len(self.params)} params)"
 
 
 class Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +15,6 @@ from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
-    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -25,7 +24,7 @@ from rich.progress import (
 from hedgerow_registry import Registry
 from node.exits import STOPPED
 
-EVERY = 60.0  # seconds between two lines of progress where there is no terminal
+EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 WIDE = 160  # columns of a table that goes into a file or a pipe
 
 
@@ -56,25 +55,36 @@ def tell(line: str) -> None:
 
 
 class _Lines(Progress):
-    """A bar where there is a terminal, a line a minute where there is none."""
+    """A bar where there is a terminal, a line every ten seconds where there is none, whether anything moves or not."""
 
-    _told = 0.0
+    _over: threading.Event | None = None
+    _teller: threading.Thread | None = None
 
-    def update(self, task_id: TaskID, *args: Any, **fields: Any) -> None:
-        super().update(task_id, *args, **fields)
-        now = time.monotonic()
-        self._told = self._told or now  # the first line comes after a minute
-        if self.disable and now - self._told >= EVERY:
-            self._told = now
-            job = self._tasks[task_id]
-            left = job.fields.get("left")
-            tell(f"{job.description}: {job.percentage:.0f} %" + (f", {left} left" if left else ""))
+    def start(self) -> None:
+        super().start()
+        if self.disable and self._over is None:
+            self._over = threading.Event()
+            self._teller = threading.Thread(target=self._tell, args=(self._over,), name="progress", daemon=True)
+            self._teller.start()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._over is not None and self._teller is not None:
+            self._over.set()
+            self._teller.join()
+            self._over = None
+
+    def _tell(self, over: threading.Event) -> None:
+        while not over.wait(EVERY):
+            for job in self.tasks:
+                left = job.fields.get("left")
+                tell(f"{job.description}: {job.percentage:.0f} %" + (f", {left} left" if left else ""))
 
 
 def progress(left: ProgressColumn | None = None) -> Progress:
     """Progress on standard error: what, how far, elapsed and remaining time (`left`, or what rich makes of the pace).
 
-    A bar on a terminal, else a line a minute.
+    A bar on a terminal, else a line every ten seconds.
     """
     return _Lines(
         TextColumn("{task.description}", markup=False),

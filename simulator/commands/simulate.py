@@ -213,7 +213,7 @@ def _simulate(
                 what = f"{cell.rule}, seed {cell.seed}"
                 bar.update(job, completed=pace.done, description=what, left=clock(pace.remaining()))
 
-            report = sweep(scenario, workers=workers, folder=folder, tell=hear, pool=pool, device=device)
+            report = sweep(scenario, workers=workers, folder=folder, tell=hear, pool=pool, device=device, warn=tell)
             page = report.write(folder)
             sheet.write(folder)
     except (KeyboardInterrupt, CellLost) as stop:

@@ -27,6 +27,7 @@ from node.learning.learner import Buffers, Learner
 from simulator.adversary import Adversary
 from simulator.fast.attacker import adversary_training
 from simulator.fast.choose import choose_trainer
+from simulator.fast.compiling import compiling
 from simulator.fast.decisions import Decisions
 from simulator.fast.histories import Histories
 from simulator.fast.plain import Plain
@@ -83,7 +84,8 @@ class FastEngine:
         self._setup, self._rule, self._name = setup, rule, name or rule.name
         self.round = 0
         self._workers = Workers(options.threads)
-        self.profile = Profile(self._workers.threads)
+        self._compiling = compiling()
+        self.profile = Profile(self._workers.threads, lambda: self._compiling.seconds)
         self._compiled = options.device == "cpu" and options.compiled is not False and kernels.available()
         self._device = options.device
         honest = setup.honest
@@ -155,10 +157,13 @@ class FastEngine:
         Args:
             observer: shown all models of the round, before the record is returned.
         """
-        started = perf_counter()
+        started, before = perf_counter(), self._compiling.seconds
         with self._workers.single_threaded():
             edges, shown = self._round(observer is not None)
-        spent = perf_counter() - started
+        compiled = self._compiling.seconds - before
+        spent = perf_counter() - started - compiled
+        if compiled:
+            self.profile.seconds["compile"] = self.profile.seconds.get("compile", 0.0) + compiled
         last = self.round + 1 == self._setup.scenario.rounds
         measured = last or (self.round + 1) % self._setup.scenario.evaluate_every == 0
         accuracy = success = None

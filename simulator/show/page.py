@@ -120,6 +120,12 @@ def render(
     return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head>{body}</html>\n'
 
 
+def digest(headline: str, summaries: Sequence[Summary], attacked: bool) -> str:
+    """First line, table and remarks of a report, as HTML to stand among other things."""
+    said = "".join(f"<p>{html.escape(remark)}.</p>" for remark in (each.remark() for each in summaries) if remark)
+    return f"<p>{html.escape(headline)}</p>{_table(summaries, attacked)}{said}"
+
+
 def _lead(scenario: Scenario, neighbours: Sequence[Sequence[int]]) -> str:
     seeds = ", ".join(map(str, scenario.seeds))
     return f"{headline(scenario, neighbours)}. Rounds: {scenario.rounds}. Seeds: {seeds}. Engine: {scenario.engine}."

@@ -18,11 +18,14 @@ from rich.console import Console
 
 from simulator.show import page
 from simulator.study.records import RoundRecord
-from simulator.study.scenario import Scenario
+from simulator.study.scenario import Scenario, ScenarioError
 from simulator.study.summary import Numbers, Summary, headline, summarise, table
 
+SCENARIO = "scenario.json"
+_MORE = ("rules", "seeds")  # a report that has all of the old ones takes its place
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """A finished simulation.
 
@@ -68,9 +71,11 @@ class Report:
         """Write all four files (each whole or not at all) and return the page's path.
 
         Raises:
+            ScenarioError: the folder holds the report of another scenario.
             OSError: the folder cannot be written.
         """
         folder = Path(folder)
+        check_folder(folder, self.scenario)
         folder.mkdir(parents=True, exist_ok=True)
         rows = [
             json.dumps(_row(record))
@@ -80,15 +85,55 @@ class Report:
         ]
         _put(folder / "records.jsonl", "".join(f"{row}\n" for row in rows))
         _put(folder / "summary.json", json.dumps(self.numbers(), indent=2) + "\n")
-        _put(folder / "scenario.json", self.scenario.model_dump_json(indent=2, exclude_none=True) + "\n")
+        _put(folder / SCENARIO, json.dumps(_inputs(self.scenario), indent=2) + "\n")
         text = page.render(self.scenario, self.summaries(), self.records, self.neighbours, self.honest)
         return _put(folder / "report.html", text)
+
+    def __repr__(self) -> str:
+        """Name, counts and accuracy by rule, in one line: what a notebook shows of a list of them."""
+        found = ", ".join(f"{each.rule} {each.accuracy.mean():.3f}" for each in self.summaries())
+        scenario = self.scenario
+        return f"Report({scenario.name}: {scenario.nodes} nodes, {scenario.rounds} rounds, accuracy: {found})"
+
+    def _repr_html_(self) -> str:
+        """First line, table and remarks, as a notebook shows them."""
+        return page.digest(self.headline, self.summaries(), self.attacked)
 
     def __str__(self) -> str:
         """The table as plain text."""
         out = io.StringIO()
         self.show(Console(file=out, width=100))
         return out.getvalue()
+
+
+def check_folder(folder: Path, scenario: Scenario) -> None:
+    """Refuse to put a scenario's report in place of another's; more rules or seeds than before are welcome.
+
+    Raises:
+        ScenarioError: the folder holds another scenario's report.
+    """
+    try:
+        held = json.loads((folder / SCENARIO).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none, or none that can be read
+        return
+    if not isinstance(held, dict):
+        return
+    mine = json.loads(json.dumps(_inputs(scenario)))
+    other = sorted(key for key in held.keys() | mine.keys() if held.get(key) != mine.get(key) and key != "name")
+    lost = [key for key in _MORE if any(each not in mine[key] for each in held.get(key, []))]
+    if not lost and not set(other) - set(_MORE):
+        return
+    differ = ", ".join(lost + [key for key in other if key not in _MORE])
+    raise ScenarioError(
+        f"{folder} holds the report of '{held.get('name')}', which is another scenario ({differ}): name "
+        "another folder, or remove this one"
+    )
+
+
+def _inputs(scenario: Scenario) -> dict[str, object]:
+    """The scenario as plain values that read back as it, what is absent left out."""
+    attack = {"attack": "none"} if scenario.attack is None else {}
+    return scenario.model_dump(mode="json", exclude_none=True) | attack
 
 
 def _row(record: RoundRecord) -> dict[str, object]:

@@ -65,7 +65,7 @@ class RoundRecord:
             the two classes whose mixing up is counted then, to compare with.
         influence: mean neighbour weights.
         bytes: (H,) int64 bytes each honest node sent in this round (headers, payloads, relays).
-        seconds: wall seconds the engine spent on this round, without the measurement.
+        seconds: wall seconds the engine spent on this round, without the measurement and without compiling.
         edges: decisions link by link, in rounds with measurement.
         diverged: (D,) int32 honest vertices whose training gave a NaN or an infinity: they published the model that
             they had before it.
@@ -81,6 +81,11 @@ class RoundRecord:
     seconds: float
     edges: Edges | None
     diverged: NDArray[np.int32] = field(default_factory=nobody)
+
+    def __repr__(self) -> str:
+        """In one line, without the numbers of nodes and links."""
+        accuracy = "not measured" if self.accuracy is None else f"accuracy {self.accuracy.mean():.3f}"
+        return f"RoundRecord({self.rule}, seed {self.seed}, round {self.round}: {len(self.bytes)} nodes, {accuracy})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,10 @@ class Setup:
     common: Tensor
     network: bytes
 
+    def __repr__(self) -> str:
+        """In one line, without data and models."""
+        return f"Setup({self.scenario.name}, seed {self.seed}: {self.honest} honest nodes, {self.sybils} Sybils)"
+
 
 def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = None) -> Setup:
     """Draw the data split, the graph, the keys and the starting models of one run.
@@ -103,7 +107,7 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
     """
     seed = scenario.seeds[0] if seed is None else seed
     honest = scenario.nodes
-    task = _adjusted(_task(scenario) if task is None else task, scenario)
+    task = _adjusted(task_of(scenario) if task is None else task, scenario)
     learner = Learner(task)
     attack = None if scenario.attack is None else build_attack(scenario.attack.name, scenario.attack.parameters)
     shares = _shares(scenario, task, honest + (attack is not None), seed)
@@ -186,7 +190,13 @@ def _named(scenario: Scenario, seed: int, vertex: int, beside: tuple[int, ...]) 
     return frozenset(others[uniforms(seed, Purpose.ACQUAINTANCE, *ends) < scenario.known].tolist())
 
 
-def _task(scenario: Scenario) -> Task:
+def task_of(scenario: Scenario) -> Task:
+    """The task that a scenario names, as it is shipped.
+
+    Raises:
+        ScenarioError: no such task or model.
+        TaskError: the data is missing or wrong.
+    """
     scenario.check_task()
     named = scenario.task, scenario.model, scenario.data_dir, scenario.extractor
     return make_task(*named) if ":" in scenario.task else _shipped(*named)

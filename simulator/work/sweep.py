@@ -17,11 +17,12 @@ from typing import assert_never
 
 from node.learning.task import Task
 from simulator.engines import settled
-from simulator.show.report import Report
+from simulator.show.report import Report, check_folder
 from simulator.study.records import RoundRecord
 from simulator.study.scenario import Scenario
 from simulator.study.setup import links
 from simulator.work.cells import Cell, Finished, Found, News, Restarted, Started, cells_of, load, save
+from simulator.work.forecast import foretell, memory
 from simulator.work.nursery import WORTH, cores
 from simulator.work.pool import Here, Pool
 from simulator.work.processes import Processes
@@ -43,6 +44,7 @@ def sweep(
     tell: Callable[[Cell, News | Found], None] | None = None,
     pool: Pool | None = None,
     device: str = "cpu",
+    warn: Callable[[str], None] | None = None,
 ) -> Report:
     """Run all cells of a scenario.
 
@@ -55,17 +57,21 @@ def sweep(
         tell: is told what is heard of each cell, as it comes, once it is safe on disk.
         pool: where cells run, in place of `workers`.
         device: where the array engine's models live, "cpu" or "cuda".
+        warn: is told beforehand of a sweep that is long or large, in one sentence.
 
     Returns:
         All records, rule by rule, seed by seed, round by round; its scenario names the engine that ran.
 
     Raises:
-        ScenarioError, TaskError, TopologyError: the scenario cannot be run.
+        ScenarioError, TaskError, TopologyError: the scenario cannot be run, or needs far more memory than there is; or
+            the folder holds the report of another scenario.
         PoolError: a worker could not finish its cell, or there is nowhere to run it.
     """
     if task is None:
         scenario.check_task()
     scenario = settled(scenario)
+    if folder is not None:
+        check_folder(Path(folder), scenario)
     cells = cells_of(scenario, device, None if folder is None else Path(folder))
     kept = None if folder is None or task is not None or scenario.lent else Path(folder) / "cells"
     records: list[list[RoundRecord]] = [_before(kept, cell) for cell in cells]
@@ -74,6 +80,8 @@ def sweep(
         if found and tell is not None:
             tell(cell, Found(len(found)))
     missing = [cells[position] for position in todo]
+    if missing and device == "cpu" and pool is None:
+        _look_ahead(scenario, task, default_workers(missing) if workers is None else workers, warn)
     for index, news in _pool(pool, 1 if scenario.lent else workers, task, missing).run(missing):
         position = todo[index]
         match news:
@@ -95,6 +103,16 @@ def sweep(
         by_rule[str(cell.rule)].extend(rows)
     neighbours, _ = links(scenario, scenario.seeds[0])
     return Report(scenario=scenario, records=by_rule, neighbours=neighbours, honest=scenario.nodes)
+
+
+def _look_ahead(scenario: Scenario, task: Task | None, workers: int, warn: Callable[[str], None] | None) -> None:
+    ahead = foretell(scenario, task, 1 if task is not None else workers)
+    if ahead is not None:
+        here = memory()
+        ahead.check(here)
+        said = ahead.warning(here)
+        if said and warn is not None:
+            warn(said)
 
 
 def _before(kept: Path | None, cell: Cell) -> list[RoundRecord]:

@@ -22,7 +22,7 @@ USE = [False, True] if kernels.available() else [False]
 
 @cache
 def small(**changes: object) -> Setup:
-    return prepare(Scenario.of({"nodes": 12, "rounds": 4, "evaluate_samples": 60, "evaluate_every": 2} | changes))
+    return prepare(Scenario.demo(**{"nodes": 12, "rounds": 4, "evaluate_samples": 60, "evaluate_every": 2} | changes))
 
 
 def assert_same_bits(setup: Setup, rule: str, use: bool | None = None) -> None:
@@ -51,7 +51,7 @@ def test_layers_that_draw_give_the_same_bits_for_any_number_of_threads() -> None
         return nn.Sequential(nn.Linear(20, 64), nn.Dropout(0.5), nn.Tanh(), nn.Linear(64, 3))
 
     task = Task(model, data, data, optimizer=Sgd(0.1), batch_size=8)
-    assert_same_bits(prepare(Scenario.of({"nodes": 12, "rounds": 3}), task), "mean")
+    assert_same_bits(prepare(Scenario.demo(nodes=12, rounds=3), task), "mean")
 
 
 def test_torch_keeps_its_threads_after_a_round() -> None:

@@ -15,8 +15,10 @@ from node.trust.opinions import WHY
 from simulator.show.page import DEALT
 from simulator.show.report import Report
 from simulator.study.records import Edges, Influence, RoundRecord, influence
-from simulator.study.scenario import Scenario
+from simulator.study.scenario import Scenario, ScenarioError
+from simulator.study.setup import prepare
 from simulator.study.summary import summarise
+from simulator.work.sweep import sweep
 
 HONEST, SYBILS, ROUNDS = 6, 2, 4
 
@@ -188,6 +190,41 @@ def test_without_an_attack_nothing_is_said_of_success_and_sybils(tmp_path: Path)
         assert "Sybil" not in text
         assert "success" not in text
     assert "success" in str(report())
+
+
+def test_a_notebook_shows_one_line_or_the_table(tmp_path: Path) -> None:
+    made = report()
+    accuracies = [summary.accuracy.mean() for summary in made.summaries()]
+    said = ", ".join(f"{rule} {value:.3f}" for rule, value in zip(made.records, accuracies, strict=True))
+    assert repr(made) == f"Report(small: 6 nodes, 4 rounds, accuracy: {said})"
+    row = made.records["mean"][1]
+    assert row.accuracy is not None
+    assert repr(row) == f"RoundRecord(mean, seed 1, round 1: 6 nodes, accuracy {row.accuracy.mean():.3f})"
+    assert repr(prepare(Scenario.demo())) == "Setup(demo, seed 1: 20 honest nodes, 10 Sybils)"
+    shown = diverging()._repr_html_()
+    assert made.headline in shown
+    assert "<table>" in shown
+    assert "training diverged" in shown
+
+
+def test_a_folder_keeps_the_report_of_its_scenario(tmp_path: Path) -> None:
+    first = report()
+    first.write(tmp_path)
+    report(rules=("mean", "sybilwall", "krum"), seeds=(1, 2, 3)).write(tmp_path)
+    for other, differ in (
+        (replace(first, scenario=first.scenario.but(alpha=0.1)), "alpha"),
+        (peaceful(), "attack"),
+        (report(rules=("krum",), seeds=(1, 2, 3)), "rules"),
+        (report(rules=("mean", "sybilwall", "krum"), seeds=(1,)), "seeds"),
+    ):
+        with pytest.raises(ScenarioError, match=rf"holds the report of 'small', .*\(.*{differ}.*name another folder"):
+            other.write(tmp_path)
+        with pytest.raises(ScenarioError, match="holds the report of 'small'"):
+            sweep(other.scenario, folder=tmp_path)
+    for torn in ("{", "[]", ""):
+        (tmp_path / "scenario.json").write_text(torn)
+        peaceful().write(tmp_path)
+    assert Scenario.of(json.loads((tmp_path / "scenario.json").read_text())) == peaceful().scenario
 
 
 def test_time_is_told_a_node_and_round_too() -> None:
