@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from aggregation.registry import RULES
@@ -26,6 +27,13 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _plain(value: object) -> object:
+    """Parameters with NumPy's numbers as Python's own: else a whole number would be taken for a fraction."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: each.item() if isinstance(each, np.generic) else each for key, each in value.items()}
+
+
 class Choice(Part):
     """A name from a registry and the parameters that differ from its defaults.
 
@@ -34,7 +42,7 @@ class Choice(Part):
     """
 
     name: str
-    parameters: dict[str, Value] = Field(default_factory=dict)
+    parameters: Annotated[dict[str, Value], BeforeValidator(_plain)] = Field(default_factory=dict)
 
     def __str__(self) -> str:
         inner = ", ".join(f"{key}={_spelled(value)}" for key, value in self.parameters.items())

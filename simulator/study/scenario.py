@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from aggregation.registry import RULES, build_rule
@@ -41,6 +42,9 @@ DEFAULT_ATTACK = "label-flip"
 
 class ScenarioError(ValueError):
     """A scenario that cannot be run; the message is one sentence that names the key."""
+
+
+Place = Annotated[str | None, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, Path) else value)]
 
 
 class Cut(Part):
@@ -125,8 +129,8 @@ class Scenario(Part):
     name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
     task: str = "digits"
     model: str | None = None
-    data_dir: str | None = None
-    extractor: str | None = None
+    data_dir: Place = None
+    extractor: Place = None
     nodes: int = Field(default=20, ge=1, le=100_000)
     rounds: int = Field(default=40, ge=1, le=1_000_000)
     rules: tuple[RuleChoice, ...] = (

@@ -189,9 +189,8 @@ class Hollow(nn.Module):
 
 @pytest.mark.parametrize("rule", DECIDING)
 def test_training_that_diverges_everywhere_diverges_alike(rule: str) -> None:
-    traces = engines_agree(
-        prepare(Scenario.of({**PEACE, "epochs": 4}), clouds(chain, Sgd(1e20, weight_decay=1.0))), build_rule(rule)
-    )
+    setup = prepare(Scenario.of({**PEACE, "epochs": 4}), clouds(chain, Sgd(1e20, weight_decay=1.0)))
+    traces = engines_agree(setup, build_rule(rule))
     assert all(len(trace.diverged) == 6 for trace in traces)
     for trace in traces:
         assert torch.equal(trace.trained[trace.diverged], trace.start[trace.diverged])

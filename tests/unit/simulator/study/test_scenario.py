@@ -118,6 +118,21 @@ def test_a_scenario_without_a_name_is_called_by_its_task_and_attack() -> None:
     assert Scenario.of({"task": "___"}).but(rounds=3).title == "no-attack"
 
 
+def test_numpy_numbers_and_paths_are_taken_as_what_they_are(tmp_path: Path) -> None:
+    typed = Scenario.of(
+        {"nodes": np.int64(6), "rounds": np.uint8(3), "alpha": np.float32(0.5), "seeds": np.arange(2),
+         "data_dir": tmp_path, "rules": [{"name": "krum", "f": np.int64(1)}, "mean"],
+         "topology": {"name": "regular", "degree": np.int32(4)},
+         "attack": Choice(name="label-flip", parameters={"first": np.int64(2), "every": np.bool_(False)})}
+    )  # fmt: skip
+    plain = Scenario.of(
+        {"nodes": 6, "rounds": 3, "alpha": 0.5, "seeds": [0, 1], "data_dir": str(tmp_path),
+         "rules": ["krum(f=1)", "mean"], "topology": "regular(degree=4)", "attack": "label-flip(first=2, every=false)"}
+    )  # fmt: skip
+    assert typed == plain
+    assert typed.digest() == plain.digest()
+
+
 def test_a_setup_keeps_its_laws() -> None:
     setup = prepare(Scenario.demo())
     honest, everybody = setup.honest, setup.honest + setup.sybils
