@@ -78,6 +78,32 @@ def test_a_scenario_file_runs_and_flags_win_over_it(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["rules"]["median"]["rounds"] == 2
 
 
+def test_only_the_demo_attacks_by_itself_and_the_first_line_says_so(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text('nodes = 5\nrounds = 1\ntopology = "complete"\nrules = ["mean"]\n')
+    small = ("--nodes", "5", "--rounds", "1", "--topology", "complete", "--rule", "mean")
+    attacked = "; 3 Sybils attack with label-flip at phi 3"
+    for number, (words, end) in enumerate((
+        (small, attacked),
+        ((*small, "--task", "digits"), "; no attack"),
+        (("tiny.toml",), "; no attack"),
+        (("tiny.toml", "--sybils", "3"), attacked),
+        ((*small, "--attack", "none"), "; no attack"),
+    ):
+        first, *_ = hedgerow(
+            "simulate", *words, "--out", f"{len(list(tmp_path.iterdir()))}", cwd=tmp_path
+        ).stdout.splitlines()
+        assert first == f"5 nodes learn digits (dirichlet 0.5, complete graph of degree 4){end}"
+
+
+def test_what_cannot_fit_is_refused_and_a_folder_keeps_its_report(tmp_path: Path) -> None:
+    done = hedgerow("simulate", "--sybils", "1000000", "--nodes", "5", cwd=tmp_path, code=2)
+    assert "of memory, and the machine has" in done.stderr
+    assert "take fewer sybils" in done.stderr
+    hedgerow("simulate", *SMALL, "--out", "x", cwd=tmp_path)
+    done = hedgerow("simulate", *SMALL, "--alpha", "0.3", "--out", "x", cwd=tmp_path, code=2)
+    assert done.stderr.startswith("hedgerow: x holds the report of ")
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

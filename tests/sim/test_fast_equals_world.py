@@ -211,3 +211,14 @@ def test_parameters_of_odd_shapes_are_trained_alike(
     build: Callable[[], nn.Module], optimizer: Optimizer, rule: str
 ) -> None:
     engines_agree(prepare(Scenario.of(PEACE), clouds(build, optimizer)), build_rule(rule))
+
+
+def running() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+
+
+@pytest.mark.parametrize("wild", [1.0, 1e37], ids=["healthy", "diverging"])
+def test_running_statistics_go_from_round_to_round_alike(wild: float) -> None:
+    scenario = Scenario.of({**PEACE, "partition": {"name": "classes", "k": 1}})
+    traces = engines_agree(prepare(scenario, clouds(running, Sgd(0.1), wild)), build_rule("mean"))
+    assert all(bool(len(trace.diverged)) == (wild > 1) for trace in traces)
