@@ -53,7 +53,7 @@ def choose_trainer(job: Job, start: Tensor, *, path: str | None = None, compiled
         except Exception as error:
             if name != "mapped":  # there the user's own code runs, on what vmap feeds it
                 raise
-            reasons.append(f"mapped: vmap cannot trace it ({type(error).__name__})")
+            reasons.append(f"mapped: vmap cannot trace it ({type(error.__cause__ or error).__name__})")
             continue
         if same:
             return built(job)

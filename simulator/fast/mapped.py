@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
+from node.learning.blame import users_code
 from node.learning.dataset import feed
 from simulator.fast.flat import Steps, by_size, joined, parts_of
 from simulator.fast.trainer import Job, Visits
@@ -76,7 +77,9 @@ class Mapped:
                 begin = step // batches * size + step % batches * batch
                 count = min(batch, size - step % batches * batch)
                 picked = order[:, begin : begin + count]
-                found = gradient(dict(zip(names, parts, strict=True)), feed(self._inputs[picked]), self._labels[picked])
+                inputs, labels = feed(self._inputs[picked]), self._labels[picked]
+                with users_code("training fails"):
+                    found = gradient(dict(zip(names, parts, strict=True)), inputs, labels)
                 optimizer.step(parts, [found[name] for name in names])
         trained = joined(parts)
         optimizer.keep(who, trained)

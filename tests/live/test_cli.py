@@ -81,18 +81,17 @@ def test_a_scenario_file_runs_and_flags_win_over_it(tmp_path: Path) -> None:
 def test_only_the_demo_attacks_by_itself_and_the_first_line_says_so(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text('nodes = 5\nrounds = 1\ntopology = "complete"\nrules = ["mean"]\n')
     small = ("--nodes", "5", "--rounds", "1", "--topology", "complete", "--rule", "mean")
-    attacked = "; 3 Sybils attack with label-flip at phi 3"
-    for number, (words, end) in enumerate((
-        (small, attacked),
-        ((*small, "--task", "digits"), "; no attack"),
-        (("tiny.toml",), "; no attack"),
-        (("tiny.toml", "--sybils", "3"), attacked),
-        ((*small, "--attack", "none"), "; no attack"),
-    ):
-        first, *_ = hedgerow(
-            "simulate", *words, "--out", f"{len(list(tmp_path.iterdir()))}", cwd=tmp_path
-        ).stdout.splitlines()
-        assert first == f"5 nodes learn digits (dirichlet 0.5, complete graph of degree 4){end}"
+    attacked, calm = "; 3 Sybils attack with label-flip at phi 3", "; no attack"
+    typed = {
+        small: attacked,
+        (*small, "--task", "digits"): calm,
+        ("tiny.toml",): calm,
+        ("tiny.toml", "--sybils", "3"): attacked,
+        (*small, "--attack", "none"): calm,
+    }
+    for number, (words, end) in enumerate(typed.items()):
+        done = hedgerow("simulate", *words, "--out", str(number), cwd=tmp_path)
+        assert done.stdout.splitlines()[0] == f"5 nodes learn digits (dirichlet 0.5, complete graph of degree 4){end}"
 
 
 def test_what_cannot_fit_is_refused_and_a_folder_keeps_its_report(tmp_path: Path) -> None:
