@@ -78,7 +78,7 @@ class Mapped:
                 count = min(batch, size - step % batches * batch)
                 picked = order[:, begin : begin + count]
                 inputs, labels = feed(self._inputs[picked]), self._labels[picked]
-                with users_code("training fails"):
+                with users_code("the model or its loss fails in training"):
                     found = gradient(dict(zip(names, parts, strict=True)), inputs, labels)
                 optimizer.step(parts, [found[name] for name in names])
         trained = joined(parts)
