@@ -111,7 +111,8 @@ def test_nobody_attacks_unless_the_scenario_says_so() -> None:
 def test_a_scenario_without_a_name_is_called_by_its_task_and_attack() -> None:
     assert Scenario.of({"name": "mine", "phi": 1}).name == "mine"
     assert Scenario().name == "digits-no-attack"
-    assert Scenario.of({"attack": "label-flip+clones"}).name == "digits-label-flip-clones"
+    assert Scenario.of({"attack": "label-flip+clones"}).name == "digits-label-flip+clones"
+    assert Scenario.of({"attack": "label-flip+clones"}).but(rounds=3).name == "digits-label-flip+clones"
     assert Scenario.of({"task": "my.pack:task", "phi": 1}).name == "my.pack-task-label-flip"
     assert Scenario.of({"task": "x" * 99}).name == "x" * 64
     assert (Scenario.demo().name, Scenario.demo(nodes=4).name) == ("demo", "digits-label-flip")
