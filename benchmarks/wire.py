@@ -79,6 +79,10 @@ class Node:
         """See `gossip.transport.contract.Receiver`."""
         self.frames += 1
 
+    def known(self, peer: PeerId) -> bool:
+        """See `gossip.transport.contract.Receiver`."""
+        return True
+
     def blob(self, digest: bytes) -> Buffer | None:
         """See `gossip.transport.contract.Receiver`."""
         return self.blobs.get(digest)

@@ -83,6 +83,7 @@ class GossipService:
         limits: Limits = Limits(),
         bootstrap: Sequence[str] = (),
         allow: frozenset[PeerId] | None = None,
+        known: Callable[[PeerId], bool] = lambda peer: True,
         nonce: Callable[[], bytes] | None = None,
         round: int = 0,
         reopen: int | None = None,
@@ -103,6 +104,8 @@ class GossipService:
             limits: what peers may use.
             bootstrap: addresses to dial and keep dialled: "host:port" or "<peer id>@host:port".
             allow: peers that may connect; None means everybody.
+            known: who is no stranger; known peers have shares of their own, strangers together share one. Default:
+                everybody is known.
             nonce: 32 fresh bytes for each handshake; default `secrets`.
             round: the node's round, see `advance`.
             reopen: a restarted node's first unfinished round: what the ledger knows of this round or a later one,
@@ -124,6 +127,7 @@ class GossipService:
         self._on_event = on_event
         self._limits = limits
         self._allow = allow
+        self._known = known
         self._nonce = nonce or partial(secrets.token_bytes, 32)
         self._closed = False
         self._publishing = asyncio.Lock()
@@ -287,6 +291,10 @@ class GossipService:
             self._drop(Drop.PEER_RATE, peer)
             return
         self._guard(peer, partial(self._take_frame, peer, data))
+
+    def known(self, peer: PeerId) -> bool:
+        """See `Receiver.known`."""
+        return self._known(peer)
 
     def blob(self, digest: bytes) -> Buffer | None:
         """See `Receiver.blob`."""

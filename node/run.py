@@ -29,6 +29,7 @@ from gossip.protocol.events import GossipEvent, PeerJoined
 from gossip.protocol.limits import Limits
 from gossip.reach.vantage import outward
 from gossip.service import GossipService
+from gossip.transport.files import raise_limit
 from gossip.transport.http import HttpTransport
 from identity.envelope import split
 from identity.keys import PeerId, SigningKey, format_peer
@@ -133,6 +134,7 @@ class Run:
         """Play until the last round or a signal."""
         config, learner = self.config, self.learner
         torch.set_num_threads(config.task.threads)
+        raise_limit()
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # peers that hang up are counted, not logged
         began = time.monotonic()
         form = _form(learner)
@@ -237,6 +239,7 @@ class Run:
                 limits=limits,
                 bootstrap=config.network.join,
                 allow=config.network.allowed(),
+                known=lambda peer: service.known(peer),
                 round=first,
                 reopen=first,
                 recall=recall,

@@ -218,6 +218,11 @@ class NodeService:
         self._happen(ev.StopAsked())
         self._stopped.set()
 
+    def known(self, peer: PeerId) -> bool:
+        """Whether a peer, connected or not, is no stranger here."""
+        there = {neighbour.peer for neighbour in self.core.neighbours()}
+        return peer in self.core.standing.known({*there, peer}, self.core.round)
+
     # Events
 
     def _happen(self, event: ev.Event) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +37,11 @@ class Daemon:
         self.log = folder.with_suffix(".log")
         init_node(folder, parse_values(settings))
 
-    def start(self, *settings: str) -> None:
-        """Start in the background."""
+    def start(self, *settings: str, files: int | None = None) -> None:
+        """Start in the background, with at most so many files open."""
+        few = None if files is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (files, files))
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._command("run", *settings), stderr=log, cwd=ROOT)
+            self.process = subprocess.Popen(self._command("run", *settings), stderr=log, cwd=ROOT, preexec_fn=few)
 
     def said(self) -> str:
         """All that it has said."""

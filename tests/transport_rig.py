@@ -30,6 +30,7 @@ class Recorder:
         self.lefts: asyncio.Queue[tuple[PeerId, str]] = asyncio.Queue()
         self.drops: asyncio.Queue[Drop] = asyncio.Queue()
         self.blobs: dict[bytes, Buffer] = {}
+        self.strangers: set[PeerId] | None = None
         self._nonces = 0
 
     def handshake(self, dialled: bool, expect: PeerId | None = None) -> Handshake:
@@ -46,6 +47,9 @@ class Recorder:
 
     def frame(self, peer: PeerId, data: bytes) -> None:
         self.frames.put_nowait((peer, data))
+
+    def known(self, peer: PeerId) -> bool:
+        return self.strangers is None or peer not in self.strangers
 
     def blob(self, digest: bytes) -> Buffer | None:
         return self.blobs.get(digest)

@@ -31,6 +31,11 @@ class Limits:
     connections: int = 128  # in all
     inbound: int = 64  # of these, dialled by others: the rest is reserved for those we dial
     group: int = 8  # inbound connections from one public network: a /24 of IPv4, a /48 of IPv6
+    sockets: int = 256  # that others have open at our port: 64 links, 64 handshakes, two blobs for each link
+    sockets_known: int = 64  # of these, only for addresses of known peers: two for each of 32
+    origin_sockets: int = 16  # of these, from one public network: a link and a blob for each of `group`
+    page_sockets: int = 32  # that others have open at the status page: people and a scraper
+    files: int = 64  # never given to a socket: ledger, checkpoints, journal, and what a library opens
     streams: int = 4  # blobs that one peer may be sent at a time
     fetches: int = 16  # blobs that we fetch at a time
     authors: int = 4096  # authors whose chains we remember in memory
@@ -51,6 +56,7 @@ class Limits:
     peer_burst: float = 400.0
     author_rate: float = 20.0  # new headers by one author: a round is rarely shorter than 50 ms
     author_burst: float = 64.0
+    origin_rate: float = 20.0  # new sockets from one public network: `group` peers that reconnect, twice a second
     # seconds
     connect: float = 5.0
     hello: float = 5.0

@@ -43,6 +43,10 @@ class Receiver(Protocol):
         """A frame from a joined peer; its size was checked, nothing else."""
         ...
 
+    def known(self, peer: PeerId) -> bool:
+        """Whether this peer is no stranger: it has a share of everything that strangers cannot touch."""
+        ...
+
     def blob(self, digest: bytes) -> Buffer | None:
         """The bytes with this SHA-256, if we hold them and would give them to a joined peer."""
         ...

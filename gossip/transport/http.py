@@ -5,19 +5,18 @@ Laws, beside the promises of `gossip.transport.contract`:
   before a byte of it is read, and nothing is ever inflated; no answer is compressed; redirects are not followed.
 - A blob is given to joined peers only (the session of the handshake is the ticket), at most `Limits.streams` at a
   time.
-- A socket that has not sent a request after `Limits.hello` seconds is closed; so is what exceeds `Limits.inbound`.
+- Sockets are counted before aiohttp sees them (`gossip.transport.gate`); after every answer that is no blob they end.
 - Every wait has a deadline, also for a body that drips.
-- aiohttp is used here and in `gossip.transport.channel` only.
+- aiohttp is used here, in `gossip.transport.listener` and in `gossip.transport.channel` only.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
 import aiohttp
 from aiohttp import web
@@ -25,20 +24,13 @@ from aiohttp import web
 from gossip.protocol.address import Address, dialable, locate
 from gossip.protocol.errors import BadAddress, Drop, LocalFault, RemoteFault
 from gossip.protocol.handshake import Party
-from gossip.protocol.limits import KIB, Limits
+from gossip.protocol.limits import Limits
 from gossip.transport.channel import Channel
 from gossip.transport.contract import Receiver
 from gossip.transport.link import Link, shake
-from gossip.transport.slots import Slots
+from gossip.transport.listener import BLOB_PATH, LINK_PATH, SESSION, Listener
 from gossip.transport.stream import BlobStreams
 from identity.keys import PeerId
-
-SESSION = "X-Hedgerow-Session"
-_LINK_PATH = "/v1/gossip"
-_BLOB_PATH = "/v1/blob/"
-_LINE = 1 * KIB  # request line; ours have 80 bytes
-_FIELD = 2 * KIB  # all header fields of a request together are small; a WebSocket upgrade has 300 bytes
-_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HttpTransport:
@@ -72,11 +64,8 @@ class HttpTransport:
         self._receiver: Receiver | None = None
         self._links: dict[PeerId, Link] = {}
         self._sessions: dict[str, Link] = {}
-        self._quiet: dict[web.RequestHandler, asyncio.TimerHandle] = {}
-        self._slots = Slots(limits)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(limits, self._sessions, self._full, self._welcome)
         self._http: aiohttp.ClientSession | None = None
         self._streams = BlobStreams(limits.connect, executor)
         self._closed = False
@@ -96,33 +85,7 @@ class HttpTransport:
             LocalFault: the port is in use, or the address is not ours.
         """
         self._receiver = receiver
-        app = web.Application(middlewares=[self._refuse_bodies], client_max_size=0)
-        app.router.add_get(_LINK_PATH, self._serve_link, allow_head=False)
-        app.router.add_get(_BLOB_PATH + "{digest:[0-9a-f]{64}}", self._serve_blob, allow_head=False)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            auto_decompress=False,
-            lingering_time=0,
-            max_line_size=_LINE,
-            max_field_size=_FIELD,
-            shutdown_timeout=self._limits.goodbye,
-            keepalive_timeout=self._limits.heartbeat,
-        )
-        await self._runner.setup()
-        loop = asyncio.get_running_loop()
-        try:
-            if self._host == "::":  # IPv4 as well: whoever says "every interface" means it
-                both = socket.create_server((self._host, self._port), family=socket.AF_INET6, dualstack_ipv6=True)
-                self._server = await loop.create_server(self._accept, sock=both, backlog=128)
-            else:
-                self._server = await loop.create_server(self._accept, self._host, self._port, backlog=128)
-        except OSError as error:
-            await self._runner.cleanup()
-            self._runner = None
-            where = Address(self._host, self._port)
-            raise LocalFault(f"cannot listen on {where}: {error.strerror or error}") from error
-        self._port = int(self._server.sockets[0].getsockname()[1])
+        self._port = await self._listener.open(receiver, self._host, self._port)
         trace = aiohttp.TraceConfig()
         trace.on_request_redirect.append(_refuse_redirect)
         self._http = aiohttp.ClientSession(
@@ -151,7 +114,7 @@ class HttpTransport:
         try:
             async with asyncio.timeout(self._limits.connect + self._limits.hello):
                 joined = await self._http.ws_connect(
-                    f"http://{address}{_LINK_PATH}",
+                    f"http://{address}{LINK_PATH}",
                     compress=0,
                     max_msg_size=self._limits.frame + 1,
                     heartbeat=self._limits.heartbeat,
@@ -190,7 +153,7 @@ class HttpTransport:
         session = f"{SESSION}: {link.party.session.hex()}\r\n"
         try:
             async with asyncio.timeout(self._limits.blob_seconds(length)):
-                return await self._streams.get(link.location, _BLOB_PATH + digest.hex(), session, digest, length)
+                return await self._streams.get(link.location, BLOB_PATH + digest.hex(), session, digest, length)
         except TimeoutError:
             raise RemoteFault(Drop.TIMEOUT, f"a blob of {length} bytes did not come in time") from None
         except OSError as error:
@@ -211,19 +174,14 @@ class HttpTransport:
         if self._closed:
             return
         self._closed = True
-        if self._server is not None:
-            self._server.close()
-        for timer in self._quiet.values():
-            timer.cancel()
-        self._quiet.clear()
+        self._listener.shut()
         self._streams.close()
         links, self._links = list(self._links.values()), {}
         await asyncio.gather(*(link.end("closing") for link in links))
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listener.close()
         if self._http is not None:
             await self._http.close()
         await asyncio.sleep(0)  # transports that were closed tell so in the loop's next turn
@@ -271,94 +229,21 @@ class HttpTransport:
 
     # serving
 
-    def _accept(self) -> asyncio.Protocol:
-        """One more socket: it must make a request soon."""
-        assert self._runner is not None
-        assert self._runner.server is not None
-        handler = self._runner.server()
-        self._quiet[handler] = asyncio.get_running_loop().call_later(self._limits.hello, self._reap, handler)
-        return handler
-
-    def _reap(self, handler: web.RequestHandler) -> None:
-        del self._quiet[handler]
-        if handler.transport is not None:
-            handler.transport.close()
-            self._told().dropped(Drop.TIMEOUT, None)
-
-    @web.middleware
-    async def _refuse_bodies(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        timer = self._quiet.pop(request.protocol, None)
-        if timer is not None:
-            timer.cancel()
-        status = 0
-        if "Content-Encoding" in request.headers:
-            status, reason = 415, Drop.ENCODING
-        elif request.body_exists:
-            status, reason = 413, Drop.OVERSIZE
-        if not status:
-            return await handler(request)
-        self._told().dropped(reason, None)
-        response = web.Response(status=status)
-        response.force_close()
-        return response
-
-    async def _serve_link(self, request: web.Request) -> web.StreamResponse:
-        seen = request.remote or ""
-        if len(self._links) >= self._limits.connections or not self._slots.enter(seen):
-            self._told().dropped(Drop.CONNECTIONS, None)
-            return web.Response(status=503)
-        upgraded = web.WebSocketResponse(
-            compress=False,
-            max_msg_size=self._limits.frame + 1,
-            heartbeat=self._limits.heartbeat,
-            timeout=self._limits.goodbye,
-        )
+    async def _welcome(self, upgraded: web.WebSocketResponse, seen: str, here: str) -> None:
+        """Somebody dialled us: shake hands and read until it leaves."""
+        channel = Channel(upgraded)
         try:
-            await upgraded.prepare(request)
-            channel = Channel(upgraded)
-            try:
-                party = await shake(self._told().handshake(False), channel, self._limits)
-            except RemoteFault as fault:
-                self._told().dropped(fault.reason, None)
-                return upgraded
-            ours = None if request.transport is None else request.transport.get_extra_info("sockname")
-            party = replace(party, seen=seen, here=_ip(ours))
-            link = self._keep(party, channel, dialled=False, location=locate(party.hello.address, seen))
-            if link is not None:
-                await self._read(link, channel)
-            return upgraded
-        finally:
-            self._slots.leave(seen)
+            party = await shake(self._told().handshake(False), channel, self._limits)
+        except RemoteFault as fault:
+            self._told().dropped(fault.reason, None)
+            return
+        party = replace(party, seen=seen, here=here)
+        link = self._keep(party, channel, dialled=False, location=locate(party.hello.address, seen))
+        if link is not None:
+            await self._read(link, channel)
 
-    async def _serve_blob(self, request: web.Request) -> web.StreamResponse:
-        link = self._sessions.get(request.headers.get(SESSION, ""))
-        if link is None:
-            self._told().dropped(Drop.STRANGER, None)
-            return web.Response(status=403)
-        if link.streams >= self._limits.streams:
-            self._told().dropped(Drop.CONNECTIONS, link.party.peer)
-            return web.Response(status=429)
-        blob = self._told().blob(bytes.fromhex(request.match_info["digest"]))
-        if blob is None:
-            return web.Response(status=404)
-        link.streams += 1
-        try:
-            async with asyncio.timeout(self._limits.blob_seconds(len(blob))):
-                response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
-                response.content_length = len(blob)
-                await response.prepare(request)
-                view = memoryview(blob)
-                for at in range(0, len(view), self._limits.chunk):
-                    await response.write(view[at : at + self._limits.chunk])
-                await response.write_eof()
-                return response
-        except TimeoutError:
-            self._told().dropped(Drop.TIMEOUT, link.party.peer)
-            if request.transport is not None:
-                request.transport.abort()
-            raise
-        finally:
-            link.streams -= 1
+    def _full(self) -> bool:
+        return len(self._links) >= self._limits.connections
 
     # small things
 

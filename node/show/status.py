@@ -3,6 +3,7 @@
 Laws:
 - Read-only: nothing here changes the node. Bound to loopback unless the user says otherwise.
 - Whoever builds a status hands in plain values; this file knows HTTP and metric names, not the node.
+- Sockets are counted before aiohttp sees them (`gossip.transport.gate`), and end after one answer.
 - Where a node's page is stands in the node's state folder for as long as the node runs (`FOUND_IN`).
 """
 
@@ -11,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -24,12 +26,15 @@ from prometheus_client.registry import Collector
 
 from gossip.protocol.address import Address
 from gossip.protocol.errors import BadAddress
+from gossip.protocol.limits import Limits
+from gossip.transport.gate import Gate
 from node.config import FILE, StoreConfig, load_config
 from node.errors import ConfigError, NodeError
 from node.show.page import render
 from node.store.journal import latest_record
 
 Status = dict[str, Any]
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 FOUND_IN = "status"  # file in the state folder that holds the page's address
 ANSWER_BYTES = 8 << 20  # of a status that we read: 256 peers with 64 opinions each are 1.5 MB
 ANSWER_SECONDS = 5.0
@@ -63,14 +68,18 @@ class StatusServer:
 
     Args:
         read: the status now, as plain JSON values (see `node.show.snapshot`).
+        limits: `page_sockets`, `files` and `hello` are used.
     """
 
-    def __init__(self, read: Callable[[], Status]) -> None:
+    def __init__(self, read: Callable[[], Status], limits: Limits = Limits()) -> None:
         self._read = read
+        self._limits = replace(limits, sockets=limits.page_sockets, sockets_known=0)
+        self._gate: Gate | None = None
         self._registry = CollectorRegistry()
         self._registry.register(_Metrics(read))
         self.lag = LoopLag(self._registry)
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self, listen: str) -> str:
@@ -79,20 +88,23 @@ class StatusServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        app = web.Application()
+        app = web.Application(middlewares=[self._once], client_max_size=0)
         app.add_routes(
             [web.get("/", self._page), web.get("/v1/status", self._status), web.get("/metrics", self._metrics)]
         )
         address = Address.parse(listen)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
+        assert self._runner.server is not None
+        self._gate = Gate(self._runner.server, self._limits)
         try:
-            await web.TCPSite(self._runner, address.host, address.port).start()
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(self._gate.enter, address.host, address.port, backlog=128)
         except OSError as error:
             await self.close()
             raise ConfigError(f"[status] listen: cannot listen on {listen}: {error.strerror}") from None
         self._watching = asyncio.get_running_loop().create_task(self.lag.watch(), name="loop-lag")
-        return str(Address(address.host, self._runner.addresses[0][1]))
+        return str(Address(address.host, self._server.sockets[0].getsockname()[1]))
 
     async def close(self) -> None:
         """Stop serving. Safe to call twice."""
@@ -100,9 +112,27 @@ class StatusServer:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
             self._watching = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        if self._gate is not None:
+            self._gate.close()
+
+    @web.middleware
+    async def _once(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """One answer a socket: whoever wants another one comes again."""
+        assert self._gate is not None
+        self._gate.busy(request.protocol)
+        try:
+            response = await handler(request)
+        except web.HTTPException as other:  # no such path, or another method
+            other.force_close()
+            raise
+        response.force_close()
+        return response
 
     async def _status(self, request: web.Request) -> web.Response:
         lag = {"last": self.lag.last, "worst": self.lag.worst}

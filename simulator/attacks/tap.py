@@ -71,6 +71,10 @@ class Tap:
         if not self._deaf:
             self._service.frame(peer, data)
 
+    def known(self, peer: PeerId) -> bool:
+        """See `Receiver.known`."""
+        return self._service.known(peer)
+
     def blob(self, digest: bytes) -> Buffer | None:
         """See `Receiver.blob`."""
         broken = self._blobs.get(digest)
