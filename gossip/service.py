@@ -127,7 +127,8 @@ class GossipService:
         self._on_event = on_event
         self._limits = limits
         self._allow = allow
-        self._known = known
+        self._ask_known = known
+        self._standing: dict[PeerId, bool] = {}  # what was answered in this round
         self._nonce = nonce or partial(secrets.token_bytes, 32)
         self._closed = False
         self._publishing = asyncio.Lock()
@@ -148,6 +149,9 @@ class GossipService:
             self._fetched,
             self._not_fetched,
             self._not_given,
+            self.known,
+            lambda peer: group_of(self._seen.get(peer, "")),
+            round,
         )
         home = Home(key.peer, network, self._schema_digest, payload_bytes(schema))
         self._intake = Intake(
@@ -161,7 +165,7 @@ class GossipService:
             limits,
             lambda peer: allow is None or peer in allow,
             lambda fault, address: self._drop(fault.reason, None, address),
-            lambda peer, address: on_event(PeerNamed(peer, address)),
+            self._named,
         )
         self._dialling: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -206,6 +210,8 @@ class GossipService:
     def advance(self, round: int) -> None:
         """Tell the node's round: moves the window; headers that were early are judged again."""
         self._intake.round = round
+        self._standing.clear()
+        self._fetcher.advance(round)
         for via, distance, envelope in self._intake.take_early():
             self._guard(via, partial(self._take_header, envelope, via, distance))
 
@@ -294,7 +300,11 @@ class GossipService:
 
     def known(self, peer: PeerId) -> bool:
         """See `Receiver.known`."""
-        return self._known(peer)
+        if peer not in self._standing:
+            if len(self._standing) >= self._limits.authors:
+                self._standing.clear()
+            self._standing[peer] = self._ask_known(peer)
+        return self._standing[peer]
 
     def blob(self, digest: bytes) -> Buffer | None:
         """See `Receiver.blob`."""
@@ -312,6 +322,7 @@ class GossipService:
         self._seen[party.peer] = party.seen
         self._vantage.joined(party.peer, party.here)
         group = group_of(party.seen)
+        self._standing.pop(party.peer, None)
         self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address, group))
         head = self._ledger.head()
         if head is not None and self._ledger.payload(head.sequence) is not None:
@@ -409,6 +420,10 @@ class GossipService:
         self._drop(reason, holder)
 
     # small things
+
+    def _named(self, peer: PeerId, address: str) -> None:
+        self._on_event(PeerNamed(peer, address))
+        self._standing.clear()
 
     async def _hear_out(self, round: int) -> None:
         """Before a signature: let those who know our key tell what they know."""

@@ -143,9 +143,11 @@ class Desk:
 class Rig:
     """A gossip service on a desk, and all that it said."""
 
-    def __init__(self, ledger: Ledger | None = None, limits: Limits = LIMITS, **options: Any) -> None:
+    def __init__(
+        self, ledger: Ledger | None = None, limits: Limits = LIMITS, desk: Desk | None = None, **options: Any
+    ) -> None:
         self.key = SigningKey(bytes(31) + b"\xff")
-        self.desk = Desk()
+        self.desk = Desk() if desk is None else desk
         self.ledger = MemoryLedger(limits.chain) if ledger is None else ledger
         self.events: list[GossipEvent] = []
         self.wanted = True

@@ -37,7 +37,9 @@ class Limits:
     page_sockets: int = 32  # that others have open at the status page: people and a scraper
     files: int = 64  # never given to a socket: ledger, checkpoints, journal, and what a library opens
     streams: int = 4  # blobs that one peer may be sent at a time
-    fetches: int = 16  # blobs that we fetch at a time
+    fetches: int = 16  # blobs that we fetch at a time: twice the degree
+    fetches_known: int = 12  # of these, for known peers only: strangers have a turn a round, and four places for it
+    promises: int = 2  # payloads announced and not given after which a stranger is not fetched from: once is bad luck
     authors: int = 4096  # authors whose chains we remember in memory
     chain: int = 16  # newest headers remembered per author: the gap buffer and the window of late arrivals
     records: int = 256  # address records of others
@@ -48,6 +50,7 @@ class Limits:
     # rounds
     window: int = 16  # rounds that an update may lag behind (W): the most that a relayed record can be of use
     ahead: int = 2  # rounds that an update may lead
+    distrust: int = 16  # that a stranger is not fetched from after it broke its promises: `window`, when all are stale
     # bytes in store
     blobs: int = 512 * MIB  # payloads kept to serve to others
     # rates: tokens per second and the burst
