@@ -83,6 +83,11 @@ class Handshake:
         self._limits = limits
         self._met: Hello | None = None
 
+    @property
+    def met(self) -> PeerId | None:
+        """Who a listener's dialler says it is, before it has proved that it is here now."""
+        return None if self._met is None else self._met.peer
+
     def first(self) -> bytes | None:
         """The dialler's first sealed hello; None for the listener."""
         return self._say(NO_DIGEST, NO_DIGEST) if self._dialled else None

@@ -30,7 +30,10 @@ class Limits:
     degree: int = 8  # neighbours we dial up to (memberlist and gossipsub both hold 6 to 12)
     connections: int = 128  # in all
     inbound: int = 64  # of these, dialled by others: the rest is reserved for those we dial
-    group: int = 8  # inbound connections from one public network: a /24 of IPv4, a /48 of IPv6
+    inbound_known: int = 16  # of these, for known peers only: twice the degree
+    handshakes: int = 64  # connections that others opened and that have not said who they are, as many as `inbound`
+    dial: int = 4  # neighbours that we dial ourselves, whoever dials us: half the degree is nobody else's choice
+    group: int = 8  # strangers' inbound connections from one public network: a /24 of IPv4, a /48 of IPv6
     sockets: int = 256  # that others have open at our port: 64 links, 64 handshakes, two blobs for each link
     sockets_known: int = 64  # of these, only for addresses of known peers: two for each of 32
     origin_sockets: int = 16  # of these, from one public network: a link and a blob for each of `group`

@@ -1,7 +1,9 @@
 """Keeps us connected: bootstrap addresses for ever, and others from the address book up to a target degree.
 
-Laws: one attempt per address at a time; between failed attempts a wait with full jitter, uniform in (0, min(cap,
-first * 2**failures)); waits come from the loop's clock and from a generator that is passed in.
+Laws:
+- One attempt per address at a time; between failed attempts a wait with full jitter, uniform in (0, min(cap, first *
+  2**failures)); waits come from the loop's clock and from a generator that is passed in.
+- Whoever dials us does not end our dialling: `Limits.dial` links (half the degree, if that is fewer) are of our choice.
 Source: full jitter as in Brooker, "Exponential backoff and jitter" (AWS, 2015).
 """
 
@@ -56,7 +58,7 @@ class Dialer:
             book: signed addresses of others.
             bootstrap: addresses that are kept connected.
             generator: draws the waits.
-            limits: `degree` and `retry_*` are used.
+            limits: `degree`, `dial` and `retry_*` are used.
             allowed: whom we may dial.
             failed: is told every failed attempt, and at which address.
             answered: is told who answers at a bootstrap address.
@@ -73,6 +75,7 @@ class Dialer:
         self._failed = failed
         self._answered = answered
         self._wake = asyncio.Event()
+        self._dialled: set[PeerId] = set()  # of those who are connected
 
     def wake(self) -> None:
         """Something changed (a peer left, a record came): look again now."""
@@ -104,7 +107,7 @@ class Dialer:
                 await asyncio.sleep(backoff(self._generator, failures, self._limits))
 
     async def _fill(self) -> None:
-        """Dial peers from the book while we have fewer neighbours than the target degree."""
+        """Dial peers from the book while we have fewer neighbours than the target degree, or than we should dial."""
         failures = 0
         while True:
             changed = self._wake
@@ -114,7 +117,9 @@ class Dialer:
                 for peer, address in self._book.candidates()
                 if peer not in connected and self._allowed(peer)
             }
-            if len(connected) >= self._limits.degree or not choices:
+            self._dialled &= connected
+            own = len(self._dialled) >= min(self._limits.dial, self._limits.degree // 2)
+            if (len(connected) >= self._limits.degree and own) or not choices:
                 await changed.wait()
                 continue
             peer = self._book.draw(self._generator, choices)
@@ -123,7 +128,9 @@ class Dialer:
 
     async def _try(self, expect: PeerId | None, address: str) -> PeerId | None:
         try:
-            return await self._transport.dial(address, expect)
+            peer = await self._transport.dial(address, expect)
         except RemoteFault as fault:
             self._failed(fault, address)
             return None
+        self._dialled.add(peer)
+        return peer

@@ -6,6 +6,8 @@ Laws, beside the promises of `gossip.transport.contract`:
 - A blob is given to joined peers only (the session of the handshake is the ticket), at most `Limits.streams` at a
   time.
 - Sockets are counted before aiohttp sees them (`gossip.transport.gate`); after every answer that is no blob they end.
+- Whoever dials us gets a place, or does not, by who it is (`gossip.transport.slots`): decided when it says so, and once
+  more when it has proved it. Links that we dial ourselves have places of their own.
 - Every wait has a deadline, also for a body that drips.
 - aiohttp is used here, in `gossip.transport.listener` and in `gossip.transport.channel` only.
 """
@@ -13,7 +15,7 @@ Laws, beside the promises of `gossip.transport.contract`:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import NoReturn
@@ -29,6 +31,7 @@ from gossip.transport.channel import Channel
 from gossip.transport.contract import Receiver
 from gossip.transport.link import Link, shake
 from gossip.transport.listener import BLOB_PATH, LINK_PATH, SESSION, Listener
+from gossip.transport.slots import Guest, group_of, who_goes
 from gossip.transport.stream import BlobStreams
 from identity.keys import PeerId
 
@@ -65,7 +68,7 @@ class HttpTransport:
         self._links: dict[PeerId, Link] = {}
         self._sessions: dict[str, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listener = Listener(limits, self._sessions, self._full, self._welcome)
+        self._listener = Listener(limits, self._sessions, self._welcome)
         self._http: aiohttp.ClientSession | None = None
         self._streams = BlobStreams(limits.connect, executor)
         self._closed = False
@@ -105,8 +108,9 @@ class HttpTransport:
         """
         if self._http is None or self._closed:
             raise RemoteFault(Drop.UNREACHABLE, "not started, or closed")
-        if len(self._links) >= self._limits.connections:
-            raise RemoteFault(Drop.CONNECTIONS, f"{len(self._links)} connections")
+        dialled = sum(link.dialled for link in self._links.values())
+        if dialled >= self._limits.connections - self._limits.inbound:
+            raise RemoteFault(Drop.CONNECTIONS, f"{dialled} connections that we dialled")
         try:
             dialable(address)
         except BadAddress as error:
@@ -153,11 +157,13 @@ class HttpTransport:
         session = f"{SESSION}: {link.party.session.hex()}\r\n"
         try:
             async with asyncio.timeout(self._limits.blob_seconds(length)):
-                return await self._streams.get(link.location, BLOB_PATH + digest.hex(), session, digest, length)
+                blob = await self._streams.get(link.location, BLOB_PATH + digest.hex(), session, digest, length)
         except TimeoutError:
             raise RemoteFault(Drop.TIMEOUT, f"a blob of {length} bytes did not come in time") from None
         except OSError as error:
             raise RemoteFault(Drop.UNREACHABLE, f"{link.location}: {error}") from None
+        link.gave += 1
+        return blob
 
     def connected(self) -> tuple[PeerId, ...]:
         """See `Transport.connected`."""
@@ -229,21 +235,44 @@ class HttpTransport:
 
     # serving
 
-    async def _welcome(self, upgraded: web.WebSocketResponse, seen: str, here: str) -> None:
+    async def _welcome(
+        self, upgraded: web.WebSocketResponse, seen: str, here: str, proved: Callable[[], object]
+    ) -> None:
         """Somebody dialled us: shake hands and read until it leaves."""
         channel = Channel(upgraded)
         try:
-            party = await shake(self._told().handshake(False), channel, self._limits)
+            machine = self._told().handshake(False)
+            party = await shake(machine, channel, self._limits, lambda peer: self._place(peer, seen)[0])
         except RemoteFault as fault:
             self._told().dropped(fault.reason, None)
             return
+        proved()
         party = replace(party, seen=seen, here=here)
+        free, leaving = self._place(party.peer, seen)
+        if not free:
+            self._told().dropped(Drop.CONNECTIONS, None)
+            channel.abort()
+            return
+        if leaving is not None:
+            self._told().dropped(Drop.CONNECTIONS, leaving.party.peer)
+            self._spawn(_finish(leaving.end("a peer with a better claim took its place")))
         link = self._keep(party, channel, dialled=False, location=locate(party.hello.address, seen))
         if link is not None:
             await self._read(link, channel)
 
-    def _full(self) -> bool:
-        return len(self._links) >= self._limits.connections
+    def _place(self, peer: PeerId, seen: str) -> tuple[bool, Link | None]:
+        """Whether there is a place for somebody who dialled us from there, and who has to go for it."""
+        inside = {
+            other: self._guest(link.party.peer, link.party.seen, link.gave, link.born)
+            for other, link in self._links.items()
+            if not link.dialled and not link.closing and other != peer
+        }
+        newcomer = self._guest(peer, seen, 0, asyncio.get_running_loop().time())
+        goes = who_goes(newcomer, list(inside.values()), self._limits)
+        return goes is not newcomer, None if goes is None else self._links.get(goes.peer)
+
+    def _guest(self, peer: PeerId, seen: str, gave: int, born: float) -> Guest:
+        return Guest(peer, self._told().known(peer), group_of(seen), gave, born)
 
     # small things
 

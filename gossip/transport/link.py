@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Protocol
 
 from gossip.protocol.errors import Drop, RemoteFault
@@ -60,12 +61,18 @@ class Link:
         self.location = location
         self.born = born
         self.streams = 0  # blobs that it is being sent
+        self.gave = 0  # blobs that it gave us
         self.reason = "the connection ended"
         self.outbox = Outbox(limits.queue)
         self._socket = socket
         self._limits = limits
         self._writer: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def closing(self) -> bool:
+        """Whether it is on its way out."""
+        return self._closing is not None
 
     def begin(self) -> None:
         """Start to write out the queue."""
@@ -103,8 +110,16 @@ class Link:
         self._socket.abort()
 
 
-async def shake(machine: Handshake, socket: Socket, limits: Limits) -> Party:
+async def shake(
+    machine: Handshake, socket: Socket, limits: Limits, welcome: Callable[[PeerId], bool] = lambda peer: True
+) -> Party:
     """Run one handshake to its end within `Limits.hello` seconds.
+
+    Args:
+        machine: our side of it.
+        socket: where messages go.
+        limits: `hello` and `goodbye` are used.
+        welcome: asked once a dialler has said who it is, before it has proved it: whether there is a place for it.
 
     Raises:
         RemoteFault: refused, broken off or too slow; the socket is closed.
@@ -119,6 +134,8 @@ async def shake(machine: Handshake, socket: Socket, limits: Limits) -> Party:
                 if data is None:
                     raise RemoteFault(Drop.REFUSED, "the other side ended the handshake")
                 answer = machine.receive(data)
+                if machine.party is None and machine.met is not None and not welcome(machine.met):
+                    raise RemoteFault(Drop.CONNECTIONS, "there is no place for it")
                 if answer is not None:
                     await socket.send_bytes(answer)
             return machine.party

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
@@ -18,7 +19,6 @@ from gossip.protocol.limits import KIB, Limits
 from gossip.transport.contract import Receiver
 from gossip.transport.gate import Gate
 from gossip.transport.link import Link
-from gossip.transport.slots import Slots
 
 SESSION = "X-Hedgerow-Session"
 LINK_PATH = "/v1/gossip"
@@ -35,23 +35,20 @@ class Listener:
         self,
         limits: Limits,
         sessions: Mapping[str, Link],
-        full: Callable[[], bool],
-        welcome: Callable[[web.WebSocketResponse, str, str], Awaitable[None]],
+        welcome: Callable[[web.WebSocketResponse, str, str, Callable[[], object]], Awaitable[None]],
     ) -> None:
         """Nothing listens before `open`.
 
         Args:
             limits: what peers may use.
             sessions: live links, by session in hexadecimal digits: the ticket for blobs.
-            full: whether there is no place for one more link.
-            welcome: shakes hands over a connected WebSocket from an IP address to one of ours, and returns when it has
-                ended.
+            welcome: shakes hands over a connected WebSocket from an IP address to one of ours, tells the last argument
+                when that is done, and returns when it has ended.
         """
         self._limits = limits
         self._sessions = sessions
-        self._full = full
         self._welcome = welcome
-        self._slots = Slots(limits)
+        self._shaking: OrderedDict[web.RequestHandler, None] = OrderedDict()  # have not proved yet who they are
         self._receiver: Receiver | None = None
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
@@ -136,9 +133,12 @@ class Listener:
 
     async def _serve_link(self, request: web.Request) -> web.StreamResponse:
         seen = request.remote or ""
-        if self._full() or not self._slots.enter(seen):
+        self._shaking[request.protocol] = None
+        if len(self._shaking) > self._limits.handshakes:  # an honest one takes a moment: who takes longest goes
+            longest, _ = self._shaking.popitem(last=False)
             self._dropped(Drop.CONNECTIONS)
-            return web.Response(status=503)
+            if longest.transport is not None:
+                longest.transport.abort()
         upgraded = web.WebSocketResponse(
             compress=False,
             max_msg_size=self._limits.frame + 1,
@@ -148,10 +148,11 @@ class Listener:
         try:
             await upgraded.prepare(request)
             ours = None if request.transport is None else request.transport.get_extra_info("sockname")
-            await self._welcome(upgraded, seen, str(ours[0]) if ours else "")
+            here = str(ours[0]) if ours else ""
+            await self._welcome(upgraded, seen, here, lambda: self._shaking.pop(request.protocol, None))
             return upgraded
         finally:
-            self._slots.leave(seen)
+            self._shaking.pop(request.protocol, None)
 
     async def _serve_blob(self, request: web.Request) -> web.StreamResponse:
         link = self._sessions.get(request.headers.get(SESSION, ""))

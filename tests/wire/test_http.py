@@ -25,6 +25,8 @@ from gossip.transport.http import SESSION, HttpTransport
 from identity.keys import SigningKey
 
 ALICE, BOB = SigningKey(bytes([1]) * 32), SigningKey(bytes([2]) * 32)
+STRANGERS = [SigningKey(bytes([number]) * 32) for number in range(10, 16)]
+FRIENDS = [SigningKey(bytes([number]) * 32) for number in range(20, 24)]
 QUICK = replace(LIMITS, hello=0.3, connect=0.5, blob=0.3, goodbye=0.3, heartbeat=0.4)
 
 
@@ -166,12 +168,57 @@ async def test_inbound_connections_are_capped(stack: AsyncExitStack) -> None:
     one, other = await node(stack, ALICE, replace(LIMITS, inbound=0)), await node(stack, BOB)
     with pytest.raises(RemoteFault) as fault:
         await other.transport.dial(one.transport.address)
-    assert fault.value.reason is Drop.UNREACHABLE
+    assert fault.value.reason is Drop.REFUSED
     assert await soon(one.drops) is Drop.CONNECTIONS
+    assert one.joins.empty()
     full = await node(stack, SigningKey(bytes([3]) * 32), replace(LIMITS, connections=0))
     with pytest.raises(RemoteFault) as capped:
         await full.transport.dial(one.transport.address)
     assert capped.value.reason is Drop.CONNECTIONS
+
+
+async def test_a_known_peer_takes_a_strangers_place_and_a_stranger_nobodys(stack: AsyncExitStack) -> None:
+    one = await node(stack, ALICE, replace(LIMITS, inbound=6, inbound_known=2))
+    one.strangers = {key.peer for key in STRANGERS}
+    crowd = [await node(stack, key) for key in STRANGERS]
+    for stranger in crowd[:4]:
+        await stranger.transport.dial(one.transport.address)
+    for stranger in crowd[4:]:
+        with pytest.raises(RemoteFault) as fault:
+            await stranger.transport.dial(one.transport.address)
+        assert fault.value.reason is Drop.REFUSED
+    friends = [await node(stack, key) for key in FRIENDS]
+    for friend in friends:
+        await friend.transport.dial(one.transport.address)
+    left = [await soon(one.lefts) for _ in range(2)]  # the two that came last
+    assert [peer for peer, _ in left] == [crowd[3].key.peer, crowd[2].key.peer]
+    assert one.transport.connected() == tuple(sorted(each.key.peer for each in [*crowd[:2], *friends]))
+    with pytest.raises(RemoteFault):
+        await crowd[5].transport.dial(one.transport.address)
+    assert len(one.transport.connected()) == 6
+
+
+async def test_half_open_handshakes_keep_nobody_out(stack: AsyncExitStack) -> None:
+    one, other = await node(stack, ALICE, replace(LIMITS, handshakes=3)), await node(stack, BOB)
+    async with AsyncExitStack() as held:
+        silent = [await held.enter_async_context(web_socket(one)) for _ in range(8)]
+        await other.transport.dial(one.transport.address)
+        assert (await soon(one.joins)).peer == BOB.peer
+        ended = [await silent[n].receive() for n in range(5)]
+        assert {message.type for message in ended} <= {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE}
+
+
+async def test_inbound_links_leave_places_for_those_that_we_dial(stack: AsyncExitStack) -> None:
+    one = await node(stack, ALICE, replace(LIMITS, connections=4, inbound=3))
+    crowd = [await node(stack, key) for key in STRANGERS[:4]]
+    for stranger in crowd[:3]:
+        await stranger.transport.dial(one.transport.address)
+        await soon(one.joins)
+    assert await one.transport.dial(crowd[3].transport.address) == crowd[3].key.peer
+    other = await node(stack, BOB)
+    with pytest.raises(RemoteFault) as fault:
+        await one.transport.dial(other.transport.address)
+    assert fault.value.reason is Drop.CONNECTIONS
 
 
 # handshakes that go wrong

@@ -26,7 +26,7 @@ from gossip.reach.dialer import Dialer, backoff, split_address
 from gossip.transport.blobs import Assembly, BlobStore
 from gossip.transport.executors import OFFLOAD_BYTES, InlineExecutor, offload
 from gossip.transport.outbox import Outbox
-from gossip.transport.slots import Slots, group_of
+from gossip.transport.slots import Guest, group_of, who_goes
 from identity.envelope import seal
 from identity.errors import BadPeerId
 from identity.keys import PeerId, format_peer
@@ -355,14 +355,56 @@ def test_public_addresses_have_a_network_and_others_none(seen: str, group: str) 
     assert group_of(seen) == group
 
 
-def test_one_public_network_takes_a_few_of_the_inbound_places_and_all_together_no_more_than_there_are() -> None:
-    slots = Slots(Limits(inbound=12, group=8))
-    assert [slots.enter(f"8.8.8.{n}") for n in range(10)] == [True] * 8 + [False] * 2
-    assert slots.enter("8.8.9.1")
-    assert [slots.enter("10.0.0.1") for _ in range(4)] == [True] * 3 + [False]
-    assert len(slots) == 12
-    slots.leave("8.8.8.0")
-    slots.leave("8.8.9.1")
-    assert [slots.enter(f"8.8.8.{n}") for n in range(2)] == [True, False]
-    assert not slots.enter("8.8.8.77")
-    assert len(slots) == 11
+def guest(number: int, group: str = "", known: bool = False, gave: int = 0) -> Guest:
+    """Somebody who came as the `number`th."""
+    return Guest(author(number).peer, known, group, gave, float(number))
+
+
+PLACES = Limits(inbound=12, inbound_known=4, group=3)
+
+
+def test_strangers_hold_no_more_than_their_places_and_one_public_network_a_few_of_them() -> None:
+    inside = [guest(n, "8.8.8.0/24") for n in range(1, 4)]
+    late = guest(50, "8.8.8.0/24")
+    assert who_goes(late, inside, PLACES) is late
+    assert who_goes(guest(50, "8.8.9.0/24"), inside, PLACES) is None
+    inside += [guest(n) for n in range(4, 9)]  # eight strangers: all that they may be
+    assert who_goes(guest(51), inside, PLACES) is inside[2]  # the last of the fullest network
+    assert who_goes(guest(51), inside[3:] + [guest(n) for n in range(9, 12)], PLACES) == guest(51)
+
+
+def test_a_known_peer_takes_the_place_of_the_stranger_that_has_done_least() -> None:
+    friends = [guest(n, known=True) for n in range(1, 5)]
+    strangers = [guest(n, gave=3 if n == 12 else 1) for n in range(5, 13)]
+    friend = guest(60, known=True)
+    assert who_goes(friend, friends[1:] + strangers, PLACES) is None
+    assert who_goes(friend, friends + strangers, PLACES) == guest(11, gave=1)  # the latest of those that gave least
+    crowd = [guest(n, "9.9.9.0/24", gave=9) for n in range(20, 23)]
+    assert who_goes(friend, [*friends, *strangers[3:], *crowd], PLACES) in crowd
+    full = [guest(n, known=True) for n in range(1, 13)]
+    assert who_goes(friend, full, PLACES) is friend
+
+
+def test_a_public_networks_places_are_not_counted_against_known_peers_of_it() -> None:
+    inside = [guest(n, "8.8.8.0/24") for n in range(1, 4)]
+    friend = guest(60, "8.8.8.0/24", known=True)
+    assert who_goes(friend, inside, PLACES) is None
+    assert who_goes(guest(61, "8.8.8.0/24"), [friend, *inside[:2]], PLACES) is None
+
+
+async def test_whoever_dials_us_does_not_end_our_dialling() -> None:
+    desk, limits = Desk(), Limits(retry_first=0.001)
+    book = AddressBook(author(1).peer, NETWORK, limits)
+    people = {f"host:{n}": author(n).peer for n in range(20, 30)}
+    for n in range(20, 30):
+        book.learn(record(author(n), f"host:{n}"), author(n).peer)
+    desk.answer = people.get
+    crowd = {author(n).peer: {} for n in range(40, 50)}
+    desk.blobs.update(crowd)  # more than the degree, and all of them have dialled us
+    await dialled(desk, book, [], limits)
+    assert len(set(desk.connected()) - set(crowd)) == limits.dial
+    for peer in list(desk.blobs):
+        if peer not in crowd:
+            del desk.blobs[peer]  # those that we dialled leave: others are dialled
+    await dialled(desk, book, [], limits)
+    assert len(set(desk.connected()) - set(crowd)) == limits.dial
