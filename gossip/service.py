@@ -1,7 +1,7 @@
 """The gossip of one node: frame -> open -> decode -> admit -> event; publish; relay; fetch what is wanted.
 
 Laws:
-- Order of checks on a frame: size, the connection's bucket, arity, then as in `gossip.intake`.
+- Order of checks on a frame: size, the peer's bucket, arity, then as in `gossip.intake`; strangers pay into one more.
 - Nothing that a peer does raises out of here: every drop is counted by its reason and told as `Dropped`. What fails on
   our side meanwhile is told as `Broken`; only a disk that is full for now costs no more than what came.
 - What is signed is durable in the ledger before its first byte leaves; nothing is signed twice for one round.
@@ -21,8 +21,10 @@ import numpy as np
 from gossip.chain.hearing import Hearing
 from gossip.chain.ledger import Entry, Ledger
 from gossip.chain.own_chain import OwnChain
+from gossip.company import Company
 from gossip.fetcher import Fetcher, Wanted
 from gossip.intake import Home, Intake, Wants
+from gossip.patience import Patience
 from gossip.protocol.codec import (
     MAX_DISTANCE,
     RECORD,
@@ -43,6 +45,7 @@ from gossip.protocol.messages import (
     NO_DIGEST,
     Announce,
     Buffer,
+    Frame,
     Goodbye,
     HeaderRequest,
     PeerRecord,
@@ -51,13 +54,11 @@ from gossip.protocol.messages import (
     Schema,
     Update,
 )
-from gossip.protocol.rates import Bucket
 from gossip.reach.book import AddressBook
 from gossip.reach.dialer import Dialer
 from gossip.reach.vantage import Vantage
 from gossip.transport.blobs import BlobStore
 from gossip.transport.contract import Transport
-from gossip.transport.slots import group_of
 from identity.envelope import seal, split
 from identity.keys import PeerId, SigningKey
 
@@ -127,8 +128,8 @@ class GossipService:
         self._on_event = on_event
         self._limits = limits
         self._allow = allow
-        self._ask_known = known
-        self._standing: dict[PeerId, bool] = {}  # what was answered in this round
+        self._company = Company(known)
+        self._patience = Patience(limits)
         self._nonce = nonce or partial(secrets.token_bytes, 32)
         self._closed = False
         self._publishing = asyncio.Lock()
@@ -136,8 +137,6 @@ class GossipService:
         self._own = OwnChain(key, network, schema, ledger, executor, limits)
         self._blobs = BlobStore(limits.blobs)
         self._book = AddressBook(key.peer, network, limits)
-        self._peer_buckets: dict[PeerId, Bucket] = {}
-        self._seen: dict[PeerId, str] = {}  # the IP address of each joined peer
         self._vantage = Vantage()
         self._unreachable: set[PeerId] = set()  # joined, but nobody answers where they say they serve payloads
         self._fetcher = Fetcher(
@@ -149,8 +148,8 @@ class GossipService:
             self._fetched,
             self._not_fetched,
             self._not_given,
-            self.known,
-            lambda peer: group_of(self._seen.get(peer, "")),
+            self._company.known,
+            self._company.group,
             round,
         )
         home = Home(key.peer, network, self._schema_digest, payload_bytes(schema))
@@ -163,7 +162,7 @@ class GossipService:
             bootstrap,
             generator,
             limits,
-            lambda peer: allow is None or peer in allow,
+            lambda peer: (allow is None or peer in allow) and not self._refuses(peer),
             lambda fault, address: self._drop(fault.reason, None, address),
             self._named,
         )
@@ -210,7 +209,7 @@ class GossipService:
     def advance(self, round: int) -> None:
         """Tell the node's round: moves the window; headers that were early are judged again."""
         self._intake.round = round
-        self._standing.clear()
+        self._company.refresh()
         self._fetcher.advance(round)
         for via, distance, envelope in self._intake.take_early():
             self._guard(via, partial(self._take_header, envelope, via, distance))
@@ -271,6 +270,7 @@ class GossipService:
             sequence=head.sequence if head else 0,
             round=self._intake.round,
             allow=self._allow,
+            refuse=self._refuses,
         )
         return Handshake(self._key, greeting, self._nonce(), dialled, expect, self._limits)
 
@@ -280,31 +280,35 @@ class GossipService:
 
     def left(self, peer: PeerId, reason: str) -> None:
         """See `Receiver.left`."""
-        self._peer_buckets.pop(peer, None)
-        self._seen.pop(peer, None)
+        self._company.left(peer)
         self._vantage.left(peer)
         self._unreachable.discard(peer)
         self._hearing.left(peer)
         self._on_event(PeerLeft(peer, reason))
         self._dialer.wake()
 
-    def frame(self, peer: PeerId, data: bytes) -> None:
+    def frame(self, peer: PeerId, data: bytes) -> float:
         """See `Receiver.frame`."""
-        bucket = self._peer_buckets.get(peer)
-        if bucket is None or self._closed:
-            return
-        if not bucket.take(asyncio.get_running_loop().time()):
-            self._drop(Drop.PEER_RATE, peer)
-            return
-        self._guard(peer, partial(self._take_frame, peer, data))
+        if peer not in self._company or self._closed:
+            return 0.0
+        now = _now()
+        if self._patience.refuses(peer, now):
+            return self._limits.refusal  # it is on its way out
+        if not self._patience.take(peer, now):
+            self._blame(Drop.PEER_RATE, peer)
+            return self._patience.pause(peer, now)
+        try:
+            message = decode_frame(data, self._limits)
+        except RemoteFault as fault:
+            self._blame(fault.reason, peer)
+            return self._owes(peer, 1, now)
+        count = max(1, len(message.envelopes)) if isinstance(message, Peers) else 1
+        self._guard(peer, partial(self._take_message, peer, message, now), self._blame)
+        return self._owes(peer, count, now)
 
     def known(self, peer: PeerId) -> bool:
         """See `Receiver.known`."""
-        if peer not in self._standing:
-            if len(self._standing) >= self._limits.authors:
-                self._standing.clear()
-            self._standing[peer] = self._ask_known(peer)
-        return self._standing[peer]
+        return self._company.known(peer)
 
     def blob(self, digest: bytes) -> Buffer | None:
         """See `Receiver.blob`."""
@@ -312,17 +316,18 @@ class GossipService:
 
     def dropped(self, reason: Drop, peer: PeerId | None) -> None:
         """See `Receiver.dropped`."""
-        self._drop(reason, peer)
+        if peer is None:
+            self._drop(reason, None)
+        else:
+            self._blame(reason, peer)
 
     # frames
 
     def _welcome(self, party: Party) -> None:
         hello = party.hello
-        self._peer_buckets[party.peer] = self._bucket(self._limits.peer_rate, self._limits.peer_burst)
-        self._seen[party.peer] = party.seen
+        self._company.joined(party)
         self._vantage.joined(party.peer, party.here)
-        group = group_of(party.seen)
-        self._standing.pop(party.peer, None)
+        group = self._company.group(party.peer)
         self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address, group))
         head = self._ledger.head()
         if head is not None and self._ledger.payload(head.sequence) is not None:
@@ -335,35 +340,44 @@ class GossipService:
         self._hearing.joined(party.peer)
         self._dialer.wake()
 
-    def _guard(self, peer: PeerId, take: Callable[[], object]) -> None:
+    def _guard(
+        self, peer: PeerId, take: Callable[[], object], drop: Callable[[Drop, PeerId], None] | None = None
+    ) -> None:
         try:
             take()
         except RemoteFault as fault:
-            self._drop(fault.reason, peer)
+            (drop or self._drop)(fault.reason, peer)
         except DiskFault:
             self._drop(Drop.DISK, peer)
         except LocalFault as fault:
             self._on_event(Broken(fault))
 
-    def _take_frame(self, peer: PeerId, data: bytes) -> None:
-        message = decode_frame(data, self._limits)
+    def _take_message(self, peer: PeerId, message: Frame, now: float) -> None:
         match message:
             case Announce(envelope):
                 self._take_header(envelope, peer, 1)
             case Relay(claimed, envelope):
                 self._take_header(envelope, peer, min(claimed + 1, MAX_DISTANCE))
             case Peers(envelopes):
-                for envelope in envelopes:
-                    self._guard(peer, partial(self._book.learn, envelope, peer, self._seen.get(peer, "")))
                 self._hearing.told(peer)
-                self._dialer.wake()
+                self._take_records(envelopes, peer, now)
             case HeaderRequest(author, first, last):
                 self._answer(peer, author, first, last)
             case Goodbye():
-                leaving = self._transport.drop(peer, "said goodbye")
-                task = asyncio.get_running_loop().create_task(leaving)
-                self._leaving.add(task)
-                task.add_done_callback(self._leaving.discard)
+                self._dismiss(peer, "said goodbye")
+
+    def _take_records(self, envelopes: Sequence[bytes], peer: PeerId, now: float) -> None:
+        """Addresses that a peer tells: a token for each, and not often."""
+        if not self._patience.tells(peer, now):
+            raise RemoteFault(Drop.PEER_RATE, "addresses are told at a join")
+        if len(envelopes) > 1 and not self._patience.take(peer, now, len(envelopes) - 1):
+            raise RemoteFault(Drop.PEER_RATE, "a token for each address")
+        for envelope in envelopes:
+            try:
+                self._book.learn(envelope, peer, self._company.seen(peer))
+            except RemoteFault as fault:
+                self._blame(fault.reason, peer)
+        self._dialer.wake()
 
     def _answer(self, peer: PeerId, author: PeerId, first: int, last: int) -> None:
         """Show the headers that a peer lacks: our own, or others' whose payloads we could serve."""
@@ -377,7 +391,7 @@ class GossipService:
             self._send(peer, relay)
 
     def _take_header(self, envelope: bytes, via: PeerId, distance: int) -> None:
-        self._intake.take(envelope, via, distance, asyncio.get_running_loop().time())
+        self._intake.take(envelope, via, distance, _now())
 
     def _own_shown(self, entry: Entry, via: PeerId) -> None:
         """A header signed with our own key came in."""
@@ -423,7 +437,7 @@ class GossipService:
 
     def _named(self, peer: PeerId, address: str) -> None:
         self._on_event(PeerNamed(peer, address))
-        self._standing.clear()
+        self._company.refresh()
 
     async def _hear_out(self, round: int) -> None:
         """Before a signature: let those who know our key tell what they know."""
@@ -449,8 +463,29 @@ class GossipService:
         others = self._book.envelopes(to, self._limits.peers_in_frame - 1)
         return (seal(self._key, RECORD, encode_record(mine)), *others)
 
-    def _bucket(self, rate: float, burst: float) -> Bucket:
-        return Bucket.full(rate, burst, asyncio.get_running_loop().time())
+    # misconduct
+
+    def _owes(self, peer: PeerId, tokens: int, now: float) -> float:
+        """Seconds until what a peer used of all strangers' budget is paid; nothing for a known one."""
+        return 0.0 if self.known(peer) else self._patience.share(tokens, now)
+
+    def _refuses(self, peer: PeerId) -> bool:
+        return self._patience.refuses(peer, _now())
+
+    def _blame(self, reason: Drop, peer: PeerId) -> None:
+        """Drop what a peer itself sent; let it go when that was once too often."""
+        self._drop(reason, peer)
+        if self._patience.tires(peer, reason, _now()):
+            self._dismiss(peer, "it misbehaved", 0.0 if self.known(peer) else self._limits.refusal)
+
+    def _dismiss(self, peer: PeerId, reason: str, refuse: float = 0.0) -> None:
+        task = asyncio.get_running_loop().create_task(self._transport.drop(peer, reason, refuse))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _check(network: bytes, schema: Schema, limits: Limits) -> None:

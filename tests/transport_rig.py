@@ -45,8 +45,9 @@ class Recorder:
     def left(self, peer: PeerId, reason: str) -> None:
         self.lefts.put_nowait((peer, reason))
 
-    def frame(self, peer: PeerId, data: bytes) -> None:
+    def frame(self, peer: PeerId, data: bytes) -> float:
         self.frames.put_nowait((peer, data))
+        return 0.0
 
     def known(self, peer: PeerId) -> bool:
         return self.strangers is None or peer not in self.strangers

@@ -18,7 +18,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from gossip import fetcher, intake, service
+from gossip import fetcher, intake, patience, service
 from gossip.chain import admission
 from gossip.protocol import codec, payload, rates
 from gossip.protocol.errors import Drop, RemoteFault
@@ -126,7 +126,7 @@ class _Forgetful(intake.Intake):
 class _Generous(rates.Bucket):
     """Never empty."""
 
-    def take(self, now: float) -> bool:
+    def take(self, now: float, count: float = 1.0) -> bool:
         return True
 
 
@@ -231,7 +231,7 @@ def _patient(patch: pytest.MonkeyPatch) -> None:
 
 
 def _rate(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(service, "Bucket", _Generous)
+    patch.setattr(patience, "Bucket", _Generous)
 
 
 def _author_rate(patch: pytest.MonkeyPatch) -> None:
@@ -258,7 +258,7 @@ WEAKNESSES: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], tuple[str, 
     "equivocation ignored": (_overlooking(Drop.EQUIVOCATION), ("equivocate",)),
     "chain not checked": (_overlooking(Drop.BROKEN_CHAIN), ("broken-chain",)),
     "round window not checked": (_overlooking(Drop.EARLY), ("ahead",)),
-    "rate of a connection not limited": (_rate, ("flood",)),
+    "rate of a connection not limited": (_rate, ("pester",)),
     "rate of an author not limited": (_author_rate, ("flood",)),
     "no deadline for payloads": (_patient, ("drip",)),
 }

@@ -27,8 +27,18 @@ from identity.keys import PeerId, SigningKey
 
 NETWORK = hashlib.sha256(b"a network").digest()
 SCHEMA = Schema((TensorSpec("weight", (4, 3)), TensorSpec("bias", (4,))))
+ENDLESS = 10**9
 LIMITS = Limits(
-    peer_rate=1e9, peer_burst=1e9, author_rate=1e9, author_burst=1e9, retry_first=0.0, settle=0.05, rival=0.0
+    peer_rate=1e9,
+    peer_burst=1e9,
+    author_rate=1e9,
+    author_burst=1e9,
+    peers_rate=1e9,
+    guilt=ENDLESS,
+    rate_guilt=ENDLESS,
+    retry_first=0.0,
+    settle=0.05,
+    rival=0.0,
 )
 
 
@@ -96,6 +106,7 @@ class Desk:
         self.sent: list[tuple[PeerId, bytes]] = []
         self.dialled: list[tuple[str, PeerId | None]] = []
         self.dropped: list[tuple[PeerId, str]] = []
+        self.refused: list[tuple[PeerId, float]] = []
         self.blobs: dict[PeerId, dict[bytes, bytes]] = {}
         self.asked: list[tuple[PeerId, bytes]] = []
         self.answer: Callable[[str], PeerId | None] = lambda address: None
@@ -131,7 +142,8 @@ class Desk:
     def connected(self) -> tuple[PeerId, ...]:
         return tuple(sorted(self.blobs))
 
-    async def drop(self, peer: PeerId, reason: str) -> None:
+    async def drop(self, peer: PeerId, reason: str, refuse: float = 0.0) -> None:
+        self.refused.append((peer, refuse))
         self.dropped.append((peer, reason))
         if self.blobs.pop(peer, None) is not None and self.receiver is not None:
             self.receiver.left(peer, reason)

@@ -19,6 +19,7 @@ drop; TLS bound to these keys belongs to the open-network stage.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gossip.protocol.codec import HELLO, decode_hello, encode_hello
@@ -32,7 +33,7 @@ from identity.keys import PeerId, SigningKey
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What we say of ourselves, and whom we accept. `allow` None means everybody."""
+    """What we say of ourselves, and whom we accept. `allow` None means everybody; `refuse` are refused for a while."""
 
     network: bytes
     schema: bytes
@@ -40,6 +41,7 @@ class Greeting:
     sequence: int
     round: int
     allow: frozenset[PeerId] | None = None
+    refuse: Callable[[PeerId], bool] = lambda peer: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ class Handshake:
             raise RemoteFault(Drop.SCHEMA, "the peer trains another model")
         if self._greeting.allow is not None and hello.peer not in self._greeting.allow:
             raise RemoteFault(Drop.NOT_ALLOWED, "the peer is not on the allow-list")
+        if self._greeting.refuse(hello.peer):
+            raise RemoteFault(Drop.REFUSED, "the peer misbehaved a while ago")
         if self._expect is not None and hello.peer != self._expect:
             raise RemoteFault(Drop.UNEXPECTED_PEER, "somebody else answers at this address")
         return hello

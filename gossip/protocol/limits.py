@@ -50,6 +50,8 @@ class Limits:
     neighbourhood: int = 16  # of these, with an address in one public network, like `group`
     early: int = 64  # headers from beyond the round window, one an author
     heard: int = 16384  # digests remembered for duplicates
+    guilt: int = 3  # things that no honest node sends after which a peer is refused: a flipped bit is not its end
+    rate_guilt: int = 400  # the same for frames beyond its rate: a burst, once more
     # rounds
     window: int = 16  # rounds that an update may lag behind (W): the most that a relayed record can be of use
     ahead: int = 2  # rounds that an update may lead
@@ -57,9 +59,19 @@ class Limits:
     # bytes in store
     blobs: int = 512 * MIB  # payloads kept to serve to others
     # rates: tokens per second and the burst
-    # frames from one connection: 15.6 k verifications/s fit in one core, so 1.3 % of it
+    # frames, or records in a peers frame, from one peer: 15.6 k verifications/s fit in one core, so 1.3 % of it
     peer_rate: float = 200.0
     peer_burst: float = 400.0
+    strangers_rate: float = (
+        1000.0  # the same from all strangers together: a fifth of a core, with what comes beside them
+    )
+    strangers_burst: float = 2000.0
+    peers_rate: float = 0.1  # peers frames from one peer beside those at a join; honest nodes send none
+    control_rate: float = 4.0  # pings and pongs over one connection: one in 10 s is usual
+    control_burst: float = 32.0
+    # bytes over a socket that others opened: `peer_rate` headers; fragments without content are seen nowhere else
+    socket_rate: float = 128.0 * KIB
+    socket_burst: float = 1.0 * MIB
     author_rate: float = 20.0  # new headers by one author: a round is rarely shorter than 50 ms
     author_burst: float = 64.0
     origin_rate: float = 20.0  # new sockets from one public network: `group` peers that reconnect, twice a second
@@ -69,6 +81,7 @@ class Limits:
     blob: float = 5.0  # plus the payload's size / blob_rate
     blob_rate: float = 64.0 * KIB  # bytes/s below which a holder counts as not having it
     heartbeat: float = 20.0
+    refusal: float = 600.0  # that a guilty peer is refused, and an address of a guilty stranger: a try in ten minutes
     goodbye: float = 2.0  # to drain queues when closing
     settle: float = 1.0  # that the first publish of an empty ledger waits for what joined peers know of our key
     recall: float = 40.0  # that the first signature after a start waits for peers that knew us: their redial, and more

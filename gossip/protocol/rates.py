@@ -19,11 +19,26 @@ class Bucket:
         """A bucket that has not been used yet."""
         return cls(rate, burst, burst, now)
 
-    def take(self, now: float) -> bool:
-        """Take one token; False if there is none. A clock that goes back adds nothing."""
+    def take(self, now: float, count: float = 1.0) -> bool:
+        """Take one token, or so many; False if there are not as many. A clock that goes back adds nothing."""
+        self._gain(now)
+        if self.tokens < count:
+            return False
+        self.tokens -= count
+        return True
+
+    def owe(self, now: float, count: float) -> None:
+        """Take so many tokens though there may not be as many: what is missing is owed."""
+        self._gain(now)
+        self.tokens -= count
+
+    def due(self, now: float, count: float = 1.0) -> float:
+        """Seconds until there are so many tokens; 0 when there are."""
+        self._gain(now)
+        if self.tokens >= count:
+            return 0.0
+        return (count - self.tokens) / self.rate if self.rate else 3600.0
+
+    def _gain(self, now: float) -> None:
         self.tokens = min(self.burst, self.tokens + self.rate * max(0.0, now - self.at))
         self.at = max(self.at, now)
-        if self.tokens < 1.0:
-            return False
-        self.tokens -= 1.0
-        return True

@@ -1,6 +1,7 @@
 """Addresses that peers state of themselves, signed: whom else could we dial?
 
 Laws:
+- A record that is here is known by its digest, before any signature is checked.
 - One record a peer, the higher sequence wins; our own, unsigned or foreign-network records never enter.
 - At most `Limits.records`; of those one introducer told `Limits.introduced`, of those in one public network
   `Limits.neighbourhood`: whoever tells more pushes out what it told before, not what others told. Else the oldest goes.
@@ -24,7 +25,7 @@ from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import Limits
 from gossip.protocol.messages import PeerRecord
 from gossip.transport.slots import group_of
-from identity.envelope import open_envelope
+from identity.envelope import digest_of, open_envelope, split
 from identity.errors import ForgedEnvelope
 from identity.keys import PeerId
 
@@ -35,6 +36,7 @@ class _Told:
 
     record: PeerRecord
     envelope: bytes
+    digest: bytes
     via: PeerId
     group: str
 
@@ -64,6 +66,10 @@ class AddressBook:
             RemoteFault: BAD_SIGNATURE, MALFORMED, OVERSIZE, WRONG_VERSION, WRONG_AUTHOR or WRONG_NETWORK.
         """
         try:
+            parts = split(envelope)
+            here = self._records.get(parts.author)
+            if here is not None and here.digest == digest_of(RECORD, parts.body):
+                return None
             opened = open_envelope(envelope, RECORD)
         except ForgedEnvelope as error:
             raise RemoteFault(Drop.BAD_SIGNATURE, str(error)) from None
@@ -80,7 +86,8 @@ class AddressBook:
         if leads_inside(record.address, seen):
             return None  # no fault: whoever lives behind a translator states what it listens on
         first = via if known is None else known.via  # who tells of a known peer anew has not introduced it
-        told = _Told(record, envelope, first, group_of(record.address.rpartition(":")[0].strip("[]")))
+        group = group_of(record.address.rpartition(":")[0].strip("[]"))
+        told = _Told(record, envelope, opened.digest, first, group)
         self._records[record.peer] = told
         self._records.move_to_end(record.peer)
         self._trim(self._limits.introduced, lambda one: one.via == told.via)

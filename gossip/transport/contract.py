@@ -39,8 +39,12 @@ class Receiver(Protocol):
         """The connection to a joined peer has ended (not told for one that was replaced by a newer one)."""
         ...
 
-    def frame(self, peer: PeerId, data: bytes) -> None:
-        """A frame from a joined peer; its size was checked, nothing else."""
+    def frame(self, peer: PeerId, data: bytes) -> float:
+        """A frame from a joined peer; its size was checked, nothing else.
+
+        Returns:
+            Seconds for which nothing more should be read of this peer.
+        """
         ...
 
     def known(self, peer: PeerId) -> bool:
@@ -100,8 +104,11 @@ class Transport(Protocol):
         """Joined peers, ordered by id."""
         ...
 
-    async def drop(self, peer: PeerId, reason: str) -> None:
-        """End the connection to one peer, if there is one."""
+    async def drop(self, peer: PeerId, reason: str, refuse: float = 0.0) -> None:
+        """End the connection to one peer, if there is one.
+
+        Take nothing from its address for `refuse` seconds, if that is public and no known peer is there.
+        """
         ...
 
     async def close(self) -> None:

@@ -6,6 +6,9 @@ Laws:
 - Where all places are taken, the socket that has waited longest without a request makes room: whoever comes and asks
   gets in, whoever comes and is silent is pushed out by the next.
 - `Limits.hello` seconds until the first request, `Limits.heartbeat` until each further one is whole, however it drips.
+- `Limits.socket_rate` bytes a second, all requests and messages together: a socket that brings more is closed. What a
+  message costs is counted above; pieces of messages that never end are seen here only.
+- A public address that was refused for a while has no socket, unless a known peer is there.
 - The last `Limits.files` files are never given to a socket: the disk needs them.
 Addresses that are not public have no network here either (`gossip.transport.slots`): a laboratory is one of them.
 """
@@ -23,7 +26,7 @@ from gossip.protocol.rates import Bucket
 from gossip.transport.files import scarce
 from gossip.transport.slots import group_of
 
-_ORIGINS = 1024  # public networks whose rate of new sockets is remembered; the one seen longest ago goes first
+_ORIGINS = 1024  # networks and addresses that are remembered, in each table; the one seen longest ago goes first
 
 
 class Gate:
@@ -52,6 +55,7 @@ class Gate:
         self._waiting: OrderedDict[_Visitor, asyncio.TimerHandle] = OrderedDict()
         self._origins: Counter[str] = Counter()
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._refused: OrderedDict[str, float] = OrderedDict()  # addresses, and until when
 
     def __len__(self) -> int:
         return len(self._inside)
@@ -72,6 +76,25 @@ class Gate:
         if visitor is not None:
             self._settle(visitor)
             self._await(visitor, self._limits.heartbeat)
+
+    def refuse(self, address: str, seconds: float) -> None:
+        """Take nothing from this IP address for so long, if it is public: loopback is shared by a laboratory."""
+        if not group_of(address):
+            return
+        self._refused[address] = asyncio.get_running_loop().time() + seconds
+        self._refused.move_to_end(address)
+        if len(self._refused) > _ORIGINS:
+            self._refused.popitem(last=False)
+
+    def bucket(self) -> Bucket:
+        """What one socket may bring."""
+        limits = self._limits
+        return Bucket.full(limits.socket_rate, limits.socket_burst, asyncio.get_running_loop().time())
+
+    def spent(self, visitor: _Visitor) -> None:
+        """It brought more."""
+        self._dropped(Drop.PEER_RATE)
+        visitor.end()
 
     def close(self) -> None:
         """End every socket."""
@@ -109,6 +132,8 @@ class Gate:
         if scarce(visitor.descriptor, limits.files):
             return False
         if group and not friend:
+            if asyncio.get_running_loop().time() < self._refused.get(visitor.address, float("-inf")):
+                return False
             crowded = self._origins[group] >= limits.origin_sockets
             if crowded or not self._bucket(group).take(asyncio.get_running_loop().time()):
                 return False
@@ -151,6 +176,7 @@ class _Visitor(asyncio.Protocol):
         self.descriptor = -1
         self._gate = gate
         self._speaker: asyncio.Protocol | None = None
+        self._bytes: Bucket | None = None
         self._transport: asyncio.Transport | None = None
 
     def end(self) -> None:
@@ -170,11 +196,16 @@ class _Visitor(asyncio.Protocol):
         if self._speaker is None:
             self._transport.abort()
         else:
+            self._bytes = self._gate.bucket()
             self._speaker.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._speaker is not None:
+        if self._speaker is None or self._bytes is None:
+            return
+        if self._bytes.take(asyncio.get_running_loop().time(), len(data)):
             self._speaker.data_received(data)
+        else:
+            self._gate.spent(self)
 
     def eof_received(self) -> bool | None:
         return None if self._speaker is None else self._speaker.eof_received()

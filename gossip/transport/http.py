@@ -120,6 +120,7 @@ class HttpTransport:
                 joined = await self._http.ws_connect(
                     f"http://{address}{LINK_PATH}",
                     compress=0,
+                    autoping=False,
                     max_msg_size=self._limits.frame + 1,
                     heartbeat=self._limits.heartbeat,
                     timeout=aiohttp.ClientWSTimeout(ws_close=self._limits.goodbye),
@@ -128,7 +129,7 @@ class HttpTransport:
             raise RemoteFault(Drop.TIMEOUT, f"{address} does not answer") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RemoteFault(Drop.UNREACHABLE, f"{address}: {error}") from None
-        channel = Channel(joined)
+        channel = Channel(joined, self._limits)
         party = await shake(self._told().handshake(True, expect), channel, self._limits)
         party = replace(party, seen=_ip(joined.get_extra_info("peername")), here=_ip(joined.get_extra_info("sockname")))
         link = self._keep(party, channel, dialled=True, location=address)
@@ -169,10 +170,12 @@ class HttpTransport:
         """See `Transport.connected`."""
         return tuple(sorted(self._links))
 
-    async def drop(self, peer: PeerId, reason: str) -> None:
+    async def drop(self, peer: PeerId, reason: str, refuse: float = 0.0) -> None:
         """See `Transport.drop`."""
         link = self._links.get(peer)
         if link is not None:
+            if refuse:
+                self._listener.refuse(link.party.seen, refuse)
             await link.end(reason)
 
     async def close(self) -> None:
@@ -216,9 +219,11 @@ class HttpTransport:
         peer = link.party.peer
         reason = ""
         try:
-            while (data := await channel.receive_frame()) is not None:
+            while not link.closing and (data := await channel.receive_frame()) is not None:
                 if self._links.get(peer) is link:
-                    self._told().frame(peer, data)
+                    pause = self._told().frame(peer, data)
+                    if pause:
+                        await link.rest(min(pause, self._limits.heartbeat))
         except RemoteFault as fault:
             self._told().dropped(fault.reason, peer)
             reason = str(fault)
@@ -239,7 +244,7 @@ class HttpTransport:
         self, upgraded: web.WebSocketResponse, seen: str, here: str, proved: Callable[[], object]
     ) -> None:
         """Somebody dialled us: shake hands and read until it leaves."""
-        channel = Channel(upgraded)
+        channel = Channel(upgraded, self._limits)
         try:
             machine = self._told().handshake(False)
             party = await shake(machine, channel, self._limits, lambda peer: self._place(peer, seen)[0])

@@ -68,11 +68,18 @@ class Link:
         self._limits = limits
         self._writer: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._leaving = asyncio.Event()
 
     @property
     def closing(self) -> bool:
         """Whether it is on its way out."""
         return self._closing is not None
+
+    async def rest(self, seconds: float) -> None:
+        """Read nothing for so long, or until the link closes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._leaving.wait()
 
     def begin(self) -> None:
         """Start to write out the queue."""
@@ -82,6 +89,7 @@ class Link:
         """Begin to close: flush for at most `Limits.goodbye` seconds. The first reason stays."""
         if self._closing is None:
             self.reason = reason
+            self._leaving.set()
             self._closing = asyncio.get_running_loop().create_task(self._close())
         return self._closing
 

@@ -90,6 +90,11 @@ class Listener:
             raise LocalFault(f"cannot listen on {Address(host, port)}: {error.strerror or error}") from error
         return int(self._server.sockets[0].getsockname()[1])
 
+    def refuse(self, address: str, seconds: float) -> None:
+        """Take no socket from this IP address for a while; see `Gate.refuse`."""
+        if self._gate is not None:
+            self._gate.refuse(address, seconds)
+
     def shut(self) -> None:
         """Take no more sockets."""
         if self._server is not None:
@@ -141,6 +146,7 @@ class Listener:
                 longest.transport.abort()
         upgraded = web.WebSocketResponse(
             compress=False,
+            autoping=False,
             max_msg_size=self._limits.frame + 1,
             heartbeat=self._limits.heartbeat,
             timeout=self._limits.goodbye,

@@ -219,6 +219,7 @@ ATTACKS: Registry[AttackSpec] = Registry(
             "frames beyond the limit, and frames that claim to be",
             "threat: oversize",
         ),
+        Entry("pester", "simulator.attacks.wire_pester:PESTER", "asks for headers, by the thousand", "threat: floods"),
         Entry("replay", "simulator.attacks.wire_replay:REPLAY", "captured announces, sent again", "threat: replay"),
         Entry(
             "wrong-schema",

@@ -65,11 +65,10 @@ class Tap:
         """See `Receiver.left`."""
         self._service.left(peer, reason)
 
-    def frame(self, peer: PeerId, data: bytes) -> None:
+    def frame(self, peer: PeerId, data: bytes) -> float:
         """See `Receiver.frame`."""
         self.heard.append(data)
-        if not self._deaf:
-            self._service.frame(peer, data)
+        return 0.0 if self._deaf else self._service.frame(peer, data)
 
     def known(self, peer: PeerId) -> bool:
         """See `Receiver.known`."""
@@ -112,9 +111,9 @@ class Tap:
         """See `Transport.connected`."""
         return self._transport.connected()
 
-    async def drop(self, peer: PeerId, reason: str) -> None:
+    async def drop(self, peer: PeerId, reason: str, refuse: float = 0.0) -> None:
         """See `Transport.drop`."""
-        await self._transport.drop(peer, reason)
+        await self._transport.drop(peer, reason, refuse)
 
     async def close(self) -> None:
         """See `Transport.close`."""

@@ -26,7 +26,7 @@ from aggregation.errors import RuleError
 from aggregation.evidence import Rule
 from aggregation.registry import build_rule
 from gossip.protocol.codec import payload_bytes
-from gossip.protocol.errors import RemoteFault
+from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import Limits
 from gossip.transport.contract import Transport
 from hedgerow_registry import UnknownName
@@ -154,7 +154,10 @@ class Campaign:
                 remark = f"{self._bounds.seconds:.0f} s were up" + (f" after {played} rounds" if played else "")
                 trouble = "" if played > 1 else "too slow to attack: give it more --seconds"
             except RemoteFault as fault:
-                trouble = f"it let us go: {fault}"
+                if fault.reason is Drop.REFUSED and any(puppet.sent for puppet in puppets):
+                    remark = "it let us go and refuses us"  # what we sent was enough: a defence, and no trouble
+                else:
+                    trouble = f"it let us go: {fault}"
             after = await self._settled(
                 trial, attack, before, ours, puppets[0], peers[0] if not trouble else None, harm
             )

@@ -30,7 +30,7 @@ REFUSALS: Mapping[str, tuple[frozenset[Drop], ...]] = {
     "broken-chain": (frozenset({Drop.BROKEN_CHAIN}),),
     "drip": (frozenset({Drop.TIMEOUT}),),
     "equivocate": (frozenset({Drop.EQUIVOCATION}), frozenset({Drop.CONVICTED})),
-    "flood": (frozenset({Drop.PEER_RATE}), frozenset({Drop.AUTHOR_RATE})),
+    "flood": (frozenset({Drop.PEER_RATE, Drop.MALFORMED}), frozenset({Drop.AUTHOR_RATE})),
     "forge": (
         frozenset({Drop.BAD_SIGNATURE}),
         frozenset({Drop.WRONG_AUTHOR}),
@@ -40,6 +40,7 @@ REFUSALS: Mapping[str, tuple[frozenset[Drop], ...]] = {
     "other-bytes": (frozenset({Drop.DIGEST}), frozenset({Drop.LENGTH, Drop.UNAVAILABLE})),
     "other-encoding": (frozenset({Drop.MALFORMED}),),
     "oversize": (frozenset({Drop.OVERSIZE}), frozenset({Drop.MALFORMED})),
+    "pester": (frozenset({Drop.PEER_RATE}),),
     "replay": (frozenset({Drop.DUPLICATE, Drop.REPLAY}),),
     "silent": (),
     "truncate": (frozenset({Drop.MALFORMED}),),

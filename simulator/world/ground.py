@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -68,6 +69,8 @@ def _limits(setup: Setup) -> Limits:
         degree=1,  # the graph is the scenario's: nobody looks for further neighbours
         connections=max(128, 2 * degree),
         inbound=max(64, 2 * degree),
+        guilt=sys.maxsize,  # an adversary stays to the end: what it sends is what is studied
+        rate_guilt=sys.maxsize,
         payload=max(64 * MIB, payload),
         blobs=payload * (2 * degree + 8),
     )

@@ -120,7 +120,7 @@ class MemoryTransport:
         """See `Transport.connected`."""
         return tuple(sorted(self._ends))
 
-    async def drop(self, peer: PeerId, reason: str) -> None:
+    async def drop(self, peer: PeerId, reason: str, refuse: float = 0.0) -> None:
         """See `Transport.drop`."""
         end = self._ends.get(peer)
         if end is not None:

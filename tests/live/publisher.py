@@ -54,7 +54,7 @@ class PipeTransport:
     def connected(self) -> tuple[PeerId, ...]:
         return (OTHER,)
 
-    async def drop(self, peer: PeerId, reason: str) -> None:
+    async def drop(self, peer: PeerId, reason: str, refuse: float = 0.0) -> None:
         return None
 
     async def close(self) -> None:

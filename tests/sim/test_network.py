@@ -40,8 +40,9 @@ class Ear:
     def left(self, peer: PeerId, reason: str) -> None:
         self.lefts.append((asyncio.get_running_loop().time(), reason))
 
-    def frame(self, peer: PeerId, data: bytes) -> None:
+    def frame(self, peer: PeerId, data: bytes) -> float:
         self.frames.append((asyncio.get_running_loop().time(), data))
+        return 0.0
 
     def blob(self, digest: bytes) -> Buffer | None:
         return bytes(1000) if digest == DIGEST else None

@@ -160,6 +160,16 @@ async def test_one_public_network_has_a_few_of_the_sockets_and_a_rate_of_new_one
     friendly.close()
 
 
+async def test_a_refused_address_has_no_socket_but_where_a_known_peer_is() -> None:
+    gate = Gate(asyncio.Protocol, Limits(), friend=lambda address: address == "8.8.8.9")
+    for address in ("8.8.8.8", "8.8.8.9", "127.0.0.1"):
+        gate.refuse(address, 600.0)
+    assert [comes(gate, one) for one in ("8.8.8.8", "8.8.8.7", "8.8.8.9", "127.0.0.1")] == [False, True, True, True]
+    gate.refuse("8.8.8.8", 0.0)
+    assert comes(gate, "8.8.8.8")
+    gate.close()
+
+
 async def test_the_last_files_are_given_to_no_socket(stack: AsyncExitStack) -> None:
     one = await node(stack, ALICE, replace(LIMITS, files=allowed_files()))
     reader, _ = await opened(stack, one.transport.address)

@@ -11,7 +11,7 @@ from wire_rig import NETWORK, SCHEMA, author
 from gossip.protocol.codec import decode_frame, decode_header, digest_payload, payload_bytes, schema_digest
 from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import Limits
-from gossip.protocol.messages import Announce, UpdateHeader
+from gossip.protocol.messages import Announce, HeaderRequest, UpdateHeader
 from identity.envelope import open_envelope
 from simulator.attacks.attack import Stage
 from simulator.attacks.frame_fault import Broken, FaultView
@@ -80,6 +80,14 @@ def test_a_flood_is_more_than_both_buckets_hold(round: int, seed: int) -> None:
     assert len(broken.frames) > LIMITS.peer_burst
     signed = broken.frames[: int(LIMITS.author_burst) + 1]
     assert len({header(frame).base for frame in signed}) == len(signed)  # none is a duplicate
+
+
+@settings(max_examples=5)
+@given(round=ROUNDS, seed=SEEDS)
+def test_whoever_pesters_says_nothing_wrong_but_too_often(round: int, seed: int) -> None:
+    (broken,) = acts("pester", round, seed)
+    assert len(broken.frames) > LIMITS.peer_burst + LIMITS.rate_guilt
+    assert all(isinstance(decode_frame(frame, LIMITS), HeaderRequest) for frame in broken.frames)
 
 
 @given(round=ROUNDS, seed=SEEDS)
