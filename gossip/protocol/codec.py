@@ -46,6 +46,7 @@ UPDATE, HELLO, RECORD, SCHEMA = "update", "hello", "record", "schema"
 
 MAX_DISTANCE = 16
 MAX_COUNT = 2**63 - 1
+MAX_ROUND = 2**40  # one a millisecond for thirty years; whoever is led this far can still sign the next round
 
 _ANNOUNCE, _RELAY, _PEERS, _REQUEST, _GOODBYE = 1, 2, 3, 4, 5
 _GOODBYE_LETTERS = 64
@@ -228,7 +229,7 @@ def _header(fields: list[object], limits: Limits) -> UpdateHeader:
         kind=UpdateKind(kind),
         author=PeerId(_digest(fields[3])),
         sequence=_count(fields[4], 1),
-        round=_count(fields[5]),
+        round=_count(fields[5], most=MAX_ROUND),
         previous=_digest(fields[6]),
         payload_length=_count(fields[7]),
         payload_digest=_digest(fields[8]),
@@ -249,7 +250,7 @@ def _hello(fields: list[object], limits: Limits) -> Hello:
         schema=_digest(fields[6]),
         address=_text(fields[7], limits.address),
         sequence=_count(fields[8]),
-        round=_count(fields[9]),
+        round=_count(fields[9], most=MAX_ROUND),
     )
 
 

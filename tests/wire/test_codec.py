@@ -17,6 +17,7 @@ from wire_rig import NETWORK, SCHEMA, author
 
 from gossip.protocol.codec import (
     HELLO,
+    MAX_ROUND,
     RECORD,
     UPDATE,
     decode_frame,
@@ -56,6 +57,7 @@ BLOCK = 1024
 digests = st.binary(min_size=32, max_size=32)
 peers = digests.map(PeerId)
 counts = st.integers(0, 2**63 - 1)
+rounds = st.integers(0, MAX_ROUND)
 texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=64)
 envelopes = st.binary(min_size=96, max_size=608)
 
@@ -64,7 +66,7 @@ headers = st.builds(
     network=digests,
     author=peers,
     sequence=st.integers(1, 2**63 - 1),
-    round=counts,
+    round=rounds,
     previous=digests,
     payload_length=counts,
     payload_digest=digests,
@@ -82,7 +84,7 @@ hellos = st.builds(
     schema=digests,
     address=texts,
     sequence=counts,
-    round=counts,
+    round=rounds,
 )
 records = st.builds(PeerRecord, network=digests, peer=peers, address=texts, sequence=counts)
 requests = st.builds(
@@ -275,6 +277,17 @@ def test_every_field_has_one_type_and_one_range(kind: str) -> None:
     for arity in (values[:-1], [*values, 0]):
         with pytest.raises(RemoteFault):
             DECODERS[kind](msgpack.packb(arity))
+
+
+@pytest.mark.parametrize(("kind", "place"), [("header", 5), ("hello", 9)])
+def test_a_round_beyond_the_last_is_malformed_in_a_header_and_in_a_hello(kind: str, place: int) -> None:
+    values = msgpack.unpackb(sample(kind))
+    last = msgpack.packb([*values[:place], MAX_ROUND, *values[place + 1 :]])
+    assert DECODERS[kind](last) == last  # read, and written again
+    for beyond in (MAX_ROUND + 1, 2**63 - 1):
+        with pytest.raises(RemoteFault) as fault:
+            DECODERS[kind](msgpack.packb([*values[:place], beyond, *values[place + 1 :]]))
+        assert fault.value.reason is Drop.MALFORMED
 
 
 def test_another_version_or_an_unknown_kind_is_refused() -> None:
