@@ -141,6 +141,11 @@ def locate(stated: str, seen: str) -> str:
     return str(address) if address.dialable else ""
 
 
+def beside(address: str, seen: str) -> str:
+    """The port that a peer states, at the address that we see it from: nobody else's, whatever it states."""
+    return locate(f":{address.rpartition(':')[2]}", seen)
+
+
 def _read_host(text: str, host: str) -> str:
     if "%" in host:
         zone = host[host.find("%") :].rstrip("]")

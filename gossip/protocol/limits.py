@@ -37,6 +37,8 @@ class Limits:
     sockets: int = 256  # that others have open at our port: 64 links, 64 handshakes, two blobs for each link
     sockets_known: int = 64  # of these, only for addresses of known peers: two for each of 32
     origin_sockets: int = 16  # of these, from one public network: a link and a blob for each of `group`
+    idle_streams: int = 64  # connections kept for the next blob: one for each inbound link
+    idle_streams_each: int = 2  # of these, to one location
     page_sockets: int = 32  # that others have open at the status page: people and a scraper
     files: int = 64  # never given to a socket: ledger, checkpoints, journal, and what a library opens
     streams: int = 4  # blobs that one peer may be sent at a time
@@ -75,12 +77,14 @@ class Limits:
     author_rate: float = 20.0  # new headers by one author: a round is rarely shorter than 50 ms
     author_burst: float = 64.0
     origin_rate: float = 20.0  # new sockets from one public network: `group` peers that reconnect, twice a second
+    outward_rate: float = 1.0  # connections to one public network that others make us open
     # seconds
     connect: float = 5.0
     hello: float = 5.0
     blob: float = 5.0  # plus the payload's size / blob_rate
     blob_rate: float = 64.0 * KIB  # bytes/s below which a holder counts as not having it
     heartbeat: float = 20.0
+    idle: float = 30.0  # that a connection is kept for the next blob: a round is rarely longer
     refusal: float = 600.0  # that a guilty peer is refused, and an address of a guilty stranger: a try in ten minutes
     goodbye: float = 2.0  # to drain queues when closing
     settle: float = 1.0  # that the first publish of an empty ledger waits for what joined peers know of our key

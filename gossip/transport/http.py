@@ -8,6 +8,7 @@ Laws, beside the promises of `gossip.transport.contract`:
 - Sockets are counted before aiohttp sees them (`gossip.transport.gate`); after every answer that is no blob they end.
 - Whoever dials us gets a place, or does not, by who it is (`gossip.transport.slots`): decided when it says so, and once
   more when it has proved it. Links that we dial ourselves have places of their own.
+- Payloads of whoever dialled us are asked for at the address that we see it at, and elsewhere once it was found there.
 - Every wait has a deadline, also for a body that drips.
 - aiohttp is used here, in `gossip.transport.listener` and in `gossip.transport.channel` only.
 """
@@ -23,14 +24,15 @@ from typing import NoReturn
 import aiohttp
 from aiohttp import web
 
-from gossip.protocol.address import Address, dialable, locate
+from gossip.protocol.address import Address, beside, dialable, locate
 from gossip.protocol.errors import BadAddress, Drop, LocalFault, RemoteFault
 from gossip.protocol.handshake import Party
 from gossip.protocol.limits import Limits
 from gossip.transport.channel import Channel
 from gossip.transport.contract import Receiver
-from gossip.transport.link import Link, shake
+from gossip.transport.link import Link, identify, shake
 from gossip.transport.listener import BLOB_PATH, LINK_PATH, SESSION, Listener
+from gossip.transport.outward import Outward
 from gossip.transport.slots import Guest, group_of, who_goes
 from gossip.transport.stream import BlobStreams
 from identity.keys import PeerId
@@ -70,7 +72,8 @@ class HttpTransport:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener = Listener(limits, self._sessions, self._welcome)
         self._http: aiohttp.ClientSession | None = None
-        self._streams = BlobStreams(limits.connect, executor)
+        self._outward = Outward(limits)
+        self._streams = BlobStreams(limits, executor, self._outward)
         self._closed = False
 
     @property
@@ -115,9 +118,19 @@ class HttpTransport:
             dialable(address)
         except BadAddress as error:
             raise RemoteFault(Drop.UNREACHABLE, str(error)) from None
+        joined = await self._connect(self._http, address)
+        channel = Channel(joined, self._limits)
+        party = await shake(self._told().handshake(True, expect), channel, self._limits)
+        party = replace(party, seen=_ip(joined.get_extra_info("peername")), here=_ip(joined.get_extra_info("sockname")))
+        link = self._keep(party, channel, dialled=True, location=address)
+        if link is not None:
+            self._spawn(self._read(link, channel))
+        return party.peer
+
+    async def _connect(self, http: aiohttp.ClientSession, address: str) -> aiohttp.ClientWebSocketResponse:
         try:
             async with asyncio.timeout(self._limits.connect + self._limits.hello):
-                joined = await self._http.ws_connect(
+                return await http.ws_connect(
                     f"http://{address}{LINK_PATH}",
                     compress=0,
                     autoping=False,
@@ -129,13 +142,6 @@ class HttpTransport:
             raise RemoteFault(Drop.TIMEOUT, f"{address} does not answer") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RemoteFault(Drop.UNREACHABLE, f"{address}: {error}") from None
-        channel = Channel(joined, self._limits)
-        party = await shake(self._told().handshake(True, expect), channel, self._limits)
-        party = replace(party, seen=_ip(joined.get_extra_info("peername")), here=_ip(joined.get_extra_info("sockname")))
-        link = self._keep(party, channel, dialled=True, location=address)
-        if link is not None:
-            self._spawn(self._read(link, channel))
-        return party.peer
 
     def send(self, peer: PeerId, frame: bytes, replaces: bytes | None = None) -> bool:
         """See `Transport.send`."""
@@ -209,6 +215,7 @@ class HttpTransport:
         self._sessions[party.session.hex()] = link
         if older is not None:
             self._sessions.pop(older.party.session.hex(), None)
+            self._streams.forget(older.location)
             self._spawn(_finish(older.end("replaced")))
         link.begin()
         self._told().joined(party)
@@ -261,9 +268,26 @@ class HttpTransport:
         if leaving is not None:
             self._told().dropped(Drop.CONNECTIONS, leaving.party.peer)
             self._spawn(_finish(leaving.end("a peer with a better claim took its place")))
-        link = self._keep(party, channel, dialled=False, location=locate(party.hello.address, seen))
+        stated = locate(party.hello.address, seen)
+        here = beside(stated, seen) if stated else ""
+        link = self._keep(party, channel, dialled=False, location=here)
         if link is not None:
+            if stated != here:
+                self._spawn(self._confirm(link, stated))
             await self._read(link, channel)
+
+    async def _confirm(self, link: Link, stated: str) -> None:
+        """Ask elsewhere for its payloads only once it has answered there itself: dial it back, once, and see."""
+        assert self._http is not None
+        try:
+            await self._outward.turn(stated, doubtful=True)
+            channel = Channel(await self._connect(self._http, stated), self._limits)
+            await identify(self._told().handshake(True, link.party.peer), channel, self._limits)
+        except RemoteFault:
+            return
+        self._outward.answered(stated)
+        self._streams.forget(link.location)
+        link.location = stated
 
     def _place(self, peer: PeerId, seen: str) -> tuple[bool, Link | None]:
         """Whether there is a place for somebody who dialled us from there, and who has to go for it."""

@@ -148,11 +148,38 @@ async def shake(
                     await socket.send_bytes(answer)
             return machine.party
     except (TimeoutError, RemoteFault, ConnectionError, RuntimeError) as error:
-        with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
-            async with asyncio.timeout(limits.goodbye):
-                await socket.close()
-        socket.abort()
+        await _leave(socket, limits)
         if isinstance(error, RemoteFault):
             raise
         reason = Drop.TIMEOUT if isinstance(error, TimeoutError) else Drop.REFUSED
         raise RemoteFault(reason, "the handshake broke off") from None
+
+
+async def identify(machine: Handshake, socket: Socket, limits: Limits) -> Party:
+    """Find out who answers, as a dialler that leaves before its last word: no link comes of it.
+
+    Raises:
+        RemoteFault: not whom we expect, broken off or too slow.
+    """
+    try:
+        async with asyncio.timeout(limits.hello):
+            first = machine.first()
+            assert first is not None, "a dialler's handshake"
+            await socket.send_bytes(first)
+            data = await socket.receive_frame()
+            if data is None:
+                raise RemoteFault(Drop.REFUSED, "the other side ended the handshake")
+            machine.receive(data)
+            assert machine.party is not None
+            return machine.party
+    except (TimeoutError, ConnectionError, RuntimeError):
+        raise RemoteFault(Drop.TIMEOUT, "the handshake broke off") from None
+    finally:
+        await _leave(socket, limits)
+
+
+async def _leave(socket: Socket, limits: Limits) -> None:
+    with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
+        async with asyncio.timeout(limits.goodbye):
+            await socket.close()
+    socket.abort()

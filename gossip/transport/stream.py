@@ -6,6 +6,7 @@ Laws:
 - The buffer is allocated once the holder has offered the length that was asked for.
 - Every byte is copied once, by the kernel, into its place, and hashed in the executor while the next ones come.
 - Who waits sets the deadline; giving up ends the connection.
+- Connections are kept for the next blob, a few to one location and not for long, and are opened as `Outward` allows.
 
 A client of aiohttp copies every byte four times more (protocol, parser, reader, join), all on the event loop.
 """
@@ -14,14 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import OrderedDict
 from concurrent.futures import Executor
 from typing import cast
 
 from gossip.protocol.address import Address
 from gossip.protocol.errors import Drop, RemoteFault
-from gossip.protocol.limits import KIB, MIB
+from gossip.protocol.limits import KIB, MIB, Limits
 from gossip.transport.blobs import Assembly
 from gossip.transport.executors import OFFLOAD_BYTES, offload
+from gossip.transport.outward import Outward
 
 _HEAD = 4 * KIB  # status line and fields of an answer; ours have 160 bytes
 _READ = 1 * MIB  # received in one turn of the loop: about .2 ms
@@ -169,16 +172,18 @@ def check_head(head: bytes, length: int) -> None:
 class BlobStreams:
     """Open connections to holders, by address; each is used by one request at a time and kept for the next."""
 
-    def __init__(self, connect: float, executor: Executor) -> None:
+    def __init__(self, limits: Limits, executor: Executor, outward: Outward) -> None:
         """Nothing is connected.
 
         Args:
-            connect: seconds that connecting may take.
+            limits: `connect` and `idle*` are used.
             executor: hashes.
+            outward: says whether a new connection may be opened, and remembers what became of it.
         """
-        self._connect = connect
+        self._limits = limits
         self._executor = executor
-        self._idle: dict[str, list[BlobStream]] = {}
+        self._outward = outward
+        self._idle: OrderedDict[BlobStream, tuple[str, asyncio.TimerHandle]] = OrderedDict()
         self._busy: set[BlobStream] = set()
         self._closed = False
 
@@ -208,39 +213,67 @@ class BlobStreams:
             except RemoteFault:
                 if kept and not stream.answered and not self._closed:
                     continue  # it had been closed as idle meanwhile
+                if not stream.answered:
+                    self._outward.failed(location)
                 raise
             finally:
                 self._busy.discard(stream)
-            self._idle.setdefault(location, []).append(stream)
+            self._outward.answered(location)
+            self._keep(location, stream)
             return blob
 
     def forget(self, location: str) -> None:
         """Close what is idle to this address."""
-        for stream in self._idle.pop(location, ()):
-            stream.close()
+        for stream, (where, _) in list(self._idle.items()):
+            if where == location:
+                self._drop(stream)
 
     def close(self) -> None:
         """Close all; what is being got fails."""
         self._closed = True
-        for location in list(self._idle):
-            self.forget(location)
+        for stream in list(self._idle):
+            self._drop(stream)
         for stream in list(self._busy):
             stream.close()
 
+    def _keep(self, location: str, stream: BlobStream) -> None:
+        """Keep it for the next blob; the oldest to this location, or of all, may have to go for it."""
+        if self._closed:
+            stream.close()
+            return
+        here = [kept for kept, (where, _) in self._idle.items() if where == location]
+        if len(here) >= self._limits.idle_streams_each:
+            self._drop(here[0])
+        elif len(self._idle) >= self._limits.idle_streams:
+            self._drop(next(iter(self._idle)))
+        timer = asyncio.get_running_loop().call_later(self._limits.idle, self._drop, stream)
+        self._idle[stream] = location, timer
+
+    def _drop(self, stream: BlobStream) -> None:
+        _, timer = self._idle.pop(stream)
+        timer.cancel()
+        stream.close()
+
     def _take(self, location: str) -> BlobStream | None:
-        idle = self._idle.get(location, [])
-        while idle:
-            stream = idle.pop()
-            if stream.open:
-                return stream
-        self._idle.pop(location, None)
+        """The idle stream to this location that was used last."""
+        for stream, (where, timer) in reversed(list(self._idle.items())):
+            if where == location:
+                del self._idle[stream]
+                timer.cancel()
+                if stream.open:
+                    return stream
         return None
 
     async def _dial(self, location: str) -> BlobStream:
+        await self._outward.turn(location)
         address = Address.parse(location)
         try:
-            async with asyncio.timeout(self._connect):
+            async with asyncio.timeout(self._limits.connect):
                 _, stream = await asyncio.get_running_loop().create_connection(BlobStream, address.host, address.port)
         except TimeoutError:
+            self._outward.failed(location)
             raise RemoteFault(Drop.UNREACHABLE, f"nobody answers at {location}") from None
+        except OSError:
+            self._outward.failed(location)
+            raise
         return stream

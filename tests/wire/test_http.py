@@ -233,8 +233,8 @@ async def web_socket(one: Recorder) -> AsyncIterator[aiohttp.ClientWebSocketResp
         yield peer
 
 
-async def shake(peer: aiohttp.ClientWebSocketResponse, address: str = "") -> Handshake:
-    machine = Handshake(BOB, Greeting(NETWORK, SCHEMA, address, 0, 0), bytes([9]) * 32, dialled=True)
+async def shake(peer: aiohttp.ClientWebSocketResponse, address: str = "", key: SigningKey = BOB) -> Handshake:
+    machine = Handshake(key, Greeting(NETWORK, SCHEMA, address, 0, 0), bytes([9]) * 32, dialled=True)
     first = machine.first()
     assert first is not None
     await peer.send_bytes(first)
@@ -312,6 +312,78 @@ async def bad_holder(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_nobody_makes_us_dial_somebody_else_again_and_again(stack: AsyncExitStack) -> None:
+    one = await node(stack, ALICE)
+    dialled = 0
+
+    async def third(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal dialled
+        dialled += 1
+        writer.close()
+
+    server = await asyncio.start_server(third, "127.0.0.9", 0)
+    port = server.sockets[0].getsockname()[1]
+    for key in STRANGERS:
+        async with web_socket(one) as peer:
+            await shake(peer, f"127.0.0.9:{port}", key)
+            await soon(one.joins)
+            for _ in range(20):
+                with pytest.raises(RemoteFault):
+                    await one.transport.fetch(key.peer, bytes(32), 1)
+    await one.transport.close()
+    server.close()
+    assert dialled <= 2  # once, and once more after a while
+
+
+async def test_a_peer_that_listens_elsewhere_than_it_dials_from_is_found_there(stack: AsyncExitStack) -> None:
+    one, other = await node(stack, ALICE, replace(LIMITS, retry_first=0.0)), await node(stack, BOB, host="127.0.0.2")
+    blob = b"blob"
+    digest = hashlib.sha256(blob).digest()
+    other.blobs[digest] = blob
+    await other.transport.dial(one.transport.address)
+    assert (await soon(one.joins)).seen == "127.0.0.1"
+    assert await soon(other.drops) is Drop.REFUSED  # who dialled back had heard enough
+    for _ in range(100):
+        with contextlib.suppress(RemoteFault):
+            assert await one.transport.fetch(BOB.peer, digest, 4) == blob
+            break
+        await asyncio.sleep(0)
+    else:
+        pytest.fail("it was never asked where it listens")
+    assert one.transport.connected() == (BOB.peer,)
+    assert other.lefts.empty()
+
+
+async def test_a_link_that_is_replaced_takes_its_idle_connections_along(stack: AsyncExitStack) -> None:
+    one = await node(stack, ALICE)
+    blob = b"right"
+    served: list[asyncio.StreamReader] = []
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(reader)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + blob)
+        writer.close()
+        ended.set()
+
+    async with AsyncExitStack() as links:
+        for turn in range(5):
+            server = await asyncio.start_server(serve, "127.0.0.1", 0)
+            stack.callback(server.close)
+            peer = await links.enter_async_context(web_socket(one))
+            await shake(peer, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            await soon(one.joins)
+            if turn:
+                await asyncio.wait_for(ended.wait(), 10)
+                ended.clear()
+            assert await one.transport.fetch(BOB.peer, hashlib.sha256(blob).digest(), 5) == blob
+            assert len(one.transport._streams._idle) == 1
+    assert len(served) == 5
 
 
 def answering(data: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:

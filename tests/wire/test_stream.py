@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 
 from gossip.protocol.errors import Drop, RemoteFault
-from gossip.protocol.limits import MIB
+from gossip.protocol.limits import MIB, Limits
+from gossip.transport.outward import Outward
 from gossip.transport.stream import BlobStreams, check_head
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop]
 if importlib.util.find_spec("uvloop"):
     LOOPS.append(__import__("uvloop").new_event_loop)
 
+LIMITS = Limits(connect=2.0, retry_first=0.0)
 BLOB = bytes(range(256)) * (5 * MIB // 256) + b"odd"
 DIGEST = hashlib.sha256(BLOB).digest()
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
@@ -51,7 +53,7 @@ async def holding(serve: Serve) -> AsyncIterator[tuple[Holder, Callable[..., Awa
     server = await asyncio.start_server(holder.handle, "127.0.0.1", 0)
     location = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     with ThreadPoolExecutor(2) as pool:
-        streams = BlobStreams(2.0, pool)
+        streams = BlobStreams(LIMITS, pool, Outward(LIMITS))
 
         async def get(digest: bytes = DIGEST, length: int = len(BLOB)) -> memoryview:
             return await asyncio.wait_for(streams.get(location, "/blob", "X: y\r\n", digest, length), 10)
@@ -166,6 +168,40 @@ def test_a_bad_answer_ends_the_connection(run: Callable[..., None], answer: byte
             assert fault.value.reason is reason
             assert not streams._idle
             assert not streams._busy
+
+    run(work())
+
+
+def test_a_few_connections_to_one_holder_are_kept_and_not_for_long(run: Callable[..., None]) -> None:
+    small = b"blob"
+
+    async def work() -> None:
+        open_now, gone = set[asyncio.StreamWriter](), asyncio.Event()
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            open_now.add(writer)
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while await reader.readuntil(b"\r\n\r\n"):
+                    writer.write(OK % len(small) + small)
+            writer.close()
+            open_now.discard(writer)
+            if not open_now:
+                gone.set()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        digest = hashlib.sha256(small).digest()
+        limits = Limits(idle_streams_each=2, idle_streams=3, idle=1.0)
+        with ThreadPoolExecutor(1) as pool:
+            streams = BlobStreams(limits, pool, Outward(limits))
+            for host, kept in (("127.0.0.1", 2), ("localhost", 3)):
+                got = [streams.get(f"{host}:{port}", "/blob", "", digest, 4) for _ in range(6)]
+                assert [bytes(one) for one in await asyncio.gather(*got)] == [small] * 6
+                assert len(streams._idle) == kept
+            await asyncio.wait_for(gone.wait(), 10)  # nobody asks: none stays
+            assert not streams._idle
+            streams.close()
+        server.close()
 
     run(work())
 

@@ -26,6 +26,7 @@ from gossip.reach.dialer import Dialer, backoff, split_address
 from gossip.transport.blobs import Assembly, BlobStore
 from gossip.transport.executors import OFFLOAD_BYTES, InlineExecutor, offload
 from gossip.transport.outbox import Outbox
+from gossip.transport.outward import Outward
 from gossip.transport.slots import Guest, group_of, who_goes
 from identity.envelope import seal
 from identity.errors import BadPeerId
@@ -408,3 +409,30 @@ async def test_whoever_dials_us_does_not_end_our_dialling() -> None:
             del desk.blobs[peer]  # those that we dialled leave: others are dialled
     await dialled(desk, book, [], limits)
     assert len(set(desk.connected()) - set(crowd)) == limits.dial
+
+
+async def test_a_location_that_failed_is_left_alone_for_a_while_that_doubles() -> None:
+    outward = Outward(Limits(retry_first=100.0, retry_cap=1000.0, records=2))
+    await outward.turn("host:1")
+    outward.failed("host:1")
+    with pytest.raises(RemoteFault):
+        await outward.turn("host:1")
+    outward.answered("host:1")
+    await outward.turn("host:1", doubtful=True)
+    with pytest.raises(RemoteFault):
+        await outward.turn("host:1")
+    for number in range(2, 5):
+        outward.failed(f"host:{number}")
+    await outward.turn("host:1")  # forgotten: two places are remembered
+
+
+async def test_one_public_network_is_connected_to_one_by_one() -> None:
+    outward = Outward(Limits(group=3, outward_rate=1e-3))
+    for number in range(3):
+        await outward.turn(f"8.8.8.{number}:1")
+    late = asyncio.ensure_future(outward.turn("8.8.8.9:1"))
+    for number in range(50):
+        await outward.turn(f"10.0.0.{number}:1")
+        await outward.turn(f"8.8.{number + 9}.1:1")
+    assert not late.done()
+    late.cancel()
