@@ -45,7 +45,7 @@ class Home:
 
 @dataclass(slots=True, eq=False)
 class _Known:
-    """An update whose header was admitted: who showed it, and how far its payload is."""
+    """An update whose header was admitted: who showed it (`Limits.vias` at most), and how far its payload is."""
 
     wanted: Wanted
     vias: set[PeerId] = field(default_factory=set)
@@ -205,6 +205,8 @@ class Intake:
                 raise RemoteFault(Drop.UNWANTED)
             self._fetch(known, via, distance)
             return
+        if len(known.vias) >= self._limits.vias:
+            raise RemoteFault(Drop.DUPLICATE, "enough peers have shown it")
         known.vias.add(via)
         if known.state == "verified":
             self._on_event(UpdateHeard(wanted.header, wanted.digest, via, distance))

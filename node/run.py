@@ -51,6 +51,8 @@ from node.store.journal import Journal
 from node.store.record import RoundView
 from node.worker import Worker
 
+BLOBS = Limits().blobs
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, if this is one
 Say = Callable[[str], None]
 
 
@@ -215,7 +217,7 @@ class Run:
             )
         elif recall:
             self.say(f"{len(recall)} peers knew this node: they are heard out before it signs anything new")
-        limits = Limits(degree=config.network.degree)
+        limits = Limits(degree=config.network.degree, blobs=min(BLOBS, memory_there() // 8))
         listen = Address.parse(config.network.listen)
         address = draws.address(self.key.peer)
 
@@ -282,6 +284,7 @@ class Run:
             dropped=Refusals(self.say, time.monotonic, config.network.join).note,
             alarms=self.alarms,
         )
+        store.ledger.known = service.known
         return service
 
     def _record(self, journal: Journal, view: RoundView) -> None:
@@ -344,6 +347,14 @@ def _form(learner: Learner) -> str:
     optimizer = learner.task.optimizer
     carried = "adam" if isinstance(optimizer, Adam) else "momentum" if optimizer.momentum else "nothing"
     return f"{schema_digest(learner.schema).hex()} {carried if optimizer.keep_state else 'nothing'}"
+
+
+def memory_there(limit: Path = MEMORY_LIMIT) -> int:
+    """Bytes of memory that this machine has, or that its container may use."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no container, or "max"
+        whole = min(whole, int(limit.read_text(encoding="ascii")))
+    return whole
 
 
 def own_shard(config: NodeConfig, task: Task) -> Shard:

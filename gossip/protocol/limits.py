@@ -51,6 +51,7 @@ class Limits:
     introduced: int = 32  # of these, told by one peer: eight must agree to fill the book
     neighbourhood: int = 16  # of these, with an address in one public network, like `group`
     early: int = 64  # headers from beyond the round window, one an author
+    vias: int = 128  # peers that are remembered to have shown one header: as many as `connections`, and 65 bytes each
     heard: int = 16384  # digests remembered for duplicates
     guilt: int = 3  # things that no honest node sends after which a peer is refused: a flipped bit is not its end
     rate_guilt: int = 400  # the same for frames beyond its rate: a burst, once more
@@ -59,7 +60,7 @@ class Limits:
     ahead: int = 2  # rounds that an update may lead
     distrust: int = 16  # that a stranger is not fetched from after it broke its promises: `window`, when all are stale
     # bytes in store
-    blobs: int = 512 * MIB  # payloads kept to serve to others
+    blobs: int = 512 * MIB  # payloads kept to serve to others; a daemon takes an eighth of its memory if that is less
     # rates: tokens per second and the burst
     # frames, or records in a peers frame, from one peer: 15.6 k verifications/s fit in one core, so 1.3 % of it
     peer_rate: float = 200.0

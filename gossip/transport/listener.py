@@ -112,11 +112,13 @@ class Listener:
 
     @web.middleware
     async def _screen(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Refuse bodies and encodings unread; keep nothing open but a socket that was given a blob."""
+        """Refuse browsers, and bodies and encodings unread; keep nothing open but a socket that was given a blob."""
         assert self._gate is not None
         self._gate.busy(request.protocol)
         status = 0
-        if "Content-Encoding" in request.headers:
+        if "Origin" in request.headers:  # a web page in somebody's browser: no node sends that
+            status, reason = 403, Drop.REFUSED
+        elif "Content-Encoding" in request.headers:
             status, reason = 415, Drop.ENCODING
         elif request.body_exists:
             status, reason = 413, Drop.OVERSIZE

@@ -3,6 +3,8 @@
 Laws:
 - Read-only: nothing here changes the node. Bound to loopback unless the user says otherwise.
 - Whoever builds a status hands in plain values; this file knows HTTP and metric names, not the node.
+- Answers only who names it by an address, as localhost, or by the name that it was told to listen at: a web page whose
+  own name points here reads nothing. Nothing is loaded, framed or sent from the page.
 - Sockets are counted before aiohttp sees them (`gossip.transport.gate`), and end after one answer.
 - Where a node's page is stands in the node's state folder for as long as the node runs (`FOUND_IN`).
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import ipaddress
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -38,6 +41,15 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 FOUND_IN = "status"  # file in the state folder that holds the page's address
 ANSWER_BYTES = 8 << 20  # of a status that we read: 256 peers with 64 opinions each are 1.5 MB
 ANSWER_SECONDS = 5.0
+_SAFE = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
 LAG_EVERY = 0.25
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -75,6 +87,7 @@ class StatusServer:
         self._read = read
         self._limits = replace(limits, sockets=limits.page_sockets, sockets_known=0)
         self._gate: Gate | None = None
+        self._host = ""
         self._registry = CollectorRegistry()
         self._registry.register(_Metrics(read))
         self.lag = LoopLag(self._registry)
@@ -93,6 +106,7 @@ class StatusServer:
             [web.get("/", self._page), web.get("/v1/status", self._status), web.get("/metrics", self._metrics)]
         )
         address = Address.parse(listen)
+        self._host = address.host
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         assert self._runner.server is not None
@@ -127,12 +141,25 @@ class StatusServer:
         assert self._gate is not None
         self._gate.busy(request.protocol)
         try:
+            if not self._named(request.host):
+                raise web.HTTPMisdirectedRequest(text="open this page by an IP address, or as localhost\n")
             response = await handler(request)
         except web.HTTPException as other:  # no such path, or another method
             other.force_close()
             raise
+        response.headers.update(_SAFE)
         response.force_close()
         return response
+
+    def _named(self, host: str) -> bool:
+        """Whether a Host field names this page as a person would."""
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        name = name.strip("[]").casefold()
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name in ("localhost", self._host.casefold())
+        return True
 
     async def _status(self, request: web.Request) -> web.Response:
         lag = {"last": self.lag.last, "worst": self.lag.worst}

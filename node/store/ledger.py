@@ -7,6 +7,7 @@ Laws:
   the worst that a lost entry allows is one old update taken in once more.
 - Own headers are kept for ever, of own payloads the newest two, of each other author the newest `keep` headers, of the
   peers that we were linked with the newest `LINKED`: after a restart they are heard out before anything new is signed.
+- Headers and proofs of at most `authors` others: whoever was seen longest ago is forgotten first, known peers last.
 - A disk that is full or read-only is a `DiskFault`, after which everything is as before; other errors are LocalFaults.
 - One thread, one process (`node.store.folder` holds the lock).
 """
@@ -14,7 +15,8 @@ Laws:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +55,19 @@ class SqliteLedger:
     Args:
         path: the database; made if it is not there.
         keep: newest headers kept of each other author.
+        authors: other authors of whom headers are kept, and as many of whom proofs are.
+
+    Attributes:
+        known: who is not forgotten; whoever knows sets it.
 
     Raises:
         StoreError: the file cannot be opened, is damaged, or was written by a later version.
     """
 
-    def __init__(self, path: Path, keep: int = 16) -> None:
+    def __init__(self, path: Path, keep: int = 16, authors: int = 4096) -> None:
+        self.known: Callable[[PeerId], bool] = lambda peer: False
         self._keep = keep
+        self._authors = authors
         self._served: Mapping[PeerId, int] | None = None
         opened: list[sqlite3.Connection] = []
         try:
@@ -79,6 +87,7 @@ class SqliteLedger:
             if isinstance(error, StoreError):
                 raise
             raise StoreError(f"cannot use the ledger {path}: {error}; {_remedy(error)}") from error
+        self._seen = {table: OrderedDict.fromkeys(self._ranked(table)) for table in ("other", "proof")}
 
     def append(self, entry: Entry, payload: Buffer) -> None:
         """Add an own entry with its payload, durable on return.
@@ -121,6 +130,7 @@ class SqliteLedger:
                 "(SELECT sequence FROM other WHERE author = ?1 ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
                 (entry.author, self._keep),
             )
+        self._saw("other", entry.author)
 
     def recent(self, author: PeerId) -> Sequence[Entry]:
         """What is remembered of an author's newest entries, ascending by sequence."""
@@ -132,6 +142,7 @@ class SqliteLedger:
             self._durable.execute(
                 "INSERT OR IGNORE INTO proof VALUES (?, ?, ?)", (proof.author, proof.first, proof.second)
             )
+        self._saw("proof", proof.author)
 
     def proof(self, author: PeerId) -> Proof | None:
         """The proof against an author, if there is one."""
@@ -176,6 +187,22 @@ class SqliteLedger:
         """Close the file. Safe to call twice."""
         self._quick.close()
         self._durable.close()
+
+    def _ranked(self, table: str) -> list[PeerId]:
+        """Authors in a table, as far as it tells by when they were seen."""
+        newest = "GROUP BY author ORDER BY max(round)" if table == "other" else ""
+        return [PeerId(row[0]) for row in self._rows(f"SELECT author FROM {table} {newest}")]
+
+    def _saw(self, table: str, author: PeerId) -> None:
+        """An author was seen; another one may have to be forgotten for it."""
+        seen = self._seen[table]
+        seen[author] = None
+        seen.move_to_end(author)
+        while len(seen) > self._authors:
+            gone = next((one for one in seen if one != author and not self.known(one)), next(iter(seen)))
+            del seen[gone]
+            with _faults("forget an author"), self._quick:
+                self._quick.execute(f"DELETE FROM {table} WHERE author = ?", (gone,))
 
     def _own_entry(self, entry: Entry, payload: Buffer | None) -> None:
         with _faults(f"write the header of round {entry.round}"), self._durable:

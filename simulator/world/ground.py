@@ -69,6 +69,7 @@ def _limits(setup: Setup) -> Limits:
         degree=1,  # the graph is the scenario's: nobody looks for further neighbours
         connections=max(128, 2 * degree),
         inbound=max(64, 2 * degree),
+        vias=max(128, 2 * degree),
         guilt=sys.maxsize,  # an adversary stays to the end: what it sends is what is studied
         rate_guilt=sys.maxsize,
         payload=max(64 * MIB, payload),

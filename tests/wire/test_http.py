@@ -140,6 +140,15 @@ async def test_a_body_is_refused_and_only_get_is_served(stack: AsyncExitStack) -
         assert answer.split(b" ")[1] == status, request
 
 
+async def test_a_web_page_in_a_browser_is_refused(stack: AsyncExitStack) -> None:
+    one = await node(stack, ALICE)
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect(f"http://{one.transport.address}/v1/gossip", origin="https://elsewhere.example")
+    assert refused.value.status == 403
+    assert await soon(one.drops) is Drop.REFUSED
+
+
 async def test_blobs_are_for_joined_peers_only_and_a_few_at_a_time(stack: AsyncExitStack) -> None:
     one, other = await node(stack, ALICE, replace(LIMITS, streams=0)), await node(stack, BOB)
     blob = b"x"

@@ -404,6 +404,22 @@ async def test_the_tables_stay_bounded() -> None:
         assert rig.count(Drop.REPLAY) == 1
 
 
+async def test_of_those_who_show_one_header_a_bounded_number_is_remembered() -> None:
+    async with Rig(limits=replace(LIMITS, vias=4)) as rig:
+        who = author(1)
+        rig.join(who)
+        envelope = who.seal(who.header(0))
+        await rig.take(who, encode_frame(Announce(envelope)))
+        for number in range(2, 12):
+            other = author(number)
+            rig.join(other)
+            await rig.take(other, encode_frame(Relay(1, envelope)))
+        assert sum(isinstance(event, UpdateHeard) for event in rig.events) == 3
+        assert rig.count(Drop.DUPLICATE) == 7
+        (known,) = rig.service._intake._known.values()
+        assert len(known.vias) == 4
+
+
 async def test_an_update_is_compared_by_identity_and_named_by_its_header() -> None:
     async with Rig() as rig:
         update = await rig.service.publish(0, VECTOR.tobytes())

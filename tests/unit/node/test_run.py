@@ -17,7 +17,7 @@ from node.daemon import init_node, run_node, run_task
 from node.errors import NodeError
 from node.learning.optimizers import Adam, Sgd
 from node.learning.task import Task
-from node.run import Outcome, Run
+from node.run import Outcome, Run, memory_there
 from node.show.status import FOUND_IN
 
 QUICK: dict[str, dict[str, object]] = {"round": {"pace": 0.0}, "status": {"listen": "127.0.0.1:0"}}
@@ -135,3 +135,13 @@ async def test_a_program_that_awaits_a_node_can_stop_it() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+def test_a_container_has_the_memory_that_it_may_use(tmp_path: Path) -> None:
+    whole = memory_there(tmp_path / "not there")
+    assert whole > 1 << 20
+    limit = tmp_path / "memory.max"
+    limit.write_text("max\n")
+    assert memory_there(limit) == whole
+    limit.write_text("1048576\n")
+    assert memory_there(limit) == 1 << 20

@@ -219,6 +219,42 @@ def test_settings_from_words() -> None:
         parse_values(["pace=1"])
 
 
+@pytest.mark.parametrize(
+    ("host", "answer"),
+    [
+        ("127.0.0.1:{port}", 200),
+        ("localhost:{port}", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:{port}", 200),
+        ("10.0.0.7", 200),
+        ("elsewhere.example:{port}", 421),
+        ("127.0.0.1.elsewhere.example", 421),
+        ("localhost.elsewhere.example:{port}", 421),
+    ],
+)
+async def test_the_page_is_for_who_names_it_by_an_address_and_nothing_frames_it(host: str, answer: int) -> None:
+    server = StatusServer(status)
+    address = await server.start("127.0.0.1:0")
+
+    def ask() -> tuple[int, Any]:
+        connection = http.client.HTTPConnection(address, timeout=5)
+        connection.request("GET", "/", headers={"Host": host.format(port=address.rpartition(":")[2])})
+        got = connection.getresponse()
+        got.read()
+        connection.close()
+        return got.status, got.headers
+
+    try:
+        code, headers = await asyncio.to_thread(ask)
+        assert code == answer
+        if answer == 200:
+            assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+            assert "default-src 'none'" in headers["Content-Security-Policy"]
+            assert headers["X-Frame-Options"] == "DENY"
+    finally:
+        await server.close()
+
+
 def read(address: str, path: str) -> str:
     connection = http.client.HTTPConnection(address, timeout=5)
     connection.request("GET", path)

@@ -72,6 +72,26 @@ def test_the_first_proof_against_an_author_stays(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_authors_seen_longest_ago_are_forgotten_and_known_ones_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = SqliteLedger(path, authors=3)
+    friend = peer(1)
+    ledger.known = lambda who: who == friend
+    for number in range(1, 8):
+        ledger.remember(entry(number, 1, round=number))
+        ledger.convict(Proof(peer(number), b"1", b"2"))
+    ledger.remember(entry(6, 2, round=9))
+    ledger.remember(entry(8, 1, round=8))
+    assert [bool(ledger.recent(peer(number))) for number in range(1, 9)] == [True, *[False] * 4, True, False, True]
+    assert [ledger.proof(peer(number)) is not None for number in range(1, 8)] == [True, *[False] * 4, True, True]
+    ledger.close()
+    again = SqliteLedger(path, authors=3)
+    again.remember(entry(9, 1, round=9))
+    assert not again.recent(friend)  # nobody has said yet who is known: the lowest round goes
+    assert again.recent(peer(8))
+    again.close()
+
+
 def test_a_damaged_or_later_ledger_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(b"not a database" * 100)
