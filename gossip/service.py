@@ -302,9 +302,12 @@ class GossipService:
         except RemoteFault as fault:
             self._blame(fault.reason, peer)
             return self._owes(peer, 1, now)
-        count = max(1, len(message.envelopes)) if isinstance(message, Peers) else 1
-        self._guard(peer, partial(self._take_message, peer, message, now), self._blame)
-        return self._owes(peer, count, now)
+        price = _price(message)
+        if price > 1 and not self._patience.take(peer, now, price - 1):
+            self._blame(Drop.PEER_RATE, peer)
+        else:
+            self._guard(peer, partial(self._take_message, peer, message, now), self._blame)
+        return self._owes(peer, price, now)
 
     def known(self, peer: PeerId) -> bool:
         """See `Receiver.known`."""
@@ -367,11 +370,9 @@ class GossipService:
                 self._dismiss(peer, "said goodbye")
 
     def _take_records(self, envelopes: Sequence[bytes], peer: PeerId, now: float) -> None:
-        """Addresses that a peer tells: a token for each, and not often."""
+        """Addresses that a peer tells, not often."""
         if not self._patience.tells(peer, now):
             raise RemoteFault(Drop.PEER_RATE, "addresses are told at a join")
-        if len(envelopes) > 1 and not self._patience.take(peer, now, len(envelopes) - 1):
-            raise RemoteFault(Drop.PEER_RATE, "a token for each address")
         for envelope in envelopes:
             try:
                 self._book.learn(envelope, peer, self._company.seen(peer))
@@ -482,6 +483,17 @@ class GossipService:
         task = asyncio.get_running_loop().create_task(self._transport.drop(peer, reason, refuse))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+
+
+def _price(message: Frame) -> int:
+    """Tokens that a frame costs: one for each signature that is looked at, or header that is shown for it."""
+    match message:
+        case Peers(envelopes):
+            return max(1, len(envelopes))
+        case HeaderRequest(_, first, last):
+            return last - first + 1
+        case Announce() | Relay() | Goodbye():
+            return 1
 
 
 def _now() -> float:

@@ -58,6 +58,19 @@ async def test_every_record_in_a_peers_frame_costs_a_token() -> None:
         assert rig.count(Drop.PEER_RATE) == 2
 
 
+async def test_every_header_that_is_asked_for_costs_a_token() -> None:
+    async with Rig(limits=replace(LIMITS, peer_rate=0.0, peer_burst=40.0)) as rig:
+        who, other = author(1), author(2)
+        rig.join(who)
+        rig.join(other)
+        await rig.take(other, *(other.announce(round) for round in range(2)))
+        before = len(rig.desk.sent)
+        for _ in range(5):
+            await rig.take(who, encode_frame(HeaderRequest(other.peer, 1, 16)))
+        assert len(rig.desk.sent) == before + 2 * 2  # two requests of sixteen were paid for, two headers are there
+        assert rig.count(Drop.PEER_RATE) == 3
+
+
 async def test_a_record_that_is_in_the_book_is_known_before_its_signature_is_looked_at() -> None:
     async with Rig() as rig:
         who, other = author(1), author(2)
