@@ -258,7 +258,7 @@ WEAKNESSES: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], tuple[str, 
     "equivocation ignored": (_overlooking(Drop.EQUIVOCATION), ("equivocate",)),
     "chain not checked": (_overlooking(Drop.BROKEN_CHAIN), ("broken-chain",)),
     "round window not checked": (_overlooking(Drop.EARLY), ("ahead",)),
-    "rate of a connection not limited": (_rate, ("pester",)),
+    "rate of a connection not limited": (_rate, ("pester", "tell")),
     "rate of an author not limited": (_author_rate, ("flood",)),
     "no deadline for payloads": (_patient, ("drip",)),
 }

@@ -182,7 +182,7 @@ class HttpTransport:
         if link is not None:
             if refuse:
                 self._listener.refuse(link.party.seen, refuse)
-            await link.end(reason)
+            await link.end(reason, flush=not refuse)
 
     async def close(self) -> None:
         """See `Transport.close`."""

@@ -85,12 +85,12 @@ class Link:
         """Start to write out the queue."""
         self._writer = asyncio.get_running_loop().create_task(self._write())
 
-    def end(self, reason: str) -> asyncio.Task[None]:
-        """Begin to close: flush for at most `Limits.goodbye` seconds. The first reason stays."""
+    def end(self, reason: str, flush: bool = True) -> asyncio.Task[None]:
+        """Begin to close, politely (for at most `Limits.goodbye` seconds) or at once. The first reason stays."""
         if self._closing is None:
             self.reason = reason
             self._leaving.set()
-            self._closing = asyncio.get_running_loop().create_task(self._close())
+            self._closing = asyncio.get_running_loop().create_task(self._close(flush))
         return self._closing
 
     def stays(self, newer: Link, me: PeerId, limits: Limits) -> bool:
@@ -105,8 +105,10 @@ class Link:
         except (ConnectionError, RuntimeError):  # the reader sees the end, and tells it
             self.outbox.close()
 
-    async def _close(self) -> None:
+    async def _close(self, flush: bool) -> None:
         self.outbox.close()
+        if not flush:
+            self._socket.abort()
         if self._writer is not None:
             await asyncio.wait([self._writer], timeout=self._limits.goodbye)
             self._writer.cancel()

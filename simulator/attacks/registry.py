@@ -234,6 +234,12 @@ ATTACKS: Registry[AttackSpec] = Registry(
             "threat: withholding",
         ),
         Entry(
+            "tell",
+            "simulator.attacks.wire_tell:TELL",
+            "addresses of peers that were never there, by the hundred",
+            "threat: floods",
+        ),
+        Entry(
             "truncate",
             "simulator.attacks.wire_truncate:TRUNCATE",
             "frames cut short, with a tail, or made of noise",

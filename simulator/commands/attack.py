@@ -16,13 +16,13 @@ from node.show.options import AsJson, DataDir, Model
 if TYPE_CHECKING:
     from simulator.live.scorecard import Row
 
-SUITES = ("all", "wire", "model", "sybil")
+SUITES = ("all", "wire", "siege", "model", "sybil")
 
 
 def attack(
     address: Annotated[str, typer.Argument(help="Folder of the node, or HOST:PORT of its status page.")],
     suite: Annotated[
-        str, typer.Option(help="Which attacks: wire, model, sybil or all.", autocompletion=words(*SUITES))
+        str, typer.Option(help="Which attacks: wire, siege, model, sybil or all.", autocompletion=words(*SUITES))
     ] = "all",
     seconds: Annotated[float, typer.Option(min=1, help="Longest time for one attack, in seconds.")] = 60.0,
     rounds: Annotated[

@@ -92,6 +92,7 @@ class Campaign:
         seed: int,
         calm: dict[Measure, float] | None = None,
         tell: Callable[[float], None] = lambda part: None,
+        earlier: frozenset[str] = frozenset(),
     ) -> None:
         """Nothing happens before `run`.
 
@@ -106,6 +107,7 @@ class Campaign:
             seed: of keys, draws and the adversary's share.
             calm: lowest success of each measure that was seen before an attack; kept up to date.
             tell: told how much is over.
+            earlier: our identities of earlier attacks, some of which may not have been let go yet.
         """
         config = parse_config({"network": {"name": str(status["network"])}})
         self._target = target
@@ -121,6 +123,7 @@ class Campaign:
         self._calm = {} if calm is None else calm
         self._first = status
         self._tell = tell
+        self._earlier = earlier
         self._measured = -1  # newest round of the target's that was measured
         self._accuracy: list[float] = []
         self._shown: list[float] = []  # accuracy of published models
@@ -141,14 +144,18 @@ class Campaign:
                    generator(self._seed, Purpose.ATTACK, address(key.peer)), Limits(degree=1))
             for key in keys
         ]  # fmt: skip
-        ours = {format_peer(key.peer) for key in keys}
+        ours = {format_peer(key.peer) for key in keys} | self._earlier
         trouble = ""
+        peer: PeerId | None = None
         after: Status | None = None
         try:
             try:
                 async with asyncio.timeout(self._bounds.seconds):
-                    peers = [await self._join(puppet) for puppet in puppets]
-                    await self._act(trial, attack, puppets, peers[0], harm, before)
+                    peer = await self._join(puppets[0])
+                    for puppet in puppets[1:]:
+                        with suppress(RemoteFault):  # a crowd finds fewer places than it is
+                            await self._join(puppet)
+                    await self._act(trial, attack, puppets, peer, harm, before)
             except TimeoutError:
                 played = len(self._success)
                 remark = f"{self._bounds.seconds:.0f} s were up" + (f" after {played} rounds" if played else "")
@@ -158,9 +165,7 @@ class Campaign:
                     remark = "it let us go and refuses us"  # what we sent was enough: a defence, and no trouble
                 else:
                     trouble = f"it let us go: {fault}"
-            after = await self._settled(
-                trial, attack, before, ours, puppets[0], peers[0] if not trouble else None, harm
-            )
+            after = await self._settled(trial, attack, before, ours, puppets[0], peer, harm)
         finally:
             for puppet in puppets:
                 await puppet.close()
@@ -230,9 +235,12 @@ class Campaign:
         first = puppets[0]
         while True:
             first.news.clear()  # before anything that waits: what comes meanwhile is looked at again
-            for puppet in puppets:
+            if not first.connected():
+                await first.join(self._target)
+            for puppet in puppets[1:]:
                 if not puppet.connected():
-                    await puppet.join(self._target)
+                    with suppress(RemoteFault):
+                        await puppet.join(self._target)
             heard = _newest(first, target, last)
             if heard is not None:
                 return heard

@@ -110,6 +110,7 @@ async def assault(
     calm: dict[Measure, float] = {}
     estimate = _Estimate([bounds.rounds or trial.rounds for _, trial in chosen], status)
     rows: list[Row] = []
+    gone: frozenset[str] = frozenset()
 
     def tell(suite: str, trial: Trial, part: float) -> None:
         if watch is not None:
@@ -124,8 +125,9 @@ async def assault(
         await _admitted(where, str(status["network"]), task, opening, seed)
         for number, (suite, trial) in enumerate(chosen):
             campaign = Campaign(
-                where, status, task, opening, read, bounds, seed + number, calm, partial(tell, suite, trial)
+                where, status, task, opening, read, bounds, seed + number, calm, partial(tell, suite, trial), gone
             )
+            gone |= {format_peer(key.peer) for key in identities(seed + number, trial.sybils)}
             began = time.monotonic()
             row = await campaign.run(suite, trial)
             estimate.took(time.monotonic() - began)

@@ -43,6 +43,7 @@ REFUSALS: Mapping[str, tuple[frozenset[Drop], ...]] = {
     "pester": (frozenset({Drop.PEER_RATE}),),
     "replay": (frozenset({Drop.DUPLICATE, Drop.REPLAY}),),
     "silent": (),
+    "tell": (frozenset({Drop.PEER_RATE}),),
     "truncate": (frozenset({Drop.MALFORMED}),),
     "withhold": (frozenset({Drop.UNAVAILABLE}),),
     "wrong-length": (frozenset({Drop.LENGTH}),),
@@ -89,7 +90,7 @@ class Row:
     """One line of the scorecard.
 
     Attributes:
-        suite: wire, model or sybil.
+        suite: wire, siege, model or sybil.
         attack: its spelling, with what differs from the defaults.
         sybils: identities.
         tried: frames and updates that left.
@@ -145,7 +146,7 @@ def score(
     """Judge one attack.
 
     Args:
-        suite: wire, model or sybil.
+        suite: wire, siege, model or sybil.
         attack: its stages, joined by "+".
         spelling: the same with its parameters, for people.
         tried: frames and updates that left.

@@ -39,12 +39,23 @@ def _model(attack: str, **parameters: object) -> Trial:
     return Trial(attack, parameters, 1, 8)
 
 
+def _crowd(attack: str, sybils: int, **parameters: object) -> Trial:
+    return Trial(attack, parameters, sybils, 6)
+
+
 def _sybil(attack: str, sybils: int = 5, **parameters: object) -> Trial:
     return Trial(attack, parameters, sybils, 8)
 
 
 SUITES: Mapping[str, tuple[Trial, ...]] = {
     "wire": tuple(Trial(name, {}, 1) for name, spec in ATTACKS.items() if spec.stage is Stage.WIRE),
+    "siege": (
+        _crowd("withhold", 40),  # announce, and never deliver
+        _crowd("silent", 48),  # take every place that strangers may have
+        _crowd("tell", 8),
+        _crowd("pester", 8),
+        _crowd("flood", 8),
+    ),
     "model": (
         _model("label-flip"),
         _model("label-shift+boosted", factor=100.0),

@@ -114,6 +114,17 @@ async def test_a_crowd_of_strangers_harms_a_node_until_its_neighbours_have_serve
     assert (row.votes <= 1) == passes
 
 
+async def test_a_siege_by_strangers_is_held_where_neighbours_are_known(tmp_path: Path) -> None:
+    settings = QUICK | {"network": QUICK["network"] | {"probation": 10}}
+    with running(tmp_path, settings, others=3) as folder:
+        grown(folder, 60)
+        rows = await assault(folder, suites=["siege"], bounds=Bounds(seconds=40, rounds=4, seed=6))
+        status = fetch_status(folder)
+    assert failing(rows) == [], rows
+    known = [each for each in status["neighbours"] if each["standing"] == "known"]
+    assert [each["connected"] for each in known] == [True] * 3
+
+
 async def test_without_neighbours_the_row_says_so_and_every_row_and_step_is_told(tmp_path: Path) -> None:
     told: list[tuple[Row, float]] = []
     steps: list[Step] = []
@@ -191,13 +202,13 @@ def test_whoever_is_stopped_shows_what_there_is(tmp_path: Path) -> None:
         words = [sys.executable, "-m", "hedgerow", "attack", str(grown(folder)), "--suite", "wire", "--json"]
         with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
-            assert "(1 of 16, about " in process.stderr.readline()
+            assert "(1 of 18, about " in process.stderr.readline()
             process.send_signal(signal.SIGINT)
             said, words_for_people = process.communicate(timeout=60)
     assert process.returncode == 130
     found = json.loads(said)
     assert (found["stopped"], found["passed"]) == (True, False)
     assert found["rows"][0]["attack"] == "ahead"
-    assert len(found["rows"]) < 16
+    assert len(found["rows"]) < 18
     assert "Traceback" not in words_for_people
     assert "Stopped after" in words_for_people

@@ -8,11 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_rig import NETWORK, SCHEMA, author
 
-from gossip.protocol.codec import decode_frame, decode_header, digest_payload, payload_bytes, schema_digest
+from gossip.protocol.codec import (
+    decode_frame,
+    decode_header,
+    decode_record,
+    digest_payload,
+    payload_bytes,
+    schema_digest,
+)
 from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import Limits
-from gossip.protocol.messages import Announce, HeaderRequest, UpdateHeader
-from identity.envelope import open_envelope
+from gossip.protocol.messages import Announce, HeaderRequest, Peers, UpdateHeader
+from identity.envelope import open_envelope, split
 from simulator.attacks.attack import Stage
 from simulator.attacks.frame_fault import Broken, FaultView
 from simulator.attacks.registry import ATTACKS
@@ -88,6 +95,16 @@ def test_whoever_pesters_says_nothing_wrong_but_too_often(round: int, seed: int)
     (broken,) = acts("pester", round, seed)
     assert len(broken.frames) > LIMITS.peer_burst + LIMITS.rate_guilt
     assert all(isinstance(decode_frame(frame, LIMITS), HeaderRequest) for frame in broken.frames)
+
+
+@settings(max_examples=5)
+@given(round=ROUNDS, seed=SEEDS)
+def test_whoever_tells_tells_of_somebody_new_each_time_and_leads_nobody_anywhere(round: int, seed: int) -> None:
+    (broken,) = acts("tell", round, seed)
+    told = [decode_frame(frame, LIMITS) for frame in broken.frames]
+    records = [split(one).body for frame in told if isinstance(frame, Peers) for one in frame.envelopes]
+    assert len(set(records)) == len(records) == len(told) * LIMITS.peers_in_frame
+    assert {decode_record(body, LIMITS).address for body in records} == {""}
 
 
 @given(round=ROUNDS, seed=SEEDS)
