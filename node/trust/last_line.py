@@ -43,7 +43,7 @@ class LastLine:
         memory: rounds that are remembered.
     """
 
-    stretch: float = 2.0
+    stretch: float = 1.0
     fall: float = 0.2
     spread: float = 3.0
     memory: int = 16
