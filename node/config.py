@@ -193,6 +193,11 @@ class RuleConfig(_Section):
 
     name: str = Field(default="hedgerow", description="aggregation rule (hedgerow rules)")
     parameters: dict[str, Parameter] = Field(default={}, description="parameters that differ from the rule's defaults")
+    last_line: bool = Field(
+        default=True,
+        description="whatever the rule says: bound a round's move, decide once more with known peers where the model "
+        "does much worse on own samples, and let strangers alone move nobody",
+    )
 
     @model_validator(mode="after")
     def _exists(self) -> Self:

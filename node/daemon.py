@@ -18,6 +18,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -33,16 +34,21 @@ from identity.errors import IdentityError
 from identity.keys import SigningKey, format_peer
 from node.aside import TICK, Aside, in_a_loop
 from node.config import FILE, NodeConfig, load_config, parse_config, write_template
-from node.errors import ConfigError, NodeError
+from node.errors import Busy, ConfigError, NodeError
+from node.fallback import NO_GOOD, went_back
 from node.learning.blame import reported
 from node.learning.errors import TaskError
 from node.learning.registry import TASKS
 from node.learning.task import Task
 from node.learning.tasks import make_task
 from node.run import Outcome, Run, Say
+from node.store.backup import Backup, back_up
+from node.store.folder import LEDGER, Store
+from node.store.ledger import Wish
 from node.worker import Worker
 
 KEY = "key"
+ROLLBACK_SECONDS = 30.0
 Values = Mapping[str, Mapping[str, Any]]
 
 
@@ -124,6 +130,71 @@ def run_node(
         _leave(0)
     worker.shutdown()
     return outcome
+
+
+def back_up_node(folder: str | Path, out: str | Path) -> Backup:
+    """Copy the node in a folder, also while it runs: what is needed to go on somewhere else.
+
+    Args:
+        folder: as `init_node` made it.
+        out: a new folder, or a new file if it ends in .tar.
+
+    Raises:
+        NodeError: one sentence that says what to do.
+    """
+    folder, out = Path(folder).expanduser(), Path(out).expanduser()
+    inside = Path(load_config(folder / FILE).store.folder)
+    state = folder / inside
+    if inside.is_absolute() or ".." in inside.parts:
+        raise ConfigError(
+            f"[store] folder of {folder / FILE} is {inside}, outside of the node's folder, where a copy of the node "
+            "would be the same one: give it one inside first"
+        )
+    return back_up((folder / KEY, folder / FILE), state, inside, out)
+
+
+def roll_back(folder: str | Path, wait: float = ROLLBACK_SECONDS) -> str:
+    """Go on from the last good model: a running node in its next round, another one when it starts.
+
+    Args:
+        folder: as `init_node` made it.
+        wait: seconds to wait for a running node's answer.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        NodeError: one sentence that says what to do.
+    """
+    folder = Path(folder).expanduser()
+    state = folder / load_config(folder / FILE).store.folder
+    if not (state / LEDGER).exists():
+        raise NodeError(f"no node has run in {folder}: there is no model to go back to")
+    with _one_sentence():
+        try:
+            with Store(state, None, key=folder / KEY) as store:
+                went = store.go_back()
+        except Busy:
+            return _ask(state, wait)
+    if went is None:
+        raise NodeError(NO_GOOD)
+    return went_back(*went)
+
+
+def _ask(state: Path, wait: float) -> str:
+    wish = Wish(state / LEDGER, "rollback")
+    try:
+        wish.make()
+        until = time.monotonic() + wait
+        while (answer := wish.answered()) is None:
+            if time.monotonic() >= until:
+                return "the running node was asked: it does so at the end of its round, and says so"
+            time.sleep(TICK)
+    finally:
+        wish.close()
+    if answer == NO_GOOD:
+        raise NodeError(answer)
+    return answer
 
 
 def run_task(

@@ -5,6 +5,7 @@
 | 0 | DONE | what was asked for is done |
 | 1 | FAILED | the machine, the disk or a peer refused; or an attack did harm |
 | 2 | WRONG | what was typed, or a file that was named, makes no sense |
+| 3 | ALONE | `status`: the node knows somebody, and hears nobody of them |
 | 130 | STOPPED | Ctrl-C (128 and the number of SIGINT, as shells count) |
 
 An error is judged by its class's name, so that a wrong word is answered without importing what else could go wrong.
@@ -17,6 +18,7 @@ from typing import Final
 DONE: Final = 0
 FAILED: Final = 1
 WRONG: Final = 2
+ALONE: Final = 3
 STOPPED: Final = 130
 
 ERRORS: Final = {

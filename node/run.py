@@ -37,6 +37,7 @@ from node import draws
 from node.alarms import Alarms
 from node.config import NodeConfig
 from node.errors import StoreError
+from node.fallback import NO_GOOD, Fallback, went_back
 from node.learning.learner import Learner, TrainState
 from node.learning.optimizers import Adam
 from node.learning.partition import Shard, hold_out, partition
@@ -49,6 +50,8 @@ from node.store.checkpoint import other_model
 from node.store.folder import Store
 from node.store.journal import Journal
 from node.store.record import RoundView
+from node.trust.last_line import LastLine
+from node.watch import Watch
 from node.worker import Worker
 
 BLOBS = Limits().blobs
@@ -220,6 +223,7 @@ class Run:
         limits = Limits(degree=config.network.degree, blobs=min(BLOBS, memory_there() // 8))
         listen = Address.parse(config.network.listen)
         address = draws.address(self.key.peer)
+        home = str(self._key_file.parent)
 
         def make(wants: Wants, on_event: OnEvent) -> GossipService:
             def tell(event: GossipEvent) -> None:
@@ -282,7 +286,11 @@ class Run:
             evaluate=self._evaluate(),
             checkpoints=store.checkpoints,
             dropped=Refusals(self.say, time.monotonic, config.network.join).note,
+            line=LastLine() if config.rule.last_line else None,
+            joins=bool(config.network.join),
             alarms=self.alarms,
+            watch=Watch(self.alarms, (*config.network.join, *config.network.known), home),
+            fallback=Fallback(store.good, store.ledger, pool, self.alarms, home),
         )
         store.ledger.known = service.known
         return service
@@ -300,6 +308,7 @@ class Run:
         if self._forget:
             store.forget_training()
             self.say("the training begins anew; key and chain stay")
+        self._wished(store)
         checkpoint = store.resume()
         if checkpoint is not None:
             self.learner.check(checkpoint.state)
@@ -317,6 +326,15 @@ class Run:
         if first:
             self.say(f"resuming at round {first}" + (" with the update that was signed before" if published else ""))
         return first, published, params, None if checkpoint is None else checkpoint.state
+
+    def _wished(self, store: Store) -> None:
+        """Go back to the last good model if that was asked for, and not done before the node stopped."""
+        if not store.ledger.wished("rollback"):
+            return
+        went = store.go_back()
+        words = NO_GOOD if went is None else went_back(*went)
+        store.ledger.answer("rollback", words)
+        self.say(words)
 
     def _evaluate(self) -> Callable[[int, Tensor, TrainState | None], float | None] | None:
         every, count = self.config.round.evaluate_every, self.config.round.evaluate_samples

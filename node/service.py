@@ -34,16 +34,19 @@ from node.core.machine import NodeCore
 from node.core.policy import RoundPolicy
 from node.draws import address
 from node.errors import StoreError
+from node.fallback import Fallback
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner, TrainState
 from node.learning.partition import Shard
+from node.store.checkpoint import Checkpoint
 from node.store.keeper import Checkpoints, Keeper
 from node.store.record import NeighbourRecord, NodeRecord, RoundView
-from node.trust.conduct import Conduct
+from node.trust.conduct import Conduct, Harm
 from node.trust.judgement import Heard, Judge, Judged
 from node.trust.last_line import LastLine
 from node.trust.opinions import ROUNDS, Opinions
 from node.trust.standing import Standing
+from node.watch import Watch, what_happened
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,6 +71,8 @@ class NodeService:
         ready: set once the node listens.
         played: rounds played since `run` began.
         accuracy: latest measured one, or None.
+        watch: what whoever runs the node is told of its rounds.
+        fallback: the last good model, or None.
         diverged: rounds whose training gave a NaN or an infinity; the model before it was published instead.
 
     Args:
@@ -97,7 +102,10 @@ class NodeService:
         checkpoints: where params are kept between rounds, or None.
         dropped: told of everything that gossip drops, or None.
         line: how far the node lets itself be moved; None: as far as its rule says.
+        joins: the node was told whom to join.
         alarms: told what goes wrong without ending the node, or None.
+        watch: told of each round, or None.
+        fallback: keeps the last good model, or None.
     """
 
     def __init__(
@@ -129,7 +137,10 @@ class NodeService:
         checkpoints: Checkpoints | None = None,
         dropped: Callable[[wire.Dropped], None] | None = None,
         line: LastLine | None = None,
+        joins: bool = False,
         alarms: Alarms | None = None,
+        watch: Watch | None = None,
+        fallback: Fallback | None = None,
     ) -> None:
         standing = Standing(identity, policy.strangers, seed if secret is None else secret, named, served)
         pace = policy.without_relays() if Need.RELAYS not in rule.needs else policy
@@ -171,6 +182,9 @@ class NodeService:
         self._keeper = None if checkpoints is None else Keeper(checkpoints, background, self._kept)
         self._dropped = dropped
         self._alarms = alarms or Alarms()
+        self.watch = watch or Watch(self._alarms)
+        self.fallback = fallback
+        self._joins = joins
         self._broken: LocalFault | None = None
         self._trained = initial
         self._lost = False  # this round's training diverged
@@ -212,6 +226,8 @@ class NodeService:
             await self.gossip.close()
             if self._keeper is not None:
                 await self._keeper.close()
+            if self.fallback is not None:
+                await self.fallback.close()
 
     def stop(self) -> None:
         """Stop, whatever it is doing: the node says goodbye, and `run` returns. Belongs to the loop's thread."""
@@ -391,19 +407,24 @@ class NodeService:
         accuracy = None
         if self._evaluate is not None:
             accuracy = await self._off(self._evaluate, report.round, self.params, self._state)
-        decision = self._judged.decision
+        right = None
+        if self._evaluate is None and self.fallback is not None:
+            right = await self._off(self._judge.right, self.params, self.buffers)
+        closed, decision = self._closed, self._judged.decision
         weights, verdicts = decision.weights.tolist(), decision.verdicts.tolist()
         neighbours = tuple(
-            NeighbourRecord(peer, weight, Verdict.STRANGER if peer in self._closed.strangers else Verdict(verdict))
-            for peer, weight, verdict in zip(self._closed.neighbours, weights, verdicts, strict=True)
+            NeighbourRecord(peer, weight, Verdict.STRANGER if peer in closed.strangers else Verdict(verdict))
+            for peer, weight, verdict in zip(closed.neighbours, weights, verdicts, strict=True)
         )
+        answered = zip(closed.neighbours, closed.updates, strict=True)
+        line, said = what_happened(report.round, closed.neighbours, self._judged)
         self.record = NodeRecord(
             round=report.round,
             next_round=report.next_round,
             rule=self._judge.rule.name,
             accuracy=accuracy,
             neighbours=neighbours,
-            relayed=len(self._closed.relayed),
+            relayed=len(closed.relayed),
             duration=report.duration,
             waited=report.waited,
             deadline=report.deadline,
@@ -411,15 +432,36 @@ class NodeService:
             rule_seconds=self._seconds["rule"],
             closed_by=report.closed_by,
             diverged=self._lost,
+            line=line,
+            said=said,
+            alone=(closed.knows or self._joins) and not any(u is not None and p in closed.named for p, u in answered),
+            right=right,
         )
         self.opinions.note(report.round, neighbours)
+        for neighbour in neighbours:
+            if neighbour.verdict is Verdict.BRAKED:
+                self.conduct.note(neighbour.peer, Harm.BRAKED)
+        self.watch.note(self.record)
         self.course.append((report.round, accuracy, report.duration))
         self.played += 1
         self.accuracy = self.accuracy if accuracy is None else accuracy
+        back = None if self.fallback is None else await self._fall_back(self.fallback, self.record)
         if self._keeper is not None:
             self._keeper.keep(report.next_round, self.params, self._state)
+        if self.fallback is not None and back is not None:
+            if self._keeper is not None:
+                await self._keeper.close()
+            self.fallback.done(back, report.next_round)
         if self._observe is not None:
             self._observe(RoundView(self.record, self._trained, self.params, self.buffers))
+
+    async def _fall_back(self, fallback: Fallback, record: NodeRecord) -> Checkpoint | None:
+        """Go back to the last good model, if that was asked for."""
+        fallback.note(record, self.params, self._state)
+        back = await fallback.asked()
+        if back is not None:
+            self.params, self._state = back.params, back.state
+        return back
 
     @property
     def buffers(self) -> Mapping[str, Tensor]:

@@ -38,6 +38,8 @@ COMMANDS: Final[Mapping[str, Line]] = {
     "init": Line("node.commands.init", "Make a node: its key and its settings"),
     "run": Line("node.commands.run", "Run a node until Ctrl-C"),
     "status": Line("node.commands.status", "Show how a node is, and whom it believes"),
+    "rollback": Line("node.commands.rollback", "Go back to a node's last good model"),
+    "backup": Line("node.commands.backup", "Copy a node, also while it runs"),
     "attack": Line("simulator.commands.attack", "Attack a live node of yours, and keep score"),
     "matrix": Line("simulator.commands.matrix", "Try rules against attacks, on one page"),
     "pretrain": Line("node.commands.pretrain", "Train a feature extractor, and freeze it"),

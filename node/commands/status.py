@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from node.exits import ALONE, DONE
 from node.show.options import AsJson
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -23,6 +24,7 @@ def status(
     """Show how a node is, and what it thinks of its neighbours.
 
     The table has a row for each neighbour: its round, its weight, why it has that weight, and its latest weights.
+    The exit code is 3 while the node trains alone: it knows somebody, and hears nobody of them.
 
     Example:
     hedgerow status alice
@@ -30,18 +32,21 @@ def status(
     """
     from rich.table import Table
 
-    from node.show.page import ranked, remarks_on
+    from node.show.page import others, ranked, remarks_on
     from node.show.status import fetch_status
     from node.show.terminal import OUT
     from node.trust.opinions import WHY
 
     found = fetch_status(address)
+    alone = found.get("alone")
     if as_json:
         typer.echo(json.dumps(found))
-        return
+        raise typer.Exit(ALONE if alone else DONE)
+    if alone:
+        OUT.print(alone, style="red", soft_wrap=True)
     accuracy = "not measured yet" if found["accuracy"] is None else f"{found['accuracy']:.1%}"
     OUT.print(f"round {found['round']}, accuracy {accuracy}, {found['task']} with {found['rule']}, {found['phase']}")
-    for alarm in found.get("alarms", []):
+    for alarm in others(found):
         OUT.print(alarm, style="red", soft_wrap=True)
     grid = Table("neighbour", "round", "weight", "why", "link", "weights", "verdicts", box=None)
     shown, hidden = ranked(found["neighbours"])
@@ -60,6 +65,8 @@ def status(
     for verdict, words in WHY.items():
         if verdict != "taken" and any(peer["verdict"] == verdict for peer in shown):
             OUT.print(f"{verdict}: {words}", style="dim", soft_wrap=True)
+    if alone:
+        raise typer.Exit(ALONE)
 
 
 def _history(rounds: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

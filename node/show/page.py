@@ -31,6 +31,8 @@ COLOURS: Mapping[str, str] = {
     "unproven": "#9db4d0",
     "unheard": "#9db4d0",
     "stranger": "#b9a3d6",
+    "unbacked": "#b9a3d6",
+    "braked": "#c21f3a",
 }
 
 _STYLE = """
@@ -65,18 +67,25 @@ def render(status: Mapping[str, Any]) -> str:
         if shown
         else "<p>nobody yet</p>"
     )
-    alarms = "".join(f'<p class="bad">{escape(alarm)}</p>' for alarm in status.get("alarms", []))
+    alone = f'<p class="bad"><b>{escape(status["alone"])}</b></p>' if status.get("alone") else ""
+    alarms = "".join(f'<p class="bad">{escape(alarm)}</p>' for alarm in others(status))
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
         f"<title>hedgerow: round {status['round']}</title><style>{_STYLE}</style><main>"
-        f"<h1>round {status['round']}, accuracy {accuracy}</h1>"
+        f"{alone}<h1>round {status['round']}, accuracy {accuracy}</h1>"
         f"<p>{escape(status['task'])} with {escape(status['rule'])}, {escape(status['phase'])}</p>"
         f'<p class="quiet">peer <code>{escape(status["peer"])}</code> at <code>{escape(status["address"])}</code>, '
         f"up {_duration(status['uptime_seconds'])}, {status['rounds_played']} rounds</p>"
         f"{alarms}"
+        f"{_line(status)}"
         f"{_curve(status.get('course', []))}<h2>neighbours</h2>{table}{more}{_legend(shown)}"
         f"{_dropped(status['dropped'])}</main></html>\n"
     )
+
+
+def others(status: Mapping[str, Any]) -> list[str]:
+    """What whoever runs the node must know, but that it trains alone: that stands at the top."""
+    return [alarm for alarm in status.get("alarms", []) if alarm != status.get("alone")]
 
 
 def ranked(neighbours: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], int]:
@@ -151,6 +160,20 @@ def _curve(course: Sequence[Mapping[str, Any]]) -> str:
         f'<text x="{left}" y="{_CURVE - 5}">round {first}</text>'
         f'<text x="{right}" y="{_CURVE - 5}" text-anchor="end">{last}</text></svg>'
     )
+
+
+def _line(status: Mapping[str, Any]) -> str:
+    """What the last line did so far, and what there is to go back to."""
+    counts, good = status.get("last_line") or {}, status.get("last_good")
+    said = []
+    if any(counts.values()):
+        said.append(
+            f"last line: {counts['braked']} rounds decided once more, {counts['kept']} kept as trained, "
+            f"{counts['unbacked']} without anybody known"
+        )
+    if good is not None:
+        said.append(f"last good model: round {good['round']}, accuracy {good['accuracy']:.1%}")
+    return f'<p class="quiet">{"; ".join(said)}</p>' if said else ""
 
 
 def _legend(peers: Sequence[Mapping[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from identity.keys import PeerId, format_peer
 from node.core.neighbour import Neighbour
+from node.fallback import Fallback
 from node.service import NodeService
 from node.store.journal import record_object
 from node.trust.conduct import remarks
@@ -48,6 +49,9 @@ def snapshot(service: NodeService, facts: Facts, uptime: float, alarms: Sequence
         "address": service.gossip.address,
         "attackable": list(facts.attackable),
         "alarms": list(alarms),
+        "alone": service.watch.alone,
+        "last_line": {what: service.watch.counts[what] for what in ("braked", "kept", "unbacked")},
+        "last_good": None if service.fallback is None else _last_good(service.fallback),
         "phase": service.core.phase.value,
         "round": service.core.round,
         "rounds_played": service.played,
@@ -80,5 +84,11 @@ def _peer(service: NodeService, peer: PeerId, neighbour: Neighbour | None, live:
         "verdict": latest["verdict"],
         "history": history,
         "dropped": {reason.value: count for reason, count in sorted(dropped.items())},
-        "remarks": remarks(dropped),
+        "remarks": remarks(dropped, service.conduct.harm(peer)),
     }
+
+
+def _last_good(fallback: Fallback) -> dict[str, Any] | None:
+    """The model that there is to go back to, and whether accuracy is far below it."""
+    best = fallback.recent.best
+    return None if best is None else {"round": best[0], "accuracy": best[1], "fallen": fallback.fell is not None}

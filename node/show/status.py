@@ -273,6 +273,7 @@ class _Metrics(Collector):
             yield GaugeMetricFamily(
                 "hedgerow_accuracy", "Share of test samples predicted rightly", value=status["accuracy"]
             )
+        yield from _trouble(status)
         for name, text in _DURATIONS.items():
             yield GaugeMetricFamily(
                 f"hedgerow_{name}_seconds", text, value=last.get(name.replace("train", "train_seconds"), 0)
@@ -300,6 +301,26 @@ class _Metrics(Collector):
                 lag.add_metric([peer["peer"]], peer["lag_seconds"])
         yield GaugeMetricFamily("hedgerow_neighbours", "Connected neighbours", value=len(live))
         yield from (weight, verdict, lag)
+
+
+def _trouble(status: Status) -> Iterator[Metric]:
+    """What the last line did, whether the node trains alone, and whether accuracy fell."""
+    line = CounterMetricFamily("hedgerow_last_line", "Rounds that the last line took part in", labels=["did"])
+    for did, count in (status.get("last_line") or {}).items():
+        line.add_metric([did], count)
+    yield line
+    yield GaugeMetricFamily(
+        "hedgerow_alone", "1 while nobody whom the node knows is heard", value=int(bool(status.get("alone")))
+    )
+    good = status.get("last_good")
+    if good is not None:
+        yield GaugeMetricFamily(
+            "hedgerow_fallen", "1 while accuracy is far below the last good model's", value=int(good["fallen"])
+        )
+        yield GaugeMetricFamily("hedgerow_last_good_round", "Round of the last good model", value=good["round"])
+        yield GaugeMetricFamily(
+            "hedgerow_last_good_accuracy", "Accuracy of the last good model", value=good["accuracy"]
+        )
 
 
 _DURATIONS = {

@@ -1,7 +1,8 @@
 """The model between two rounds, on disk: written whole or not at all, checked when read.
 
 Laws:
-- Temporary file, fsync, rename, fsync of the folder; then all but the newest `KEEP` are removed.
+- Temporary file, fsync, rename, fsync of the folder; then all but the newest `keep` are removed, and what another
+  one of the same round says.
 - A file's name carries its round and the SHA-256 of its bytes; a file that does not match is passed over, with a
   warning.
 - A file says what its numbers are of (`form`: names and shapes in order, what the optimizer carries): a whole file of
@@ -36,11 +37,16 @@ log = logging.getLogger("hedgerow.store")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """What is needed to start `round`: params (d,) float32 and what training carries over."""
+    """What is needed to start `round`: params (d,) float32 and what training carries over.
+
+    Attributes:
+        accuracy: how good the model was, for one that is kept for that; else None.
+    """
 
     round: int
     params: Tensor
     state: TrainState
+    accuracy: float | None = None
 
 
 class CheckpointFolder:
@@ -48,29 +54,62 @@ class CheckpointFolder:
 
     Args:
         folder: where; must exist.
-        dimension: d.
+        dimension: d; None: any.
         form: what a model is of, in words without meaning but for equality; "": anything.
+        keep: how many.
     """
 
-    def __init__(self, folder: Path, dimension: int, form: str = "") -> None:
+    def __init__(self, folder: Path, dimension: int | None, form: str = "", keep: int = KEEP) -> None:
         self._folder = folder
         self._dimension = dimension
         self._form = form
+        self._keep = keep
 
-    def save(self, round: int, params: Tensor, state: TrainState | None) -> None:
+    def save(self, round: int, params: Tensor, state: TrainState | None, accuracy: float | None = None) -> None:
         """Write a checkpoint, durable on return.
 
         Raises:
             StoreError: the disk refuses; older checkpoints stay as they are.
         """
-        content = _pack(params, state or TrainState(), self._form)
-        name = f"round-{round:012d}-{hashlib.sha256(content).hexdigest()}.safetensors"
+        content = _pack(params, state or TrainState(), self._form, accuracy)
         try:
-            self._write(content, name)
-            for path in self._paths()[KEEP:]:
-                path.unlink(missing_ok=True)
+            self._put(content, round)
         except OSError as error:
             raise StoreError(f"cannot write a checkpoint to {self._folder}: {error.strerror}") from error
+
+    def copy(self, other: CheckpointFolder, round: int) -> None:
+        """Take the newest of another folder, as it is, for the start of this round; durable on return.
+
+        Raises:
+            StoreError: there is none, or the disk refuses.
+        """
+        try:
+            path = other._paths()[0]
+            self._put(path.read_bytes(), round)
+        except IndexError:
+            raise StoreError(f"there is no model in {other._folder}") from None
+        except OSError as error:
+            raise StoreError(f"cannot write a checkpoint to {self._folder}: {error.strerror}") from error
+
+    def hand_over(self, where: Path) -> int | None:
+        """Copy the newest that holds into another folder, though a node saves meanwhile: its round, or None.
+
+        Raises:
+            OSError: it cannot be written there.
+        """
+        for _ in range(KEEP + 1):  # a node that saves meanwhile removes old ones
+            paths = self._paths() if self._folder.is_dir() else []
+            for path in paths:
+                try:
+                    content = path.read_bytes()
+                except FileNotFoundError:
+                    break
+                if hashlib.sha256(content).hexdigest() == path.name[19:83]:
+                    (where / path.name).write_bytes(content)
+                    return _round(path)
+            else:
+                return None
+        return None
 
     def load(self) -> Checkpoint | None:
         """The newest checkpoint that holds, or None; damaged ones are named in the log and passed over.
@@ -106,6 +145,14 @@ class CheckpointFolder:
         """Newest first."""
         return sorted((p for p in self._folder.iterdir() if _NAME.fullmatch(p.name)), key=_round, reverse=True)
 
+    def _put(self, content: bytes, round: int) -> None:
+        name = f"round-{round:012d}-{hashlib.sha256(content).hexdigest()}.safetensors"
+        self._write(content, name)
+        paths = self._paths()
+        again = [path for path in paths if _round(path) == round]
+        for path in {*paths[self._keep :], *again} - {self._folder / name}:
+            path.unlink(missing_ok=True)
+
     def _write(self, content: bytes, name: str) -> None:
         temporary = self._folder / _WRITING
         with temporary.open("wb") as file:
@@ -127,12 +174,15 @@ class CheckpointFolder:
             raise ValueError("checksum does not match")
         tensors = safetensors.torch.load(content)
         params = tensors["params"]
-        form = _form_of(content)
+        notes = _notes(content)
+        form = notes.get("form", "")
         if self._form and form and form != self._form:
             raise StoreError(other_model(self._folder))
-        if params.shape != (self._dimension,) or not bool(torch.isfinite(params).all()):
-            raise ValueError(f"params of shape {tuple(params.shape)}, wanted finite ({self._dimension},)")
-        return Checkpoint(int(match[1]), params, _unpack_state(tensors))
+        wanted = len(params) if self._dimension is None else self._dimension
+        if params.shape != (wanted,) or not bool(torch.isfinite(params).all()):
+            raise ValueError(f"params of shape {tuple(params.shape)}, wanted finite ({wanted},)")
+        accuracy = float(notes["accuracy"]) if "accuracy" in notes else None
+        return Checkpoint(int(match[1]), params, _unpack_state(tensors), accuracy)
 
 
 def other_model(where: Path) -> str:
@@ -147,18 +197,20 @@ def _round(path: Path) -> int:
     return int(path.name[6:18])
 
 
-def _form_of(content: bytes) -> str:
-    """What a file says that it is of; "" if it says nothing."""
+def _notes(content: bytes) -> dict[str, str]:
+    """What a file says of itself beside its tensors."""
     length = int.from_bytes(content[:8], "little")  # the layout of safetensors: a length, JSON, the tensors
-    return str(json.loads(content[8 : 8 + length]).get("__metadata__", {}).get("form", ""))
+    notes: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return notes
 
 
-def _pack(params: Tensor, state: TrainState, form: str) -> bytes:
+def _pack(params: Tensor, state: TrainState, form: str, accuracy: float | None) -> bytes:
     tensors = {"params": params, "steps": torch.tensor(state.steps)}
     tensors |= {f"moment.{position}": moment for position, moment in enumerate(state.moments)}
     tensors |= {f"buffer.{name}": buffer for name, buffer in state.buffers.items()}
     whole = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(whole, metadata={"form": form} if form else None)
+    notes = ({"form": form} if form else {}) | ({} if accuracy is None else {"accuracy": repr(accuracy)})
+    return safetensors.torch.save(whole, metadata=notes or None)
 
 
 def _unpack_state(tensors: dict[str, Tensor]) -> TrainState:

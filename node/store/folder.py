@@ -23,6 +23,7 @@ from node.store.ledger import SqliteLedger
 LOCK = "lock"
 LEDGER = "ledger.sqlite"
 CHECKPOINTS = "checkpoints"
+GOOD = "good"
 
 
 class Store:
@@ -31,10 +32,11 @@ class Store:
     Attributes:
         ledger: own headers and others' heads.
         checkpoints: the model between rounds.
+        good: the last good model, one file (`node.fallback` says which that is).
 
     Args:
         folder: made if it is not there.
-        dimension: d of the models.
+        dimension: d of the models; None: any.
         form: what a model in it is of, see `CheckpointFolder`.
         key: the key file, to be locked; None: nothing but the folder is.
 
@@ -43,12 +45,13 @@ class Store:
         StoreError: it cannot be written to, or the ledger is damaged.
     """
 
-    def __init__(self, folder: Path, dimension: int, form: str = "", key: Path | None = None) -> None:
+    def __init__(self, folder: Path, dimension: int | None, form: str = "", key: Path | None = None) -> None:
         self._folder = folder
         self._lock = FileLock(folder / LOCK, timeout=0)
         self._key: int | None = None
         try:
             (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            (folder / GOOD).mkdir(exist_ok=True)
             with suppress(PermissionError):  # somebody else's folder that we may write to
                 folder.chmod(0o700)
             self._lock.acquire()
@@ -65,6 +68,7 @@ class Store:
             self._let_go()
             raise
         self.checkpoints = CheckpointFolder(folder / CHECKPOINTS, dimension, form)
+        self.good = CheckpointFolder(folder / GOOD, dimension, form, keep=1)
 
     def resume(self) -> Checkpoint | None:
         """The model to go on from, if there is one.
@@ -84,6 +88,24 @@ class Store:
         self._check_whole()
         self.ledger.forget_payloads()
         self.checkpoints.clear()
+        self.good.clear()
+
+    def go_back(self) -> tuple[Checkpoint, int] | None:
+        """Go on from the last good model at the next start: it, and in which round; None if there is none.
+
+        The newest own update stays signed, and is not sent again: it was trained from the model that is left.
+
+        Raises:
+            StoreError: the disk refuses, or the ledger of the node that made the model is gone.
+        """
+        self._check_whole()
+        kept = self.good.load()
+        if kept is None:
+            return None
+        head = self.ledger.head()
+        round = max(kept.round, self.checkpoints.newest() or 0, -1 if head is None else head.round + 1)
+        self.checkpoints.copy(self.good, round)
+        return kept, round
 
     def _check_whole(self) -> None:
         newest = self.checkpoints.newest()

@@ -38,6 +38,10 @@ def record_object(record: NodeRecord) -> dict[str, Any]:
         "train_seconds": record.train_seconds,
         "rule_seconds": record.rule_seconds,
         "closed_by": record.closed_by,
+        "last_line": record.line,
+        "said": record.said,
+        "alone": record.alone,
+        "right": record.right,
     } | ({"diverged": True} if record.diverged else {})
 
 

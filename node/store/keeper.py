@@ -23,7 +23,7 @@ from node.learning.learner import TrainState
 class Checkpoints(Protocol):
     """Where a node keeps its model between rounds."""
 
-    def save(self, round: int, params: Tensor, state: TrainState | None) -> None:
+    def save(self, round: int, params: Tensor, state: TrainState | None, accuracy: float | None = None) -> None:
         """Keep what is needed to start `round`, durably. Called in the executor."""
 
 
@@ -42,20 +42,20 @@ class Keeper:
         self._checkpoints = checkpoints
         self._executor = executor
         self._ended = ended
-        self._next: tuple[int, Tensor, TrainState | None] | None = None
+        self._next: tuple[int, Tensor, TrainState | None, float | None] | None = None
         self._saving: asyncio.Task[None] | None = None
 
-    def keep(self, round: int, params: Tensor, state: TrainState | None) -> None:
+    def keep(self, round: int, params: Tensor, state: TrainState | None, accuracy: float | None = None) -> None:
         """Save soon; the tensors must not change any more."""
         if self._executor is None:
             try:
-                self._checkpoints.save(round, params, state)
+                self._checkpoints.save(round, params, state, accuracy)
             except StoreError as error:
                 self._ended(error)
             else:
                 self._ended(None)
             return
-        self._next = round, params, state
+        self._next = round, params, state, accuracy
         if self._saving is not None and self._saving.done():
             self._saving.result()
             self._saving = None
@@ -63,7 +63,7 @@ class Keeper:
             self._saving = asyncio.get_running_loop().create_task(self._save(self._executor), name="keeper")
 
     async def close(self) -> None:
-        """Wait until the newest is saved."""
+        """Wait until the newest is saved; more may be kept after."""
         if self._saving is not None:
             await self._saving
 

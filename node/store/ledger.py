@@ -9,7 +9,7 @@ Laws:
   peers that we were linked with the newest `LINKED`: after a restart they are heard out before anything new is signed.
 - Headers and proofs of at most `authors` others: whoever was seen longest ago is forgotten first, known peers last.
 - A disk that is full or read-only is a `DiskFault`, after which everything is as before; other errors are LocalFaults.
-- One thread, one process (`node.store.folder` holds the lock).
+- One thread, one process (`node.store.folder` holds the lock); but for `wish`, by which commands ask a running node.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gossip.protocol.messages import Buffer
 from identity.keys import PeerId
 from node.errors import StoreError
 
-FORMAT = 2
+FORMAT = 3
 PAYLOADS = 2
 LINKED = 16
 WAL_PAGES = 4096  # 16 MiB of log between two copies into the file: payloads overwrite each other there first
@@ -42,6 +42,7 @@ BLOB,
 CREATE TABLE IF NOT EXISTS proof (author BLOB PRIMARY KEY, first BLOB, second BLOB) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS linked (number INTEGER PRIMARY KEY AUTOINCREMENT, peer BLOB UNIQUE) STRICT;
 CREATE TABLE IF NOT EXISTS served (peer BLOB PRIMARY KEY, rounds INTEGER) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS wish (name TEXT PRIMARY KEY, answer TEXT) STRICT, WITHOUT ROWID;
 """
 _PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _FIELDS = "author, sequence, round, digest, previous, envelope"
@@ -183,6 +184,15 @@ class SqliteLedger:
             self._quick.executemany("INSERT INTO served VALUES (?, ?)", sorted(served.items()))
         self._served = dict(served)
 
+    def wished(self, name: str) -> bool:
+        """Whether somebody asks this of the running node, and it has not answered yet."""
+        return bool(self._rows("SELECT name FROM wish WHERE name = ? AND answer IS NULL", name))
+
+    def answer(self, name: str, words: str) -> None:
+        """What was asked is done; durable on return."""
+        with _faults("answer"), self._durable:
+            self._durable.execute("UPDATE wish SET answer = ? WHERE name = ?", (words, name))
+
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         self._quick.close()
@@ -218,6 +228,38 @@ class SqliteLedger:
     def _rows(self, query: str, *values: object) -> list[Any]:
         with _faults("be read"):
             return self._durable.execute(query, values).fetchall()
+
+
+class Wish:
+    """Something that is asked of the node that has a ledger open, from another process.
+
+    Args:
+        path: the ledger.
+        name: what is asked.
+
+    Raises:
+        LocalFault: the ledger cannot be written; also by each method.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._name = name
+        with _faults("be opened"):
+            self._base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5.0)
+
+    def make(self) -> None:
+        """Ask; durable on return."""
+        with _faults("take a wish"), self._base:
+            self._base.execute("INSERT OR REPLACE INTO wish VALUES (?, NULL)", (self._name,))
+
+    def answered(self) -> str | None:
+        """What the node answered, or None as yet."""
+        with _faults("be read"):
+            row = self._base.execute("SELECT answer FROM wish WHERE name = ?", (self._name,)).fetchone()
+        return None if row is None or row[0] is None else str(row[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._base.close()
 
 
 class _faults:

@@ -30,6 +30,11 @@ class NodeRecord:
         closed_by: "all", "deadline", "alone", "behind" or "stop".
         relayed: records of others that the rule could use.
         diverged: training gave a NaN or an infinity, so the model from before it was published.
+        line: what the last line did: "" (nothing), "braked" (decided once more with known peers), "kept" (the trained
+            model stays) or "unbacked" (strangers alone: they moved nobody); see `node.trust.last_line`.
+        said: the same in words; "" for nothing.
+        alone: the node knows somebody, or was told whom to join, and heard none of them.
+        right: share of own held-out samples that the model gets right, where accuracy is never measured; else None.
     """
 
     round: int
@@ -45,6 +50,10 @@ class NodeRecord:
     rule_seconds: float
     closed_by: str
     diverged: bool = False
+    line: str = ""
+    said: str = ""
+    alone: bool = False
+    right: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

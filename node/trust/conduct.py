@@ -3,12 +3,14 @@
 Laws:
 - Counts only: what was dropped is gone, and a peer costs the same memory whatever it sends.
 - Guilt is told apart from bad luck: no honest node ever sends what `GUILT` names, any may be late or have lost a blob.
+- Harm is neither: an honest peer that learns other things may be in a model that does worse here.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 from gossip.protocol.errors import Drop
 from identity.keys import PeerId
@@ -43,15 +45,21 @@ LUCK: Mapping[Drop, str] = {
 """What may happen to anybody, and costs whom it happens to."""
 
 
+class Harm(StrEnum):
+    """What a peer's model did to this node; by themselves such counts prove nothing."""
+
+    BRAKED = "braked"  # it was in a model that lost too much on own samples, and was left out of the next try
+
+
 class Conduct:
-    """The latest peers that something was dropped of."""
+    """The latest peers that something was dropped of, or whose models did harm."""
 
     def __init__(self, peers: int = PEERS) -> None:
         self._peers = peers
-        self._kept: OrderedDict[PeerId, Counter[Drop]] = OrderedDict()
+        self._kept: OrderedDict[PeerId, Counter[Drop | Harm]] = OrderedDict()
 
-    def note(self, peer: PeerId, reason: Drop) -> None:
-        """Something that this peer sent was dropped."""
+    def note(self, peer: PeerId, reason: Drop | Harm) -> None:
+        """Something that this peer sent was dropped, or did harm."""
         self._kept.setdefault(peer, Counter())[reason] += 1
         self._kept.move_to_end(peer)
         if len(self._kept) > self._peers:
@@ -59,18 +67,26 @@ class Conduct:
 
     def of(self, peer: PeerId) -> Mapping[Drop, int]:
         """How often, by reason; empty when nothing was dropped."""
-        return self._kept.get(peer, {})
+        return {reason: count for reason, count in self._of(peer).items() if isinstance(reason, Drop)}
+
+    def harm(self, peer: PeerId) -> Mapping[Harm, int]:
+        """How often its model did harm, by what it did."""
+        return {reason: count for reason, count in self._of(peer).items() if isinstance(reason, Harm)}
 
     def guilty(self) -> Sequence[PeerId]:
         """Peers that sent what no honest node sends, in order of peer id."""
         return sorted(peer for peer, counts in self._kept.items() if counts.keys() & GUILT.keys())
 
+    def _of(self, peer: PeerId) -> Counter[Drop | Harm]:
+        return self._kept.get(peer, Counter())
 
-def remarks(dropped: Mapping[Drop, int]) -> list[str]:
+
+def remarks(dropped: Mapping[Drop, int], harm: Mapping[Harm, int] | None = None) -> list[str]:
     """One short sentence for each thing a peer did, worst first.
 
     Args:
         dropped: counts by reason, as `Conduct.of` gives them.
+        harm: counts by what its model did, as `Conduct.harm` gives them.
     """
     said = []
     if dropped.get(Drop.EQUIVOCATION) or dropped.get(Drop.CONVICTED):
@@ -80,4 +96,6 @@ def remarks(dropped: Mapping[Drop, int]) -> list[str]:
             count = dropped.get(reason, 0)
             if count and reason is not Drop.EQUIVOCATION:
                 said.append(f"{count} x {word}")
+    if harm and harm.get(Harm.BRAKED):
+        said.append(f"{harm[Harm.BRAKED]} x in a model that did much worse here, and left out of it")
     return said

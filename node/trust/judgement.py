@@ -7,6 +7,7 @@ Laws:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -70,12 +71,14 @@ class Judged:
         braked: the first try lost too much on own samples; this is the second, with known peers alone.
         kept: that lost too much as well: the decision is the trained model.
         backed: somebody known by name was heard, or nobody is known by name at all.
+        lost: share of own held-out samples that the first try lost against training, if it braked; else 0.
     """
 
     decision: Decision
     braked: bool = False
     kept: bool = False
     backed: bool = True
+    lost: float = 0.0
 
 
 class Judge:
@@ -145,6 +148,12 @@ class Judge:
                 return Judged(self.rule.decide(evidence))
             return self._held(self._memory, evidence, start, trained, heard, probe)
 
+    def right(self, params: Tensor, buffers: Mapping[str, Tensor] | None = None) -> float | None:
+        """Share of own held-out samples that a model (d,) gets right; None without any."""
+        with torch.no_grad():
+            share = float(self._probe.under(params, [buffers] if buffers else None).right(params.unsqueeze(0))[0])
+        return None if math.isnan(share) else share
+
     def _held(
         self, memory: Memory, evidence: Evidence, start: Tensor, trained: Tensor, heard: Heard, probe: LocalProbe
     ) -> Judged:
@@ -164,7 +173,7 @@ class Judge:
         held = hold(memory, one, start.unsqueeze(0), trained.unsqueeze(0), strange.unsqueeze(0), decide, score)
         verdicts = held.verdicts[0] if backed else unbacked(held.verdicts[0], evidence.present() & strange)
         decision = Decision(held.params[0], held.weights[0], verdicts)
-        return Judged(decision, bool(held.braked[0]), bool(held.kept[0]), backed)
+        return Judged(decision, bool(held.braked[0]), bool(held.kept[0]), backed, float(held.lost[0]))
 
     def _evidence(self, round: int, start: Tensor, trained: Tensor, heard: Heard, probe: LocalProbe) -> Evidence:
         present = [update for update in heard.updates if update is not None]

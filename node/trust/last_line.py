@@ -115,6 +115,7 @@ class Held:
         verdicts: (k, n) int8.
         braked: (k,) bool: lost too much at first.
         kept: (k,) bool: braked, and lost too much with known peers alone as well: the trained model stays.
+        lost: (k,) float64: share of own held-out samples that the first try lost against training; 0 where not braked.
     """
 
     params: Tensor
@@ -122,6 +123,7 @@ class Held:
     verdicts: Tensor
     braked: Tensor
     kept: Tensor
+    lost: Tensor
 
 
 def hold(
@@ -152,9 +154,12 @@ def hold(
     weights, verdicts = first.weights, first.verdicts
     scores = score(every, params).double().cpu()
     braked = scores < usual - memory.line.fall
+    lost = torch.zeros_like(scores)
     some = torch.nonzero(braked).flatten()
     if len(some):  # what training itself lost is nobody's doing
-        braked[some] &= scores[some] < score(some, own[some]).double().cpu() - memory.line.fall
+        trained = score(some, own[some]).double().cpu()
+        braked[some] &= scores[some] < trained - memory.line.fall
+        lost[some] = torch.where(braked[some], trained - scores[some], 0.0)
         some = torch.nonzero(braked).flatten()
     kept = torch.zeros_like(braked)
     if len(some):
@@ -174,7 +179,7 @@ def hold(
             verdicts[at] = torch.where(weights[at] > 0, int(Verdict.BRAKED), verdicts[at])
             params[at], moves[at], weights[at] = own[at], 0.0, 0.0
     memory.note(nodes, moves, scores)
-    return Held(params, weights, verdicts, braked, kept)
+    return Held(params, weights, verdicts, braked, kept, lost)
 
 
 def within(own: Tensor, params: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:

@@ -208,7 +208,7 @@ class _Disk:
     state: TrainState | None = None
     served: Mapping[PeerId, int] = field(default_factory=dict)
 
-    def save(self, round: int, params: Tensor, state: TrainState | None) -> None:
+    def save(self, round: int, params: Tensor, state: TrainState | None, accuracy: float | None = None) -> None:
         """See `Checkpoints.save`."""
         self.round, self.params, self.state = round, params, state
 

@@ -231,7 +231,7 @@ class Disk:
     def __init__(self) -> None:
         self.kept: tuple[int, Tensor, TrainState | None] | None = None
 
-    def save(self, round: int, params: Tensor, state: TrainState | None) -> None:
+    def save(self, round: int, params: Tensor, state: TrainState | None, accuracy: float | None = None) -> None:
         self.kept = (round, params.clone(), state)
 
 
@@ -332,7 +332,7 @@ async def test_a_slow_disk_skips_checkpoints_and_a_full_one_is_told() -> None:
     opened = threading.Event()
 
     class Slow:
-        def save(self, round: int, params: Tensor, state: TrainState | None) -> None:
+        def save(self, round: int, params: Tensor, state: TrainState | None, accuracy: float | None = None) -> None:
             assert opened.wait(10)
             if round == 9:
                 raise StoreError("disk full")
