@@ -38,15 +38,16 @@ from node.fallback import Fallback
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner, TrainState
 from node.learning.partition import Shard
+from node.reckoning import reckon
 from node.store.checkpoint import Checkpoint
 from node.store.keeper import Checkpoints, Keeper
-from node.store.record import NeighbourRecord, NodeRecord, RoundView
+from node.store.record import NodeRecord, RoundView
 from node.trust.conduct import Conduct, Harm
 from node.trust.judgement import Heard, Judge, Judged
 from node.trust.last_line import LastLine
 from node.trust.opinions import ROUNDS, Opinions
 from node.trust.standing import Standing
-from node.watch import Watch, what_happened
+from node.watch import Watch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -410,35 +411,19 @@ class NodeService:
         right = None
         if self._evaluate is None and self.fallback is not None:
             right = await self._off(self._judge.right, self.params, self.buffers)
-        closed, decision = self._closed, self._judged.decision
-        weights, verdicts = decision.weights.tolist(), decision.verdicts.tolist()
-        neighbours = tuple(
-            NeighbourRecord(peer, weight, Verdict.STRANGER if peer in closed.strangers else Verdict(verdict))
-            for peer, weight, verdict in zip(closed.neighbours, weights, verdicts, strict=True)
-        )
-        answered = zip(closed.neighbours, closed.updates, strict=True)
-        line, said = what_happened(report.round, closed.neighbours, self._judged)
-        self.record = NodeRecord(
-            round=report.round,
-            next_round=report.next_round,
+        self.record = reckon(
+            report,
+            self._closed,
+            self._judged,
             rule=self._judge.rule.name,
+            seconds=self._seconds,
             accuracy=accuracy,
-            neighbours=neighbours,
-            relayed=len(closed.relayed),
-            duration=report.duration,
-            waited=report.waited,
-            deadline=report.deadline,
-            train_seconds=self._seconds["train"],
-            rule_seconds=self._seconds["rule"],
-            closed_by=report.closed_by,
             diverged=self._lost,
-            line=line,
-            said=said,
-            alone=(closed.knows or self._joins) and not any(u is not None and p in closed.named for p, u in answered),
             right=right,
+            joins=self._joins,
         )
-        self.opinions.note(report.round, neighbours)
-        for neighbour in neighbours:
+        self.opinions.note(report.round, self.record.neighbours)
+        for neighbour in self.record.neighbours:
             if neighbour.verdict is Verdict.BRAKED:
                 self.conduct.note(neighbour.peer, Harm.BRAKED)
         self.watch.note(self.record)
