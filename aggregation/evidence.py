@@ -49,6 +49,7 @@ class Need(StrEnum):
     ACTIVITY = "activity"
     ORACLE = "oracle"
     START = "start"
+    CLASSES = "classes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,8 @@ class Evidence:
         rounds: rounds of the whole run, or None when open-ended.
         head: where the output layer lies, or None.
         own_classes: (..., c) bool, classes that the node trains, or None.
-        peer_classes: (..., n, c) bool, classes that each neighbour says it trains, or None when unknown.
+        peer_classes: (..., n, c) bool, classes that each neighbour says it trains, or None when unknown; all where a
+            neighbour does not say it, as nodes do not whose own rule does not ask for `Need.CLASSES`.
         honest: (..., n) bool, only in a simulator (oracle mean).
         trusted: (..., n) bool, neighbours on an allow-list, or None.
         probe: what models do here, or None.

@@ -84,7 +84,7 @@ class Node:
         """See `gossip.transport.contract.Receiver`."""
         return True
 
-    def blob(self, digest: bytes) -> Buffer | None:
+    def blob(self, digest: bytes, peer: PeerId) -> Buffer | None:
         """See `gossip.transport.contract.Receiver`."""
         return self.blobs.get(digest)
 

@@ -89,6 +89,7 @@ class GossipService:
         round: int = 0,
         reopen: int | None = None,
         recall: frozenset[PeerId] = frozenset(),
+        serves: Callable[[PeerId], bool] | None = None,
     ) -> None:
         """Nothing happens before `start`.
 
@@ -113,6 +114,7 @@ class GossipService:
                 but the node lost with its memory, is delivered once more. None: replays are refused for ever.
             recall: peers that knew us before a restart: before anything new is signed each of them has `limits.recall`
                 seconds to come and tell what it knows of our key.
+            serves: whether a peer is given payloads; None: everybody who is connected.
 
         Raises:
             LocalFault: the network id or the schema is unusable, or payloads exceed `limits.payload`.
@@ -130,6 +132,7 @@ class GossipService:
         self._allow = allow
         self._company = Company(known)
         self._patience = Patience(limits)
+        self._serves = serves
         self._nonce = nonce or partial(secrets.token_bytes, 32)
         self._closed = False
         self._publishing = asyncio.Lock()
@@ -313,8 +316,10 @@ class GossipService:
         """See `Receiver.known`."""
         return self._company.known(peer)
 
-    def blob(self, digest: bytes) -> Buffer | None:
+    def blob(self, digest: bytes, peer: PeerId) -> Buffer | None:
         """See `Receiver.blob`."""
+        if self._serves is not None and not self._serves(peer):
+            return None
         return self._blobs.get(digest)
 
     def dropped(self, reason: Drop, peer: PeerId | None) -> None:

@@ -14,7 +14,7 @@ import hashlib
 import tomllib
 from pathlib import Path
 from shlex import quote
-from typing import Any, Self, get_args, get_origin
+from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -88,6 +88,11 @@ class NetworkConfig(_Section):
     )
     attackable: tuple[str, ...] = Field(
         default=(), description="public keys of `hedgerow attack --key` that may attack from other machines"
+    )
+    models: Literal["anybody", "known"] = Field(
+        default="anybody",
+        description='who is given models: "anybody" who connects, or "known": the peers in `known`, `allow` and those '
+        "that `join` leads to; the others' nodes must name this one too",
     )
     degree: int = Field(default=8, ge=1, le=64, description="neighbours we dial up to")
     wait_for: int = Field(

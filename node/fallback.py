@@ -108,6 +108,7 @@ class Fallback:
         self.recent = Recent(known)
         self._folder = folder
         self._wishes = wishes
+        self._executor = executor
         self._alarms = alarms
         self._home = home
         self._name = name
@@ -147,7 +148,10 @@ class Fallback:
         except DiskFault:
             return None  # asked again in the next round
         await self._keeper.close()
-        kept = await asyncio.to_thread(self._folder.load)
+        if self._executor is None:
+            kept = self._folder.load()
+        else:
+            kept = await asyncio.get_running_loop().run_in_executor(self._executor, self._folder.load)
         if kept is None:
             self._answer(NO_GOOD)
         return kept

@@ -249,7 +249,11 @@ class Run:
                 round=first,
                 reopen=first,
                 recall=recall,
+                serves=None if config.network.models == "anybody" else lambda peer: peer in known_by_name(),
             )
+
+        def known_by_name() -> frozenset[PeerId]:
+            return service.core.standing.by_name
 
         missed: set[PeerId] = set(recall)
 

@@ -52,7 +52,7 @@ class Recorder:
     def known(self, peer: PeerId) -> bool:
         return self.strangers is None or peer not in self.strangers
 
-    def blob(self, digest: bytes) -> Buffer | None:
+    def blob(self, digest: bytes, peer: PeerId) -> Buffer | None:
         return self.blobs.get(digest)
 
     def dropped(self, reason: Drop, peer: PeerId | None) -> None:

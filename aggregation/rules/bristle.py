@@ -301,10 +301,10 @@ def coordinate_mean(by_column: Tensor, head: HeadLayout | None, size: int) -> Te
 
 def build_bristle(k: int = 10, alpha: float = 0.4) -> Rule:
     """Bristle over all neighbours."""
-    return compose(everyone, per_class(k, alpha), "bristle", {Need.SCORES})
+    return compose(everyone, per_class(k, alpha), "bristle", {Need.SCORES, Need.CLASSES})
 
 
 def build_sybilwall_bristle(k: int = 10, alpha: float = 0.4, histories: str = "model") -> Rule:
     """SybilWall's weight times Bristle's, per neighbour and class, before anything is summed."""
-    needs = {Need.RELAYS, Need.SCORES}
+    needs = {Need.RELAYS, Need.SCORES, Need.CLASSES}
     return compose(sybilwall_weighting(histories), per_class(k, alpha), "sybilwall-bristle", needs)

@@ -166,6 +166,7 @@ def hedgerow_bristle(
     """
     names = read_views(views)
     scores = {Need.SCORES} if test or not bounded else set[Need]()
-    needs = frozenset(scores).union(*(VIEWS[name][1] for name in names))
+    classes = {Need.CLASSES} if claims or scores else set[Need]()
+    needs = frozenset(scores | classes).union(*(VIEWS[name][1] for name in names))
     integration = spoken_columns(clip, trim, claims, test) if bounded else per_class()
     return compose(one_cluster_one_vote(clip, names, threshold), integration, "hedgerow-bristle", needs)

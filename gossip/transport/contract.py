@@ -51,8 +51,8 @@ class Receiver(Protocol):
         """Whether this peer is no stranger: it has a share of everything that strangers cannot touch."""
         ...
 
-    def blob(self, digest: bytes) -> Buffer | None:
-        """The bytes with this SHA-256, if we hold them and would give them to a joined peer."""
+    def blob(self, digest: bytes, peer: PeerId) -> Buffer | None:
+        """The bytes with this SHA-256, if we hold them and would give them to this joined peer."""
         ...
 
     def dropped(self, reason: Drop, peer: PeerId | None) -> None:

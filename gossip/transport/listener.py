@@ -170,7 +170,7 @@ class Listener:
         if link.streams >= self._limits.streams:
             self._told().dropped(Drop.CONNECTIONS, link.party.peer)
             return web.Response(status=429)
-        blob = self._told().blob(bytes.fromhex(request.match_info["digest"]))
+        blob = self._told().blob(bytes.fromhex(request.match_info["digest"]), link.party.peer)
         if blob is None:
             return web.Response(status=404)
         link.streams += 1

@@ -3,6 +3,7 @@
 Laws:
 - Rows are copied once, from the read-only buffers of gossip into the table of this round.
 - The probe is asked only if the rule needs it.
+- Which classes the node trains is told to others only if its own rule asks them for the same.
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ class Judged:
 class Judge:
     """A rule at one node.
 
+    Attributes:
+        rule: what to believe.
+        mask: the classes that headers name; empty, which stands for all, unless the rule asks for others'.
+
     Args:
         rule: what to believe.
         learner: gives the head's layout and the number of classes, and runs models for the probe.
@@ -115,7 +120,8 @@ class Judge:
     ) -> None:
         self.rule = rule
         self._memory = None if line is None else Memory(1, line)
-        self.mask = class_mask(data.labels[shard.train], learner.classes)
+        self._classes = class_mask(data.labels[shard.train], learner.classes)
+        self.mask = self._classes if Need.CLASSES in rule.needs else b""
         self._learner = learner
         self._common = common
         self._rounds = rounds
@@ -200,7 +206,7 @@ class Judge:
             round=round,
             rounds=self._rounds,
             head=self._learner.head,
-            own_classes=torch.tensor(read_mask(self.mask, classes)),
+            own_classes=torch.tensor(read_mask(self._classes, classes)),
             peer_classes=torch.tensor(masks, dtype=torch.bool).reshape(-1, classes),
             honest=_among(heard.neighbours, self._honest),
             trusted=_among(heard.neighbours, self._trusted),

@@ -74,10 +74,10 @@ class Tap:
         """See `Receiver.known`."""
         return self._service.known(peer)
 
-    def blob(self, digest: bytes) -> Buffer | None:
+    def blob(self, digest: bytes, peer: PeerId) -> Buffer | None:
         """See `Receiver.blob`."""
         broken = self._blobs.get(digest)
-        return self._service.blob(digest) if broken is None else broken
+        return self._service.blob(digest, peer) if broken is None else broken
 
     def dropped(self, reason: Drop, peer: PeerId | None) -> None:
         """See `Receiver.dropped`."""

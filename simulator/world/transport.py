@@ -189,7 +189,7 @@ class MemoryTransport:
         """A request for a blob has come in."""
         if not end.open or end.party is None:
             return
-        blob = self.receiver.blob(digest)
+        blob = self.receiver.blob(digest, end.party.peer)
         gone = self.upload(len(blob) if blob is not None else BLOB_REQUEST)
         if end.survives():
             asyncio.get_running_loop().call_at(gone + end.delay(), _give, answer, blob)

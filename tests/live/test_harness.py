@@ -77,10 +77,11 @@ FLIP = ("model", Trial("label-flip", {}, 1, 6))
     ("rule", "fails"),
     [
         ({"name": "hedgerow"}, []),
-        ({"name": "hedgerow", "parameters": {"threshold": 1.0}}, [CLONES[1].attack]),
-        ({"name": "mean"}, [BOOSTED[1].spelling, CLONES[1].attack]),
+        ({"name": "hedgerow", "parameters": {"threshold": 1.0}, "last_line": False}, [CLONES[1].attack]),
+        ({"name": "mean", "last_line": False}, [BOOSTED[1].spelling, CLONES[1].attack]),
+        ({"name": "mean"}, []),
     ],
-    ids=["hedgerow", "no clusters", "mean"],
+    ids=["hedgerow", "no clusters", "mean", "mean behind the last line"],
 )
 async def test_a_rule_that_leaves_out_a_part_fails_the_rows_of_that_part(
     rule: dict[str, Any], fails: list[str], tmp_path: Path

@@ -126,3 +126,16 @@ def test_a_node_whose_neighbour_is_gone_says_that_it_trains_alone(
     a.start()
     until(lambda: page(b)["alone"] is None)
     assert b.said().count("training alone since") == 1
+
+
+def test_a_node_that_gives_models_to_known_peers_only_hears_a_stranger_and_is_not_heard_by_it(nodes: Nodes) -> None:
+    a, b = nodes["a"], nodes["b"]
+    a.start("network.models=known")
+    b.start(f'network.join=["{a.told("join")}"]')
+
+    def verdicts(daemon: Daemon) -> list[str]:
+        return [n["verdict"] for record in daemon.records() for n in record["neighbours"]]
+
+    until(lambda: verdicts(a).count("taken") >= 5)
+    until(lambda: len(verdicts(b)) >= 5)
+    assert set(verdicts(b)) == {"absent"}

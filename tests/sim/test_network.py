@@ -44,7 +44,7 @@ class Ear:
         self.frames.append((asyncio.get_running_loop().time(), data))
         return 0.0
 
-    def blob(self, digest: bytes) -> Buffer | None:
+    def blob(self, digest: bytes, peer: PeerId) -> Buffer | None:
         return bytes(1000) if digest == DIGEST else None
 
     def dropped(self, reason: Drop, peer: PeerId | None) -> None:

@@ -33,7 +33,7 @@ async def test_what_is_published_is_durable_sent_and_served() -> None:
         head = rig.ledger.head()
         assert head is not None
         assert (head.sequence, head.digest) == (1, update.digest)
-        assert rig.service.blob(update.header.payload_digest) == update.payload
+        assert rig.service.blob(update.header.payload_digest, who.peer) == update.payload
         np.testing.assert_array_equal(update.vector, VECTOR)
         later = await rig.service.publish(4, VECTOR.tobytes())
         assert (later.header.sequence, later.header.previous) == (2, update.digest)
@@ -49,7 +49,7 @@ async def test_a_published_round_is_sent_again_but_never_signed_again_also_after
         assert said(rig, who)[0] == Announce(first.envelope)
         again = await rig.service.publish(5, (VECTOR + 1).tobytes())
         assert (again.envelope, bytes(again.payload)) == (first.envelope, bytes(first.payload))
-        assert rig.service.blob(first.header.payload_digest) == first.payload
+        assert rig.service.blob(first.header.payload_digest, who.peer) == first.payload
         with pytest.raises(LocalFault, match="cannot be signed again"):
             await rig.service.publish(4, VECTOR.tobytes())
 

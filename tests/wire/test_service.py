@@ -98,7 +98,7 @@ async def test_relaying_serves_the_payload_and_claims_our_distance() -> None:
         assert said(rig, other)[-1] == Relay(1, update.envelope)
         assert await rig.service.relay(other.peer, update, 99)
         assert said(rig, other)[-1] == Relay(16, update.envelope)
-        assert rig.service.blob(update.header.payload_digest) == update.payload
+        assert rig.service.blob(update.header.payload_digest, who.peer) == update.payload
         assert not await rig.service.relay(author(7).peer, update, 1)
         assert rig.service.peers() == tuple(sorted((who.peer, other.peer)))
 
@@ -427,3 +427,13 @@ async def test_an_update_is_compared_by_identity_and_named_by_its_header() -> No
         assert isinstance(update.payload, memoryview)
         assert update.payload.readonly
         assert not isinstance(update, UpdateVerified)
+
+
+async def test_payloads_go_to_those_only_who_are_to_have_them() -> None:
+    friend, other = author(1), author(2)
+    async with Rig(serves=lambda peer: peer == friend.peer) as rig:
+        rig.join(friend)
+        rig.join(other)
+        update = await rig.service.publish(0, np.zeros(SCHEMA.elements, "<f4").tobytes())
+        assert rig.service.blob(update.header.payload_digest, friend.peer) == update.payload
+        assert rig.service.blob(update.header.payload_digest, other.peer) is None

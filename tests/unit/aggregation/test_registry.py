@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import torch
+from held_out import network
 
 from aggregation.errors import RuleError
 from aggregation.evidence import Need, Rule
@@ -39,8 +43,27 @@ def test_every_rule_is_built_from_its_defaults_and_carries_its_name(spec: RuleSp
 def test_only_what_is_needed_is_asked_for() -> None:
     assert build_rule("mean").needs == frozenset()
     assert build_rule("sybilwall").needs == {Need.RELAYS}
-    assert build_rule("bristle").needs == {Need.SCORES}
-    assert build_rule("sybilwall-bristle").needs == {Need.RELAYS, Need.SCORES}
+    assert build_rule("bristle").needs == {Need.SCORES, Need.CLASSES}
+    assert build_rule("sybilwall-bristle").needs == {Need.RELAYS, Need.SCORES, Need.CLASSES}
+    unasked = build_rule("hedgerow-bristle", claims=False, test=False)
+    assert Need.CLASSES not in unasked.needs
+
+
+@pytest.mark.parametrize("spec", RULES.values(), ids=lambda spec: spec.name)
+def test_a_rule_that_does_not_ask_for_classes_decides_the_same_without_them(spec: RuleSpec) -> None:
+    rule = build_rule(spec.name)
+    if Need.CLASSES in rule.needs:
+        return
+    evidence = network(4, 5, 2, seed=3)
+    everybody = torch.ones_like(evidence.neighbours, dtype=torch.bool)
+    evidence = replace(evidence, start=torch.full((4,), 16), honest=everybody, trusted=everybody)
+    assert evidence.peer_classes is not None
+    said, unsaid = (
+        rule.decide(replace(evidence, peer_classes=classes))
+        for classes in (evidence.peer_classes, torch.ones_like(evidence.peer_classes))
+    )
+    assert torch.equal(said.params, unsaid.params)
+    assert torch.equal(said.weights, unsaid.weights)
 
 
 def test_wrong_words_are_named_with_the_nearest_right_one() -> None:

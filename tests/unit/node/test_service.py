@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,15 @@ from gossip.service import GossipService
 from gossip.transport.executors import InlineExecutor
 from identity.keys import SigningKey
 from node import draws
+from node.alarms import Alarms
 from node.core.policy import RoundPolicy
 from node.errors import StoreError
+from node.fallback import Fallback
 from node.learning.learner import Learner, TrainState
 from node.learning.partition import Shard
 from node.learning.task import Task
 from node.service import NodeService, OnEvent
+from node.store.checkpoint import CheckpointFolder
 from node.store.keeper import Keeper
 from node.store.record import NodeRecord, RoundView
 from simulator.world.clock import run
@@ -354,3 +358,49 @@ async def test_a_slow_disk_skips_checkpoints_and_a_full_one_is_told() -> None:
         await keeper.close()
         assert saved == [1, 4, 10]
         assert told == ["None", "None", "disk full", "None"]
+
+
+class Wish:
+    """One wish to go back, from when it is made until it is answered."""
+
+    def __init__(self) -> None:
+        self.open = False
+        self.answers: list[str] = []
+
+    def wished(self, name: str) -> bool:
+        return self.open
+
+    def answer(self, name: str, words: str) -> None:
+        self.open = False
+        self.answers.append(words)
+
+
+def test_a_node_that_was_hurt_goes_back_when_it_is_asked_and_its_rounds_go_on(tmp_path: Path) -> None:
+    town = Town(1, "alone", RoundPolicy(rounds=12))
+    wish, disk, views = Wish(), Disk(), list[RoundView]()
+    alarms = Alarms()
+
+    def measured(round: int, params: Tensor, state: TrainState | None) -> float:
+        wish.open = wish.open or round == 9
+        return 0.9 if round < 6 else 0.3
+
+    def go_back() -> NodeService:
+        fallback = Fallback(CheckpointFolder(tmp_path, town.learner.dimension, keep=1), wish, None, alarms)
+        return town.node(0, evaluate=measured, checkpoints=disk, fallback=fallback, observe=views.append, alarms=alarms)
+
+    virtually(go_back().run())
+    (words,) = wish.answers
+    assert words == "goes on in round 10 from the model of round 2, accuracy then 90 %; the optimizer begins anew"
+    assert [view.record.round for view in views] == list(range(12))
+    assert torch.equal(views[9].params, views[2].params)
+    assert not torch.equal(views[9].trained, views[2].params)  # what was signed stays signed
+    assert [line.partition(":")[0] for line in alarms.now()] == ["accuracy fell from 90 % to 30 % in round 6"]
+
+
+def test_where_accuracy_is_never_measured_a_record_says_how_the_own_samples_fare(tmp_path: Path) -> None:
+    town = Town(1, "alone", RoundPolicy(rounds=4))
+    fallback = Fallback(CheckpointFolder(tmp_path, town.learner.dimension, keep=1), Wish(), None, Alarms())
+    shard = Shard(torch.arange(0, 140), torch.arange(140, 160))
+    virtually(town.node(0, fallback=fallback, shard=shard).run())
+    assert all(record.right is not None and record.right > 0.5 for record in town.records[0])
+    assert fallback.recent.best is not None

@@ -179,8 +179,9 @@ def test_unbounded_it_is_bristle_after_the_votes() -> None:
 
 
 def test_only_what_is_used_is_asked_for() -> None:
-    assert build_rule("hedgerow-bristle").needs == {Need.SCORES, Need.ACTIVITY, Need.OUTPUTS}
-    assert build_rule("hedgerow-bristle", views="", test=False).needs == frozenset()
+    assert build_rule("hedgerow-bristle").needs == {Need.SCORES, Need.CLASSES, Need.ACTIVITY, Need.OUTPUTS}
+    assert build_rule("hedgerow-bristle", views="", test=False).needs == {Need.CLASSES}
+    assert build_rule("hedgerow-bristle", views="", test=False, claims=False).needs == frozenset()
 
 
 def test_what_it_cannot_work_with_is_said() -> None:

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from peers import peer
+from prometheus_client import CollectorRegistry
 
 from aggregation.evidence import Verdict
 from node.daemon import init_node, parse_values
 from node.errors import ConfigError, NodeError
 from node.show.page import COLOURS, GONE, ranked, render
-from node.show.status import FOUND_IN, StatusServer, fetch_status, status_address
+from node.show.status import FOUND_IN, StatusServer, _Metrics, fetch_status, status_address
 from node.store.record import NeighbourRecord
 from node.trust.opinions import WHY, Opinions
 from node.worker import Worker
@@ -263,3 +264,33 @@ def read(address: str, path: str) -> str:
     connection.close()
     assert answer.status == 200
     return text
+
+
+def test_what_hurt_a_node_is_on_its_page_and_in_its_metrics() -> None:
+    alone, fell = "training alone since round 2: <nobody>", "accuracy fell from 97 % to 0 % in round 249"
+    hurt = status(
+        alarms=[fell, alone],
+        alone=alone,
+        last_line={"braked": 3, "kept": 1, "unbacked": 20},
+        last_good={"round": 240, "accuracy": 0.97, "fallen": True},
+    )
+    page = render(hurt)
+    assert page.index("training alone since round 2: &lt;nobody&gt;") < page.index("<h1>")
+    assert page.count("training alone") == 1
+    assert fell in page
+    assert "3 rounds decided once more, 1 kept as trained, 20 without anybody known" in page
+    assert "last good model: round 240, accuracy 97.0%" in page
+    registry = CollectorRegistry()
+    registry.register(_Metrics(lambda: hurt))
+    for name, labels, value in (
+        ("hedgerow_last_line_total", {"did": "braked"}, 3),
+        ("hedgerow_alone", {}, 1),
+        ("hedgerow_fallen", {}, 1),
+        ("hedgerow_last_good_round", {}, 240),
+        ("hedgerow_last_good_accuracy", {}, 0.97),
+    ):
+        assert registry.get_sample_value(name, labels) == value
+
+
+def test_every_word_of_a_verdict_has_its_colour() -> None:
+    assert COLOURS.keys() == WHY.keys()

@@ -17,7 +17,7 @@ from node.errors import Busy, StoreError
 from node.learning.learner import TrainState
 from node.store.checkpoint import CheckpointFolder
 from node.store.folder import Store
-from node.store.ledger import LINKED, SqliteLedger
+from node.store.ledger import LINKED, SqliteLedger, Wish
 
 
 def entry(author: int, sequence: int, round: int | None = None) -> Entry:
@@ -272,3 +272,39 @@ def test_who_was_met_and_who_has_served_outlive_the_process(tmp_path: Path) -> N
     assert again.linked() == {peer(number) for number in range(3, LINKED + 3)} - {peer(5)}
     assert again.served() == {peer(1): 4}
     again.close()
+
+
+def test_a_wish_of_another_process_waits_until_it_is_answered(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    assert not ledger.wished("rollback")
+    wish = Wish(tmp_path / "ledger.sqlite", "rollback")
+    wish.make()
+    assert wish.answered() is None
+    assert ledger.wished("rollback")
+    assert not ledger.wished("something else")
+    ledger.answer("rollback", "done")
+    assert wish.answered() == "done"
+    assert not ledger.wished("rollback")
+    wish.make()
+    assert (ledger.wished("rollback"), wish.answered()) == (True, None)
+    wish.close()
+    ledger.close()
+    with pytest.raises(LocalFault, match="the ledger cannot be opened"):
+        Wish(tmp_path / "nowhere.sqlite", "rollback")
+
+
+def test_a_stopped_node_goes_back_to_its_last_good_model_after_all_that_it_signed(tmp_path: Path) -> None:
+    with Store(tmp_path, 3) as store:
+        assert store.go_back() is None
+        store.ledger.append(entry(1, 1, 40), b"payload")
+        store.good.save(12, torch.full((3,), 12.0), None, 0.97)
+        store.checkpoints.save(39, torch.full((3,), 39.0), None)
+        store.checkpoints.save(41, torch.full((3,), 40.0), None)
+        went = store.go_back()
+        assert went is not None
+        assert (went[0].round, went[0].accuracy, went[1]) == (12, 0.97, 41)
+        resumed = store.resume()
+        assert resumed is not None
+        assert (resumed.round, resumed.params.tolist()) == (41, [12.0] * 3)
+        store.forget_training()
+        assert store.go_back() is None
