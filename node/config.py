@@ -411,6 +411,8 @@ def _sentence(error: ValidationError) -> str:
 
 def _wanted(field: FieldInfo) -> str:
     """A field's kind and bounds, in words."""
+    if get_origin(field.annotation) is Literal:
+        return " or ".join(f'"{word}"' for word in get_args(field.annotation))
     kinds = get_args(field.annotation) or (field.annotation,)
     names = [word for kind, word in _KINDS.items() if kind in kinds or get_origin(field.annotation) is kind]
     bounds = []

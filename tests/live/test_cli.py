@@ -245,3 +245,16 @@ def test_engine_auto_goes_to_the_world_where_frames_get_lost_and_fast_is_refused
     assert done.stderr.strip() == 'hedgerow: loss: the fast engine has no network; set engine = "world"'
     done = hedgerow("simulate", "--rule", "krum(f=1", cwd=tmp_path, code=2)
     assert "'krum(f=1' is not of the form NAME or NAME(key=value, ...)" in " ".join(done.stderr.split())
+
+
+def test_a_node_that_never_ran_is_copied_and_has_nothing_to_go_back_to(tmp_path: Path) -> None:
+    hedgerow("init", "n", cwd=tmp_path)
+    done = hedgerow("backup", "n", "copy.tar", cwd=tmp_path)
+    assert done.stdout == "copy.tar: key, settings, 0 signed headers, no model yet\n"
+    done = hedgerow("backup", "n", "copy.tar", cwd=tmp_path, code=1)
+    assert "exists already: a backup never writes over anything" in done.stderr
+    done = hedgerow("rollback", "n", cwd=tmp_path, code=1)
+    assert "no node has run in n: there is no model to go back to" in done.stderr
+    for command in (("backup", "nowhere", "copy"), ("rollback", "nowhere")):
+        done = hedgerow(*command, cwd=tmp_path, code=2)
+        assert "hedgerow init nowhere" in done.stderr

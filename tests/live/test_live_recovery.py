@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import Daemon, until
+from daemons import ROOT, Daemon, until
 
-from node.daemon import back_up_node, roll_back
+from identity.keys import SigningKey, format_peer
+from node.daemon import KEY, back_up_node, roll_back
+from node.exits import ALONE
 from node.show.status import fetch_status
 
 COMMON = ["network.name=recovery", "round.pace=0.1", "task.parts=2", "network.gather=0"]
@@ -42,6 +46,11 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
     for daemon in made.values():
         if daemon.process is not None and daemon.process.poll() is None:
             daemon.kill()
+
+
+def knows(daemon: Daemon) -> str:
+    """The setting by which another node knows this one."""
+    return f'network.known=["{format_peer(SigningKey.load(daemon.folder / KEY).peer)}"]'
 
 
 def page(daemon: Daemon) -> dict[str, object]:
@@ -75,7 +84,7 @@ def test_a_node_goes_back_to_its_last_good_model_running_or_not_and_its_chain_go
 
 def test_a_copy_of_a_running_node_goes_on_without_contradicting_it(nodes: Nodes, tmp_path: Path) -> None:
     a, b = nodes["a"], nodes["b"]
-    a.start()
+    a.start(knows(b))
     b.start(f'network.join=["{a.told("join")}"]')
 
     def together() -> int:
@@ -90,7 +99,7 @@ def test_a_copy_of_a_running_node_goes_on_without_contradicting_it(nodes: Nodes,
     lost = a.round()
     shutil.rmtree(a.folder)
     (tmp_path / "copy").rename(a.folder)
-    a.start()
+    a.start(knows(b))
     until(lambda: a.round() > lost + 5)
     heard = together()
     until(lambda: together() > heard + 5)
@@ -113,7 +122,7 @@ def test_a_node_whose_neighbour_is_gone_says_that_it_trains_alone(
     nodes: Nodes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b = nodes["a"], nodes["b"]
-    a.start()
+    a.start(knows(b))
     b.start(f'network.join=["{a.told("join")}"]')
     b.told("status")
     until(lambda: any(not record["alone"] for record in b.records()))
@@ -123,7 +132,15 @@ def test_a_node_whose_neighbour_is_gone_says_that_it_trains_alone(
     assert f"hedgerow run {b.folder} --join" in alone
     until(lambda: alone in b.said())
     assert {record["last_line"] for record in b.records()} >= {"unbacked"}
-    a.start()
+    done = subprocess.run(
+        [sys.executable, "-m", "hedgerow", "status", str(b.folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.splitlines()[0]) == (ALONE, alone)
+    a.start(knows(b))
     until(lambda: page(b)["alone"] is None)
     assert b.said().count("training alone since") == 1
 

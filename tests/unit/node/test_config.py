@@ -66,6 +66,7 @@ def test_chosen_values_come_back() -> None:
         ({"network": {"probation": "never"}}, "[network] probation is 'never'; wanted a whole number, at least 0"),
         ({"network": {"name": ""}}, "[network] name is ''; wanted a text, not empty"),
         ({"network": {"join": "h:1"}}, "[network] join is 'h:1'; wanted a list of texts"),
+        ({"network": {"models": "all"}}, '[network] models is \'all\'; wanted "anybody" or "known"'),
         ({"network": 7}, "[network] is 7; wanted a table"),
         ({"task": {"lr": 0}}, "[task] lr is 0; wanted a number, above 0"),
         ({"task": {"data_dir": 3}}, "[task] data_dir is 3; wanted a path"),

@@ -15,7 +15,9 @@ from node.watch import ALONE, CALM, Watch, listed, what_happened
 
 def record(round: int, line: str = "", alone: bool = False) -> NodeRecord:
     said = f"round {round}: {line}" if line else ""
-    return NodeRecord(round, round + 1, "mean", 0.9, (), 0, 1.0, 0.5, 1.0, 0.1, 0.1, "all", line, said, alone)
+    return NodeRecord(
+        round, round + 1, "mean", 0.9, (), 0, 1.0, 0.5, 1.0, 0.1, 0.1, "all", line=line, said=said, alone=alone
+    )
 
 
 def judged(*verdicts: Verdict, braked: bool = False, kept: bool = False, backed: bool = True) -> Judged:
