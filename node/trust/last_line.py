@@ -39,7 +39,8 @@ class LastLine:
     Attributes:
         stretch: a round's move, in remembered sizes.
         fall: share of own held-out samples that may be lost in a round, at least.
-        spread: median deviations from the usual score that are borne, where they are more than `fall`.
+        spread: median deviations from the usual score that are borne, where they are more than `fall`; at most twice
+            `fall`.
         memory: rounds that are remembered.
     """
 
@@ -89,13 +90,13 @@ class Memory:
     def usual(self, nodes: Tensor) -> Tensor:
         """What these nodes' models score after a round, at the lower end of what is usual: (k,) float64, NaN unknown.
 
-        The lower median less what `spread` mean deviations exceed `fall` by: where scores jump about, as on a handful
-        of samples, more is borne.
+        The lower median less what `spread` median deviations exceed `fall` by, up to `fall` once more: where scores
+        jump about, as on a handful of samples, more is borne, but a slow decline is still noticed.
         """
         scores = self._scores[nodes]
         middle = scores.nanmedian(dim=1).values
         deviation = (scores - middle.unsqueeze(1)).abs().nanmedian(dim=1).values
-        return middle - (self.line.spread * deviation - self.line.fall).clamp(min=0)
+        return middle - (self.line.spread * deviation - self.line.fall).clamp(0, self.line.fall)
 
     def note(self, nodes: Tensor, moves: Tensor, scores: Tensor) -> None:
         """The round of these nodes is over: how far each was moved (k,), and how its model scores (k,), NaN unknown."""

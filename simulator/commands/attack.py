@@ -61,6 +61,7 @@ def attack(
     from node.show.terminal import clock, progress, tell
     from simulator.live.campaign import Bounds
     from simulator.live.harness import Step, assault
+    from simulator.live.scorecard import prospect
     from simulator.live.suites import SUITES
 
     chosen = choose("suite", suite, {"all": list(SUITES)} | {name: [name] for name in SUITES})
@@ -68,6 +69,7 @@ def attack(
     theirs = None
     if task or model or data_dir:
         theirs = make_task(task or str(fetch_status(address)["task"]), model, data_dir)
+    tell(prospect(fetch_status(address)))
     rows: list[Row] = []
     stopped = False
     with progress(TextColumn("{task.fields[left]}")) as bar:

@@ -65,7 +65,8 @@ class Bounds:
     Attributes:
         seconds: longest duration of one attack, of the wait for recovery before it, and of settling after it.
         rounds: most rounds of the target in which it acts; None: as many as the trial says.
-        drop: loss of accuracy, and gain of the attack, that still counts as healthy.
+        loss: fall of accuracy that still counts as healthy.
+        gain: rise of the attack's success that does.
         seed: of keys, draws and the adversary's share; None: fresh ones (a node that has convicted a key, or seen it
             before, judges it by that).
         settle: seconds that a refusal may take which has not come yet when the attack is over.
@@ -73,7 +74,8 @@ class Bounds:
 
     seconds: float = 60.0
     rounds: int | None = None
-    drop: float = 0.1
+    loss: float = 0.05
+    gain: float = 0.1
     seed: int | None = None
     settle: float = 12.0
 
@@ -177,7 +179,8 @@ class Campaign:
             sum(puppet.sent for puppet in puppets),
             ours,
             self._sight(before, after, attack.measure),
-            drop=self._bounds.drop,
+            loss=self._bounds.loss,
+            gain=self._bounds.gain,
             seconds=time.monotonic() - began,
             trouble=trouble,
             broken=any(cast(FrameFault, fault).instead for fault in attack.faults),
@@ -192,7 +195,7 @@ class Campaign:
             return status, ""
         try:
             async with asyncio.timeout(self._bounds.seconds):
-                while status["accuracy"] is None or status["accuracy"] < usual - self._bounds.drop / 2:
+                while status["accuracy"] is None or status["accuracy"] < usual - self._bounds.loss:
                     await asyncio.sleep(_AGAIN)
                     status = await self._read()
         except TimeoutError:

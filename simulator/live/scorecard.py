@@ -3,7 +3,7 @@
 Laws:
 - A row fails for what was done to the node, never for what was tried. Harm is: no answer; rounds that stand still, jump
   or take much longer; a neighbour lost or left behind; accuracy lost, or an attack that succeeds more often than
-  before, by more than `Bounds.drop`, at the worst moment of the attack.
+  before, by more than `Bounds.loss` and `Bounds.gain`, at the worst moment of the attack.
 - On the wire besides: nothing broken gets a weight, and what is broken is refused for the reason that it is broken
   (`REFUSALS`): a node that drops something for another reason has not looked.
 - How much weight all identities of the adversary had is told beside what one identity would have had; it is a reason to
@@ -129,6 +129,25 @@ class Row:
     note: str
 
 
+def prospect(status: Status) -> str:
+    """What to expect of a node before it is attacked, in a sentence or two.
+
+    Args:
+        status: of the target.
+    """
+    others = [peer for peer in status["neighbours"] if peer["connected"]]
+    named = sum(peer["standing"] == "named" for peer in others)
+    if not others:
+        return "The node has no neighbours: what attacks it is all that it hears, and no rule can tell who is right."
+    if named:
+        return f"The node knows {named} of its {len(others)} neighbours by name: every row should pass."
+    return (
+        f"The node knows none of its {len(others)} neighbours by name, so a crowd of strangers outvotes them. A round "
+        "moves it by one step of its own at most; some rows may cost up to .2 of accuracy. Let it know its peers: "
+        "hedgerow invite, or [network] known."
+    )
+
+
 def score(
     suite: str,
     attack: str,
@@ -137,7 +156,8 @@ def score(
     ours: Collection[str],
     sight: Sight,
     *,
-    drop: float,
+    loss: float,
+    gain: float,
     seconds: float,
     trouble: str = "",
     broken: bool = False,
@@ -152,7 +172,7 @@ def score(
         tried: frames and updates that left.
         ours: text forms of the attacker's peer ids.
         sight: what was seen of the target.
-        drop: loss of accuracy, and gain of the attack, that still counts as healthy.
+        loss, gain: as in `Bounds`.
         seconds: how long it took.
         trouble: what kept the attack from running, so that nothing can be said; "": nothing.
         broken: every update that was sent is one that no node should take.
@@ -180,8 +200,8 @@ def score(
     faults = [
         trouble,
         *_standing(before, after, rounds, others, _others(after, ours), pace),
-        _lost(sight.accuracy, drop),
-        _gained(sight.success, drop),
+        _lost(sight.accuracy, loss),
+        _gained(sight.success, gain),
         f"{taken} broken updates had a weight" if broken and taken else "",
         "" if vague or trouble or not tried else _unrefused(attack, refused),
     ]
@@ -292,16 +312,16 @@ def _standing(
     return found
 
 
-def _lost(accuracy: Pair, drop: float) -> str:
+def _lost(accuracy: Pair, loss: float) -> str:
     before, worst = accuracy
-    if before is None or worst is None or before - worst <= drop:
+    if before is None or worst is None or before - worst <= loss:
         return ""
     return f"accuracy fell from {before:.2f} to {worst:.2f}"
 
 
-def _gained(success: Pair, drop: float) -> str:
+def _gained(success: Pair, gain: float) -> str:
     before, worst = success
-    if before is None or worst is None or worst - before <= drop:
+    if before is None or worst is None or worst - before <= gain:
         return ""
     return f"the attack succeeds at {worst:.2f}, before at {before:.2f}"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulator.live.scorecard import Row, Sight, score
+from simulator.live.scorecard import Row, Sight, prospect, score
 
 OURS = ("sybil-1", "sybil-2")
 
@@ -114,5 +114,21 @@ def test_a_node_that_earlier_attacks_slowed_down_is_held_against_its_first_pace(
     slow = [{"round": r, "accuracy": 0.9, "seconds": 5.0} for r in range(15)]
     before, after = status(10, course=slow[:10]), status(15, course=slow)
     assert judged(after, before=before).passed
-    row = score("wire", "silent", "silent", 4, OURS, Sight(before, after, first=status()), drop=0.1, seconds=1.0)
+    row = score(
+        "wire", "silent", "silent", 4, OURS, Sight(before, after, first=status()), loss=0.1, gain=0.1, seconds=1.0
+    )
     assert row.note == "rounds take 5.0 s instead of 1.0"
+
+
+@pytest.mark.parametrize(
+    ("standings", "says"),
+    [
+        ([], "no neighbours"),
+        (["named", "stranger, 3 of 64 rounds"], "knows 1 of its 2 neighbours by name: every row should pass"),
+        (["stranger, 3 of 64 rounds"], "knows none of its 1 neighbours by name"),
+    ],
+)
+def test_what_to_expect_is_said_before_it_begins(standings: list[str], says: str) -> None:
+    neighbours = [{"connected": True, "standing": each} for each in standings]
+    gone = {"connected": False, "standing": "named"}
+    assert says in prospect({"neighbours": [*neighbours, gone]})
