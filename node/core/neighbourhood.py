@@ -4,7 +4,8 @@ Laws:
 - Whoever is connected is a neighbour, and so is one that left, until it is removed.
 - What moves a round (signed headers, deadlines, who is waited for) is asked of its guides: the neighbours with a say in
   it that the node knows by name. Where none of these is here, of strangers with a say that have delivered a payload of
-  an earlier round: a promise alone moves nobody.
+  an earlier round, in this run or before it: a promise alone moves nobody who has heard anybody. Where nobody has
+  delivered yet (the first node of a network, restarted empty-handed), of all who have a say.
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ class Neighbourhood(Collection[PeerId]):
         heeded = self.heeded(round)
         backing = self.standing.backing(neighbour.peer for neighbour in heeded)
         known = [neighbour for neighbour in heeded if neighbour.peer in backing]
-        return known or [neighbour for neighbour in heeded if 0 <= neighbour.delivered < round]
+        served = self.standing.served()
+        proven = [each for each in heeded if 0 <= each.delivered < round or each.peer in served]
+        return known or proven or heeded
 
     def guests(self, round: int, policy: RoundPolicy) -> list[Neighbour]:
         """Strangers with a say beside known guides whose update is not here, if they are mostly in time."""
@@ -145,9 +148,8 @@ class Neighbourhood(Collection[PeerId]):
         return left_behind(round, self.guides(round))
 
     def waited_for(self, round: int, policy: RoundPolicy) -> list[Neighbour]:
-        """Those without whom the round does not close before its deadline: of the guides, or of all while there are
-        none."""
-        return waited_for(self.guides(round) or self.heeded(round), policy)
+        """Those without whom the round does not close before its deadline."""
+        return waited_for(self.guides(round), policy)
 
     def deadline(self, round: int, policy: RoundPolicy) -> float:
         """Seconds from own publication to the close of the round."""

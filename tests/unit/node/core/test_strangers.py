@@ -145,21 +145,35 @@ def test_only_what_a_known_peer_signed_is_followed_however_far() -> None:
     assert bench.core.round == 400
 
 
-def test_strangers_move_a_node_that_knows_nobody_only_after_delivering_and_by_a_leap_at_most() -> None:
-    bench = Bench(Strangers(seats=1, company=8), named=(), crowd=CROWD[:3])
-    speakers = CROWD[:3]
+def test_strangers_that_claim_move_nobody_who_was_served_by_another_and_never_more_than_a_leap() -> None:
+    bench = Bench(Strangers(seats=1, company=8), named=(), crowd=CROWD[:4])
     bench.tell(*(Left(each) for each in FRIENDS))
-    bench.tell(*(Ahead(each, 10**12) for each in speakers))
+    core, honest, liars = bench.core, CROWD[0], CROWD[1:4]
+    core.standing.note(-1, [honest], [honest])  # before a restart
+    bench.tell(*(Ahead(each, 10**12) for each in liars))
     bench.publish()
-    assert bench.core.round == 0  # they claim, and have delivered nothing
-    for each in speakers:
-        bench.tell(Announced(each, 0, each))
-        effects = bench.tell(Arrived(update(each, 0), each, 1))
-    assert any(isinstance(effect, Integrate) for effect in effects)
-    bench.tell(Integrated(0), Trained(1))
-    assert bench.core.round == LEAP
+    assert core.round == 0  # they claim, and have delivered nothing
+    for each in (honest, *liars):
+        bench.tell(Announced(each, 0, each), Arrived(update(each, 0), each, 1))
+    if core.phase.value == "waiting":
+        bench.tell(Woken(Timer.DEADLINE, 0))
+    bench.tell(Integrated(0, frozenset([honest, *liars])))
+    if core.round == 1:
+        bench.tell(Trained(1))
+    assert core.round == LEAP  # they have paid, and are three of four
+    if core.phase.value == "training":
+        bench.tell(Trained(LEAP))
     bench.tell(Published(LEAP))
-    assert bench.core.phase.value == "waiting"  # nor do they hasten the round that they led to
+    assert core.phase.value == "waiting"  # nor do they hasten the round that they led to
+
+
+def test_a_node_that_was_served_before_a_restart_catches_up_with_who_served_it() -> None:
+    bench = Bench(Strangers(seats=1, company=8), named=(), crowd=CROWD[:1])
+    bench.tell(*(Left(each) for each in FRIENDS))
+    bench.core.standing.note(-1, [CROWD[0]], [CROWD[0]])
+    bench.tell(Ahead(CROWD[0], 57))
+    bench.publish()
+    assert bench.core.round == 57
 
 
 def test_a_stranger_beside_known_peers_may_take_as_long_again_as_they_took_and_no_longer() -> None:

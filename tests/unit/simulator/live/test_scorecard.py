@@ -9,6 +9,7 @@ import pytest
 from simulator.live.scorecard import Row, Sight, prospect, score
 
 OURS = ("sybil-1", "sybil-2")
+BOUNDS = {"loss": 0.1, "gain": 0.1, "seconds": 1.0}
 
 
 def peer(name: str, weights: dict[int, float], **changes: Any) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def judged(after: dict[str, Any] | None, attack: str = "label-flip", **given: An
     seen = {name: given.pop(name) for name in ("accuracy", "success") if name in given}
     before = given.pop("before", status())
     sight = Sight(before, after, **seen)
-    given = {"tried": 4, "drop": 0.1, "seconds": 1.0} | given
+    given = {"tried": 4, **BOUNDS} | given
     suite = given.pop("suite", "wire")
     return score(suite, attack, attack, given.pop("tried"), OURS, sight, **given)
 
