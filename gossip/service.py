@@ -24,6 +24,7 @@ from gossip.chain.own_chain import OwnChain
 from gossip.company import Company
 from gossip.fetcher import Fetcher, Wanted
 from gossip.intake import Home, Intake, Wants
+from gossip.lobby import Invitations, Lobby
 from gossip.patience import Patience
 from gossip.protocol.codec import (
     MAX_DISTANCE,
@@ -37,7 +38,16 @@ from gossip.protocol.codec import (
     schema_digest,
 )
 from gossip.protocol.errors import DiskFault, Drop, LocalFault, RemoteFault
-from gossip.protocol.events import Broken, Dropped, Equivocated, GossipEvent, PeerJoined, PeerLeft, PeerNamed
+from gossip.protocol.events import (
+    Broken,
+    Dropped,
+    Equivocated,
+    GossipEvent,
+    PeerJoined,
+    PeerLeft,
+    PeerNamed,
+    PeerRedeemed,
+)
 from gossip.protocol.handshake import Greeting, Handshake, Party
 from gossip.protocol.limits import Limits
 from gossip.protocol.messages import (
@@ -50,6 +60,7 @@ from gossip.protocol.messages import (
     HeaderRequest,
     PeerRecord,
     Peers,
+    Redeem,
     Relay,
     Schema,
     Update,
@@ -90,6 +101,7 @@ class GossipService:
         reopen: int | None = None,
         recall: frozenset[PeerId] = frozenset(),
         serves: Callable[[PeerId], bool] | None = None,
+        invitations: Invitations | None = None,
     ) -> None:
         """Nothing happens before `start`.
 
@@ -115,6 +127,7 @@ class GossipService:
             recall: peers that knew us before a restart: before anything new is signed each of them has `limits.recall`
                 seconds to come and tell what it knows of our key.
             serves: whether a peer is given payloads; None: everybody who is connected.
+            invitations: what is kept of invitations, given and held; None: none are.
 
         Raises:
             LocalFault: the network id or the schema is unusable, or payloads exceed `limits.payload`.
@@ -129,10 +142,10 @@ class GossipService:
         self._ledger = ledger
         self._on_event = on_event
         self._limits = limits
-        self._allow = allow
         self._company = Company(known)
         self._patience = Patience(limits)
         self._serves = serves
+        self._lobby = Lobby(allow, invitations, limits)
         self._nonce = nonce or partial(secrets.token_bytes, 32)
         self._closed = False
         self._publishing = asyncio.Lock()
@@ -165,7 +178,7 @@ class GossipService:
             bootstrap,
             generator,
             limits,
-            lambda peer: (allow is None or peer in allow) and not self._refuses(peer),
+            lambda peer: self._lobby.allows(peer) and not self._refuses(peer),
             lambda fault, address: self._drop(fault.reason, None, address),
             self._named,
         )
@@ -192,6 +205,7 @@ class GossipService:
         if self._closed:
             return
         self._closed = True
+        self._lobby.close()
         await self._fetcher.close()
         if self._dialling is not None:
             self._dialling.cancel()
@@ -207,7 +221,14 @@ class GossipService:
 
     def peers(self) -> tuple[PeerId, ...]:
         """Connected peers, ordered by id."""
-        return self._transport.connected()
+        return tuple(peer for peer in self._transport.connected() if not self._lobby.waits(peer))
+
+    def acquaint(self, known: frozenset[PeerId], distrusted: frozenset[PeerId]) -> None:
+        """Tell what the operator says of peers: where an allow-list is set the known are on it; the distrusted go."""
+        for peer in sorted(self._lobby.acquainted(known, distrusted)):
+            self._dismiss(peer, "it is distrusted here")
+        self._company.refresh()
+        self._dialer.wake()
 
     def advance(self, round: int) -> None:
         """Tell the node's round: moves the window; headers that were early are judged again."""
@@ -243,7 +264,7 @@ class GossipService:
             update = await self._own.update(round, vector, base, classes)
             self._blobs.put(update.header.payload_digest, update.payload, pin=True)
             frame = encode_frame(Announce(update.envelope))
-            for peer in self._transport.connected():
+            for peer in self.peers():
                 self._transport.send(peer, frame, replaces=self._key.peer)
             return update
 
@@ -272,17 +293,21 @@ class GossipService:
             address=self._transport.address,
             sequence=head.sequence if head else 0,
             round=self._intake.round,
-            allow=self._allow,
+            allow=self._lobby.allow(dialled),
+            distrusted=self._lobby.distrusted,
             refuse=self._refuses,
         )
         return Handshake(self._key, greeting, self._nonce(), dialled, expect, self._limits)
 
     def joined(self, party: Party) -> None:
         """See `Receiver.joined`: tell the node; show our head, addresses, and the peer its own head if it lost it."""
-        self._guard(party.peer, partial(self._welcome, party))
+        if self._lobby.enter(party, self._uninvited):
+            self._guard(party.peer, partial(self._welcome, party))
 
     def left(self, peer: PeerId, reason: str) -> None:
         """See `Receiver.left`."""
+        if self._lobby.left(peer):
+            return
         self._company.left(peer)
         self._vantage.left(peer)
         self._unreachable.discard(peer)
@@ -292,6 +317,10 @@ class GossipService:
 
     def frame(self, peer: PeerId, data: bytes) -> float:
         """See `Receiver.frame`."""
+        if self._lobby.waits(peer):
+            if self._lobby.knocks(peer) and not self._closed:
+                self._knock(peer, data)
+            return self._owes(peer, 1, _now())
         if peer not in self._company or self._closed:
             return 0.0
         now = _now()
@@ -336,7 +365,10 @@ class GossipService:
         self._company.joined(party)
         self._vantage.joined(party.peer, party.here)
         group = self._company.group(party.peer)
-        self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address, group))
+        self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address, group, party.dialled))
+        proof = self._lobby.proof(party.peer)
+        if proof is not None:  # the first: where an allow-list is set, nothing else is heard before it
+            self._send(party.peer, proof)
         head = self._ledger.head()
         if head is not None and self._ledger.payload(head.sequence) is not None:
             self._send(party.peer, Announce(head.envelope))
@@ -371,6 +403,8 @@ class GossipService:
                 self._take_records(envelopes, peer, now)
             case HeaderRequest(author, first, last):
                 self._answer(peer, author, first, last)
+            case Redeem(proof):
+                self._redeem(peer, proof)
             case Goodbye():
                 self._dismiss(peer, "said goodbye")
 
@@ -384,6 +418,34 @@ class GossipService:
             except RemoteFault as fault:
                 self._blame(fault.reason, peer)
         self._dialer.wake()
+
+    def _redeem(self, peer: PeerId, proof: bytes) -> None:
+        answer = self._lobby.redeem(peer, proof)
+        if answer is not None:
+            self._send(peer, answer)
+        self._on_event(PeerRedeemed(peer, answer is not None))
+
+    def _knock(self, peer: PeerId, data: bytes) -> None:
+        """The first frame of somebody that the allow-list does not name: it redeems an invitation, or the link ends."""
+        try:
+            message = decode_frame(data, self._limits)
+            if not isinstance(message, Redeem):
+                raise RemoteFault(Drop.NOT_ALLOWED)
+            answer = self._lobby.redeem(peer, message.proof)
+        except RemoteFault as fault:
+            self._drop(fault.reason, None)
+            self._dismiss(peer, "it is not on the allow-list")
+            return
+        if answer is None:  # it answers what was never asked
+            self._uninvited(peer)
+            return
+        self._send(peer, answer)
+        self._guard(peer, partial(self._welcome, self._lobby.admit(peer)))
+        self._on_event(PeerRedeemed(peer, True))
+
+    def _uninvited(self, peer: PeerId) -> None:
+        self._drop(Drop.NOT_ALLOWED, None)
+        self._dismiss(peer, "it is not on the allow-list")
 
     def _answer(self, peer: PeerId, author: PeerId, first: int, last: int) -> None:
         """Show the headers that a peer lacks: our own, or others' whose payloads we could serve."""
@@ -457,7 +519,7 @@ class GossipService:
             await asyncio.sleep(self._limits.rival)
             self._own.listens = False
 
-    def _send(self, peer: PeerId, frame: Announce | Relay | Peers | HeaderRequest) -> None:
+    def _send(self, peer: PeerId, frame: Frame) -> None:
         self._transport.send(peer, encode_frame(frame))
 
     def _drop(self, reason: Drop, peer: PeerId | None, address: str = "") -> None:
@@ -497,7 +559,7 @@ def _price(message: Frame) -> int:
             return max(1, len(envelopes))
         case HeaderRequest(_, first, last):
             return last - first + 1
-        case Announce() | Relay() | Goodbye():
+        case Announce() | Relay() | Goodbye() | Redeem():
             return 1
 
 

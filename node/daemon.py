@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 
 from gossip.protocol.address import Address
 from gossip.protocol.errors import LocalFault
+from gossip.protocol.messages import Ticket
 from hedgerow_registry import UnknownName
 from identity.errors import IdentityError
 from identity.keys import SigningKey, format_peer
@@ -42,12 +43,13 @@ from node.learning.registry import TASKS
 from node.learning.task import Task
 from node.learning.tasks import make_task
 from node.run import Outcome, Run, Say
+from node.society import KEY_FILE, accept, hold
 from node.store.backup import Backup, back_up
 from node.store.folder import LEDGER, Store
 from node.store.ledger import Wish
 from node.worker import Worker
 
-KEY = "key"
+KEY = KEY_FILE
 ROLLBACK_SECONDS = 30.0
 Values = Mapping[str, Mapping[str, Any]]
 
@@ -67,13 +69,14 @@ class NewNode:
     join: str
 
 
-def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
+def init_node(folder: str | Path, values: Values | None = None, ticket: str | None = None) -> NewNode:
     """Make a node: a folder with a fresh key and a commented node.toml.
 
     Args:
         folder: made if it is not there.
         values: section -> key -> value for node.toml ({"network": {"listen": "0.0.0.0:7700"}}); the rest stays at its
             default.
+        ticket: a line that `hedgerow invite` printed; what `values` say goes first.
 
     Raises:
         UnknownName: no such task; the message names the nearest one.
@@ -81,6 +84,10 @@ def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
     """
     folder = Path(folder).expanduser()
     chosen = {section: dict(keys) for section, keys in (values or {}).items()}
+    given: Ticket | None = None
+    if ticket is not None:
+        told, given = accept(ticket, chosen.get("task", {}).get("name"))
+        chosen = {section: {**told.get(section, {}), **chosen.get(section, {})} for section in {**told, **chosen}}
     config = parse_config(chosen)
     if ":" not in config.task.name:
         TASKS.find(config.task.name)
@@ -92,6 +99,8 @@ def init_node(folder: str | Path, values: Values | None = None) -> NewNode:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_text(write_template(chosen), encoding="utf-8")
         key.save(folder / KEY)
+        if given is not None:
+            hold(folder, config, given)
     except (OSError, IdentityError) as error:
         raise ConfigError(f"cannot make a node in {folder}: {error}") from None
     address = Address.parse(config.network.advertise or config.network.listen)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from gossip.protocol.errors import Drop
 from gossip.protocol.events import Dropped
-from identity.keys import short
+from identity.keys import PeerId, short
 from node.trust.conduct import GUILT
 
 EACH = 16
@@ -22,6 +22,7 @@ _REFUSALS = {
     Drop.SCHEMA: "learns another model: give both nodes the same [task] name and model, with the same frozen weights",
     Drop.NOT_ALLOWED: "is not on the allow-list: add it to [network] allow to let it in",
     Drop.UNEXPECTED_PEER: "has another peer id than the join line says: ask for a new join line",
+    Drop.INVITATION: "shows an invitation that is not open (expired, revoked, or used by another key): invite it anew",
     Drop.SELF: "is this node itself: take its own address out of [network] join",
     Drop.UNREACHABLE: "cannot be reached: still trying",
 }
@@ -34,12 +35,20 @@ class Refusals:
         say: told one line at a time.
         clock: monotonic seconds.
         join: addresses that the operator named; others that cannot be reached are nobody's concern.
+        name: what people call a peer.
     """
 
-    def __init__(self, say: Callable[[str], None], clock: Callable[[], float], join: Sequence[str]) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        clock: Callable[[], float],
+        join: Sequence[str],
+        name: Callable[[PeerId], str] = short,
+    ) -> None:
         self._say = say
         self._clock = clock
         self._join = join
+        self._name = name
         self._told: dict[str, set[bytes | str]] = {}
         self._more: dict[str, int] = {}
         self._since: dict[str, float] = {}
@@ -48,12 +57,14 @@ class Refusals:
         """Something was dropped."""
         peer, reason = event.peer, event.reason
         if peer is not None and reason in GUILT:
-            self._tell(f"misbehaves; dropped: {GUILT[reason]}", peer, f"peer {short(peer)}")
+            self._tell(f"misbehaves; dropped: {GUILT[reason]}", peer, f"peer {self._name(peer)}")
+        elif peer is not None and reason is Drop.INVITATION:
+            self._tell(_REFUSALS[reason], peer, f"peer {self._name(peer)}")
         elif peer is not None and reason is Drop.UNREACHABLE:
             fault = (
                 "cannot be fetched from, as nobody answers at the address it states: it should set [network] advertise"
             )
-            self._tell(fault, peer, f"peer {short(peer)}")
+            self._tell(fault, peer, f"peer {self._name(peer)}")
         elif peer is None and reason in _REFUSALS:
             joining = any(text.rpartition("@")[2] == event.address for text in self._join)
             if reason is Drop.UNREACHABLE and not joining:

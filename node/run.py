@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ from identity.envelope import split
 from identity.keys import PeerId, SigningKey, format_peer
 from node import draws
 from node.alarms import Alarms
+from node.circle import Circle
 from node.config import NodeConfig
 from node.errors import StoreError
 from node.fallback import NO_GOOD, Fallback, went_back
@@ -47,8 +49,9 @@ from node.service import NodeService, OnEvent
 from node.show.snapshot import Facts, snapshot
 from node.show.status import FOUND_IN, StatusServer
 from node.store.checkpoint import other_model
-from node.store.folder import Store
+from node.store.folder import LEDGER, Store
 from node.store.journal import Journal
+from node.store.people import People
 from node.store.record import RoundView
 from node.trust.last_line import LastLine
 from node.watch import Watch
@@ -56,6 +59,7 @@ from node.worker import Worker
 
 BLOBS = Limits().blobs
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, if this is one
+BUSY = 1.0  # seconds that a round waits for a command that writes
 Say = Callable[[str], None]
 
 
@@ -144,11 +148,16 @@ class Run:
         began = time.monotonic()
         form = _form(learner)
         opened = Store(self.folder, learner.dimension, form, self._key_file)
-        with opened as store, ThreadPoolExecutor(2, "gossip") as pool:
+        with (
+            opened as store,
+            People(self.folder / LEDGER, wait=BUSY) as people,
+            ThreadPoolExecutor(2, "gossip") as pool,
+        ):
+            circle = Circle(people, self.alarms, self.say)
             records = config.store.records
             journal = Journal(self.folder / records) if records else None
             try:
-                self._playing = service = self._service(store, pool, journal)
+                self._playing = service = self._service(store, pool, journal, circle)
                 self._loop = asyncio.get_running_loop()
                 facts = Facts(
                     version=_version(),
@@ -157,8 +166,13 @@ class Run:
                     task=self._task.name,
                     rule=config.rule.name,
                     attackable=config.network.attackable,
+                    folder=str(self._key_file.parent),
                 )
-                page = StatusServer(lambda: snapshot(service, facts, time.monotonic() - began, self.alarms.now()))
+
+                def look() -> dict[str, Any]:
+                    return snapshot(service, facts, time.monotonic() - began, self.alarms.now(), circle.rows())
+
+                page = StatusServer(look)
                 await self._serve(service, page)
             finally:
                 if journal is not None:
@@ -208,7 +222,7 @@ class Run:
         except OSError as error:
             self.alarms.ring("found", f"cannot write {found}: {error.strerror}; ask for the status by address")
 
-    def _service(self, store: Store, pool: ThreadPoolExecutor, journal: Journal | None) -> NodeService:
+    def _service(self, store: Store, pool: ThreadPoolExecutor, journal: Journal | None, circle: Circle) -> NodeService:
         config, learner, seed = self.config, self.learner, self.config.seed()
         common = learner.initial(seed)
         first, published, params, state = self._resume(store, common)
@@ -230,6 +244,7 @@ class Run:
                 if isinstance(event, PeerJoined):
                     with suppress(DiskFault):  # the ledger's alarm rings when it matters: at the next signature
                         store.ledger.link(event.peer)
+                circle.note(event)
                 on_event(event)
 
             return GossipService(
@@ -250,6 +265,7 @@ class Run:
                 reopen=first,
                 recall=recall,
                 serves=None if config.network.models == "anybody" else lambda peer: peer in known_by_name(),
+                invitations=circle,
             )
 
         def known_by_name() -> frozenset[PeerId]:
@@ -262,6 +278,7 @@ class Run:
                 store.ledger.serve(service.core.standing.served())
                 if missed and service.played == 1:
                     store.ledger.unlink(sorted(missed - set(service.gossip.peers())))
+            circle.after(view.record.round, service.core.standing.by_name)
             if journal is not None:
                 self._record(journal, view)
 
@@ -289,12 +306,13 @@ class Run:
             observe=observe,
             evaluate=self._evaluate(),
             checkpoints=store.checkpoints,
-            dropped=Refusals(self.say, time.monotonic, config.network.join).note,
+            dropped=Refusals(self.say, time.monotonic, config.network.join, circle.name).note,
             line=LastLine() if config.rule.last_line else None,
             joins=bool(config.network.join),
             alarms=self.alarms,
             watch=Watch(self.alarms, (*config.network.join, *config.network.known), home),
             fallback=Fallback(store.good, store.ledger, pool, self.alarms, home),
+            people=circle.said,
         )
         store.ledger.known = service.known
         return service

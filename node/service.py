@@ -107,6 +107,7 @@ class NodeService:
         alarms: told what goes wrong without ending the node, or None.
         watch: told of each round, or None.
         fallback: keeps the last good model, or None.
+        people: (known, distrusted) peers as the operator says now; asked for before the first round and once a round.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class NodeService:
         alarms: Alarms | None = None,
         watch: Watch | None = None,
         fallback: Fallback | None = None,
+        people: Callable[[], ev.Acquainted] | None = None,
     ) -> None:
         standing = Standing(identity, policy.strangers, seed if secret is None else secret, named, served)
         pace = policy.without_relays() if Need.RELAYS not in rule.needs else policy
@@ -186,6 +188,8 @@ class NodeService:
         self.watch = watch or Watch(self._alarms)
         self.fallback = fallback
         self._joins = joins
+        self._people = people
+        self._acquainted = ev.Acquainted(frozenset(), frozenset())
         self._broken: LocalFault | None = None
         self._trained = initial
         self._lost = False  # this round's training diverged
@@ -210,6 +214,7 @@ class NodeService:
         working = loop.create_task(self._work(), name="node")
         stopping = loop.create_task(self._stopped.wait(), name="node-stop")
         try:
+            self._acquaint()
             await self.gossip.start()
             self.ready.set()
             self._happen(self._first)
@@ -240,6 +245,14 @@ class NodeService:
         there = {neighbour.peer for neighbour in self.core.neighbours()}
         return peer in self.core.standing.known({*there, peer}, self.core.round)
 
+    def _acquaint(self) -> None:
+        """Ask what the operator says of peers; tell it where it is news."""
+        said = self._acquainted if self._people is None else self._people()
+        if said != self._acquainted:
+            self._acquainted = said
+            self._happen(said)
+            self.gossip.acquaint(said.known, said.distrusted)
+
     # Events
 
     def _happen(self, event: ev.Event) -> bool:
@@ -267,6 +280,8 @@ class NodeService:
                 self._happen(ev.Joined(event.peer, event.group))
             case wire.PeerNamed():
                 self._happen(ev.Named(event.peer, event.address))
+            case wire.PeerRedeemed():
+                self._acquaint()
             case wire.PeerLeft():
                 self._happen(ev.Left(event.peer))
             case wire.UpdateVerified():
@@ -439,6 +454,7 @@ class NodeService:
             self.fallback.done(back, report.next_round)
         if self._observe is not None:
             self._observe(RoundView(self.record, self._trained, self.params, self.buffers))
+        self._acquaint()
 
     async def _fall_back(self, fallback: Fallback, record: NodeRecord) -> Checkpoint | None:
         """Go back to the last good model, if that was asked for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -107,6 +108,7 @@ class Desk:
         self.dialled: list[tuple[str, PeerId | None]] = []
         self.dropped: list[tuple[PeerId, str]] = []
         self.refused: list[tuple[PeerId, float]] = []
+        self.gone: defaultdict[PeerId, asyncio.Event] = defaultdict(asyncio.Event)
         self.blobs: dict[PeerId, dict[bytes, bytes]] = {}
         self.asked: list[tuple[PeerId, bytes]] = []
         self.answer: Callable[[str], PeerId | None] = lambda address: None
@@ -145,6 +147,7 @@ class Desk:
     async def drop(self, peer: PeerId, reason: str, refuse: float = 0.0) -> None:
         self.refused.append((peer, refuse))
         self.dropped.append((peer, reason))
+        self.gone[peer].set()
         if self.blobs.pop(peer, None) is not None and self.receiver is not None:
             self.receiver.left(peer, reason)
 

@@ -33,8 +33,10 @@ from gossip.protocol.messages import (
     Hello,
     PeerRecord,
     Peers,
+    Redeem,
     Relay,
     Schema,
+    Ticket,
     UpdateHeader,
     UpdateKind,
 )
@@ -48,7 +50,7 @@ MAX_DISTANCE = 16
 MAX_COUNT = 2**63 - 1
 MAX_ROUND = 2**40  # one a millisecond for thirty years; whoever is led this far can still sign the next round
 
-_ANNOUNCE, _RELAY, _PEERS, _REQUEST, _GOODBYE = 1, 2, 3, 4, 5
+_ANNOUNCE, _RELAY, _PEERS, _REQUEST, _GOODBYE, _REDEEM = 1, 2, 3, 4, 5, 10
 _GOODBYE_LETTERS = 64
 _RECORD_BYTES = 256  # a record's body: 32 + 32 + an address + 16
 
@@ -138,6 +140,8 @@ def encode_frame(frame: Frame) -> bytes:
             return _pack([_REQUEST, author, first, last])
         case Goodbye(reason):
             return _pack([_GOODBYE, reason])
+        case Redeem(proof):
+            return _pack([_REDEEM, proof])
 
 
 def decode_frame(data: bytes, limits: Limits) -> Frame:
@@ -147,6 +151,31 @@ def decode_frame(data: bytes, limits: Limits) -> Frame:
         RemoteFault: OVERSIZE or MALFORMED.
     """
     return _decode(data, limits.frame, None, lambda fields: _frame(fields, limits), encode_frame)
+
+
+def encode_ticket(ticket: Ticket) -> bytes:
+    """The bytes inside a ticket's line."""
+    return _pack(
+        [
+            ticket.version,
+            ticket.network,
+            ticket.task,
+            ticket.model,
+            ticket.encoding,
+            ticket.secret,
+            ticket.invitation,
+            [list(peer) for peer in ticket.peers],
+        ]
+    )
+
+
+def decode_ticket(body: bytes, limits: Limits) -> Ticket:
+    """Read what is inside a ticket's line.
+
+    Raises:
+        RemoteFault: OVERSIZE, WRONG_VERSION or MALFORMED.
+    """
+    return _decode(body, limits.ticket, 8, lambda fields: _ticket(fields, limits), encode_ticket)
 
 
 def encode_schema(schema: Schema) -> bytes:
@@ -280,8 +309,35 @@ def _frame(fields: list[object], limits: Limits) -> Frame:
             return HeaderRequest(PeerId(_digest(author)), begin, end)
         case [5, reason]:
             return Goodbye(_text(reason, _GOODBYE_LETTERS))
+        case [10, proof]:
+            return Redeem(_digest(proof))
         case _:
             raise RemoteFault(Drop.MALFORMED, "no such frame")
+
+
+def _ticket(fields: list[object], limits: Limits) -> Ticket:
+    _version(fields[0])
+    peers = fields[7]
+    if type(peers) is not list or len(peers) > limits.ticket_peers:
+        raise RemoteFault(Drop.MALFORMED, "not a few peers with their addresses")
+    invitation = _bytes(fields[6], 0, limits.invitation)
+    if invitation and len(invitation) != limits.invitation:
+        raise RemoteFault(Drop.MALFORMED, "not an invitation")
+    return Ticket(
+        network=_words(fields[1], 1, limits.words),
+        task=_words(fields[2], 1, limits.words),
+        model=_words(fields[3], 0, limits.words),
+        encoding=_text(fields[4], limits.encoding),
+        secret=_bytes(fields[5], 0, DIGEST_BYTES),
+        invitation=invitation,
+        peers=tuple(_placed(pair, limits) for pair in peers),
+    )
+
+
+def _placed(pair: object, limits: Limits) -> tuple[PeerId, str]:
+    if type(pair) is not list or len(pair) != 2:
+        raise RemoteFault(Drop.MALFORMED, "not a peer with its address")
+    return PeerId(_digest(pair[0])), _text(pair[1], limits.address)
 
 
 def _version(value: object) -> None:
@@ -308,4 +364,11 @@ def _bytes(value: object, least: int, most: int) -> bytes:
 def _text(value: object, most: int) -> str:
     if type(value) is not str or len(value) > most or not value.isprintable() or not value.isascii():
         raise RemoteFault(Drop.MALFORMED, "not a short printable ASCII text")
+    return value
+
+
+def _words(value: object, least: int, most: int) -> str:
+    """A name that people chose, in any script."""
+    if type(value) is not str or not least <= len(value) <= most or not value.isprintable():
+        raise RemoteFault(Drop.MALFORMED, "not a short printable text")
     return value

@@ -4,7 +4,8 @@ GossipError
 ├── RemoteFault      a peer's bytes or behaviour: counted by its `reason`, dropped, never fatal
 ├── LocalFault       our bug, our configuration, our disk or our port: loud
 │   └── DiskFault    our disk refuses for now (full, read-only): nothing was written, try again later
-└── BadAddress       (also ValueError) a text that is no "host:port", in one sentence
+├── BadAddress       (also ValueError) a text that is no "host:port", in one sentence
+└── BadTicket        (also ValueError) a text that is no ticket, in one sentence
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Drop(StrEnum):
     QUEUE_FULL = "queue-full"  # our own queue to a slow peer: the oldest frame went
     REFUSED = "refused"  # handshake failed or out of order
     NOT_ALLOWED = "not-allowed"  # not on the allow-list
+    DISTRUSTED = "distrusted"  # whoever runs this node said so
+    INVITATION = "invitation"  # not open to this peer on this link: never given, expired, revoked, used, replayed
     UNEXPECTED_PEER = "unexpected-peer"  # somebody else answers at this address
     SELF = "self"  # we dialled ourselves, or our own hello came back
     TIMEOUT = "timeout"  # a deadline passed
@@ -74,3 +77,7 @@ class DiskFault(LocalFault):
 
 class BadAddress(GossipError, ValueError):
     """A text that is not "host:port", or one that nobody else can dial."""
+
+
+class BadTicket(GossipError, ValueError):
+    """A text that is no ticket, or one that was damaged on the way."""

@@ -14,7 +14,8 @@ from identity.keys import PeerId
 class PeerJoined:
     """A handshake succeeded. `round` and `sequence` are the peer's own claims; `address` may be empty.
 
-    `group` is the public network that we see it in (`gossip.transport.slots.group_of`), "" if it has none.
+    `group` is the public network that we see it in (`gossip.transport.slots.group_of`), "" if it has none; `dialled`:
+    by us.
     """
 
     peer: PeerId
@@ -22,6 +23,7 @@ class PeerJoined:
     sequence: int
     address: str
     group: str = ""
+    dialled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,14 @@ class PeerNamed:
 
     peer: PeerId
     address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRedeemed:
+    """An invitation was taken, durably: this peer and we know each other. `ours`: it was we who gave it."""
+
+    peer: PeerId
+    ours: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +136,7 @@ class Broken:
 GossipEvent: TypeAlias = (
     PeerJoined
     | PeerNamed
+    | PeerRedeemed
     | PeerLeft
     | UpdateVerified
     | UpdateHeard

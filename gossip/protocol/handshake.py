@@ -8,8 +8,9 @@
 
 Laws:
 - Complete means: the other side signed our fresh nonce, our peer id, this network and this schema's digest.
-- Refused: another network or version, another schema, ourselves, a peer outside the allow-list, somebody other
-  than expected, a nonce that changes between hellos, an echo that is not ours, anything after completion.
+- Refused: another network or version, another schema, ourselves, a distrusted peer, one outside the allow-list,
+  somebody other than expected, a nonce that changes between hellos, an echo that is not ours, anything after
+  completion.
 - No clock and no randomness inside: nonces are arguments.
 
 Without channel binding a passive relay of the whole connection is possible and gains nothing but what it could
@@ -33,7 +34,7 @@ from identity.keys import PeerId, SigningKey
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What we say of ourselves, and whom we accept. `allow` None means everybody; `refuse` are refused for a while."""
+    """What we say of ourselves, and whom we accept. `allow` None: all but the distrusted; `refuse`: not for a while."""
 
     network: bytes
     schema: bytes
@@ -42,6 +43,7 @@ class Greeting:
     round: int
     allow: frozenset[PeerId] | None = None
     refuse: Callable[[PeerId], bool] = lambda peer: False
+    distrusted: frozenset[PeerId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Party:
     """The other side of a complete handshake; `session` (32 bytes, equal on both sides) names the link.
 
     `seen` is the IP address that the transport sees it at, `here` our own on that connection, where it sees us unless
-    something between us translates addresses; "" if there is none. Both are nobody's claim.
+    something between us translates addresses; "" if there is none. Both are nobody's claim. `dialled`: by us.
     """
 
     peer: PeerId
@@ -57,6 +59,7 @@ class Party:
     session: bytes
     seen: str = ""
     here: str = ""
+    dialled: bool = True
 
 
 class Handshake:
@@ -133,6 +136,8 @@ class Handshake:
             raise RemoteFault(Drop.WRONG_NETWORK, "the peer belongs to another network")
         if hello.schema != self._greeting.schema:
             raise RemoteFault(Drop.SCHEMA, "the peer trains another model")
+        if hello.peer in self._greeting.distrusted:
+            raise RemoteFault(Drop.DISTRUSTED, "whoever runs this node distrusts the peer")
         if self._greeting.allow is not None and hello.peer not in self._greeting.allow:
             raise RemoteFault(Drop.NOT_ALLOWED, "the peer is not on the allow-list")
         if self._greeting.refuse(hello.peer):
@@ -146,7 +151,7 @@ class Handshake:
             raise RemoteFault(Drop.REFUSED, "the hello answers somebody else")
         nonces = (self._nonce, hello.nonce) if self._dialled else (hello.nonce, self._nonce)
         session = hashlib.sha256(domain("session") + b"".join(nonces)).digest()
-        self.party = Party(hello.peer, hello, session)
+        self.party = Party(hello.peer, hello, session, dialled=self._dialled)
 
     def _say(self, echo: bytes, to: bytes) -> bytes:
         mine = self._greeting

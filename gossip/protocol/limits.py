@@ -21,6 +21,10 @@ class Limits:
     header: int = 512  # an update header without its envelope
     address: int = 128  # characters of a listen address: a full DNS name is at most 253, ours are short
     class_mask: int = 256  # bytes: 2048 classes
+    ticket: int = 1 * KIB  # inside a ticket's line; 100 to 200 bytes are usual
+    words: int = 128  # characters of a network's, a task's or a model's name in a ticket
+    encoding: int = 16  # characters
+    invitation: int = 16  # bytes, exactly: nobody guesses 128 bits
     payload: int = 64 * MIB  # one update's payload
     chunk: int = 1 * MIB  # a write to the socket: a view, not a copy; smaller ones cost a turn of the loop each
     # counts
@@ -52,6 +56,9 @@ class Limits:
     neighbourhood: int = 16  # of these, with an address in one public network, like `group`
     early: int = 64  # headers from beyond the round window, one an author
     vias: int = 128  # peers that are remembered to have shown one header: as many as `connections`, and 65 bytes each
+    ticket_peers: int = 4  # nodes that one ticket names
+    invitations: int = 64  # open at once: as many digests as one redeem frame is compared with, less than a signature
+    uninvited: int = 8  # links that an allow-list does not name, heard out to their redeem frame: one network's worth
     heard: int = 16384  # digests remembered for duplicates
     guilt: int = 3  # things that no honest node sends after which a peer is refused: a flipped bit is not its end
     rate_guilt: int = 400  # the same for frames beyond its rate: a burst, once more
@@ -59,6 +66,7 @@ class Limits:
     window: int = 16  # rounds that an update may lag behind (W): the most that a relayed record can be of use
     ahead: int = 2  # rounds that an update may lead
     distrust: int = 16  # that a stranger is not fetched from after it broke its promises: `window`, when all are stale
+    invited: int = 604_800  # that an invitation stays open: a week at the default pace of a round a second
     # bytes in store
     blobs: int = 512 * MIB  # payloads kept to serve to others; a daemon takes an eighth of its memory if that is less
     # rates: tokens per second and the burst
@@ -79,7 +87,10 @@ class Limits:
     author_burst: float = 64.0
     origin_rate: float = 20.0  # new sockets from one public network: `group` peers that reconnect, twice a second
     outward_rate: float = 1.0  # connections to one public network that others make us open
+    redeem_rate: float = 0.1  # redeem frames over one connection: honest nodes send one, or one answer
+    redeem_burst: float = 2.0
     # seconds
+    redeem: float = 5.0  # that a link which an allow-list does not name has for its redeem frame, like `hello`
     connect: float = 5.0
     hello: float = 5.0
     blob: float = 5.0  # plus the payload's size / blob_rate

@@ -178,7 +178,38 @@ class Goodbye:
     reason: str = ""
 
 
-Frame: TypeAlias = Announce | Relay | Peers | HeaderRequest | Goodbye
+@dataclass(frozen=True, slots=True)
+class Redeem:
+    """Proves an invitation on one link (`gossip.protocol.ticket.redemption`), or answers that it was taken."""
+
+    proof: bytes
+
+
+Frame: TypeAlias = Announce | Relay | Peers | HeaderRequest | Goodbye | Redeem
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """All that a node needs to join a network, as its inviter says it (`gossip.protocol.ticket`).
+
+    Attributes:
+        network: name of the network.
+        task: name of the task.
+        model: name of the task's model; "" is the task's own.
+        invitation: 16 secret bytes by which the inviter knows who it invited; empty: it invites anybody.
+        peers: at most four nodes to join by, (peer id, address); the inviter comes first.
+        encoding: of payloads.
+        secret: of the network; empty, there is none yet.
+    """
+
+    network: str
+    task: str
+    model: str
+    invitation: bytes
+    peers: tuple[tuple[PeerId, str], ...]
+    encoding: str = "f4"
+    secret: bytes = b""
+    version: int = VERSION
 
 
 @dataclass(frozen=True, slots=True, eq=False)

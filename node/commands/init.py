@@ -18,6 +18,7 @@ from node.show.options import (
     Part,
     Rule,
     Task,
+    Ticket,
     node_settings,
 )
 
@@ -33,6 +34,7 @@ def init(
     data_dir: DataDir = None,
     rule: Rule = None,
     part: Part = None,
+    ticket: Ticket = None,
 ) -> None:
     """Make a node: a folder with its key and its settings.
 
@@ -41,6 +43,7 @@ def init(
     Example:
     hedgerow init alice --listen 127.0.0.1:7700 --part 0/2
     hedgerow init bob --listen 127.0.0.1:7701 --part 1/2 --join 127.0.0.1:7700
+    hedgerow init carol --ticket hedgerow1...
     """
     from node.daemon import init_node
 
@@ -48,7 +51,7 @@ def init(
         listen=listen, advertise=advertise, join=join, allow=allow, task=task, model=model, data_dir=data_dir,
         rule=rule, part=part,
     )  # fmt: skip
-    made = init_node(directory, settings)
+    made = init_node(directory, settings, ticket)
     folder = shlex.quote(str(directory))
     typer.echo(f"peer id    {made.peer}")
     typer.echo(f"settings   {made.config}")

@@ -32,7 +32,7 @@ def status(
     """
     from rich.table import Table
 
-    from node.show.page import others, ranked, remarks_on
+    from node.show.page import ASKS, called, others, ranked, remarks_on
     from node.show.status import fetch_status
     from node.show.terminal import OUT
     from node.trust.opinions import WHY
@@ -55,13 +55,17 @@ def status(
         weight = "-" if peer["weight"] is None else f"{peer['weight']:.2f}"
         link = peer["standing"] if peer["connected"] else "gone"
         line, counts = _history(peer["history"])
-        grid.add_row(peer["peer"][:12], round, weight, peer["verdict"] or "-", link, line, counts)
+        grid.add_row(called(peer), round, weight, peer["verdict"] or "-", link, line, counts)
     OUT.print(grid)
     if hidden:
         OUT.print(f"and {hidden} more that have left")
     for peer in shown:
         for remark in remarks_on(peer):
-            OUT.print(f"{peer['peer'][:12]}: {remark}", style="red", soft_wrap=True)
+            OUT.print(f"{called(peer)}: {remark}", style="red", soft_wrap=True)
+    for ask in found.get("asks", []):
+        OUT.print(f"asks to be known: {ask['type']}", soft_wrap=True)
+    if found.get("asks"):
+        OUT.print(ASKS, style="dim", soft_wrap=True)
     for verdict, words in WHY.items():
         if verdict != "taken" and any(peer["verdict"] == verdict for peer in shown):
             OUT.print(f"{verdict}: {words}", style="dim", soft_wrap=True)

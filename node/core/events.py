@@ -76,6 +76,14 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class Acquainted:
+    """What the operator says of peers has changed: whom he knows, and who shall have no say at all."""
+
+    known: frozenset[PeerId]
+    distrusted: frozenset[PeerId]
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """A neighbour's connection is gone."""
 
@@ -178,6 +186,7 @@ Event = (
     Begin
     | Joined
     | Named
+    | Acquainted
     | Left
     | Ahead
     | Announced

@@ -11,6 +11,7 @@ rule decide; relay one known record to each neighbour; next round. Everything th
   waits for them, and what round they claim to be in moves nobody.
 - The deadline adapts to the neighbours' lags (`node.core.policy`), within a round to an earlier one only; late, slow
   and dead peers cost their weight, never the round.
+- Whom the operator distrusts has no say at all: what it signed is not fetched, from nobody, and what is here goes.
 - Without neighbours a node trains on alone, at its pace. Where most neighbours have published the next round, half a
   pace will do: else a node that is a step behind, after a restart for example, would be late in every round.
 - When more than half of the guides are ahead by more than one round, the node goes on in the lower median of the rounds
@@ -89,6 +90,8 @@ class NodeCore:
             case ev.Named(peer, address):
                 self.standing.named(peer, address)
                 return self._perhaps_close(now)
+            case ev.Acquainted(known, distrusted):
+                return self._acquainted(known, distrusted, now)
             case ev.Left(peer):
                 return self._left(peer, now)
             case ev.Ahead(peer, round):
@@ -187,6 +190,13 @@ class NodeCore:
         self._neighbours.convicted(author)
         return self._perhaps_close(now)
 
+    def _acquainted(self, known: frozenset[PeerId], distrusted: frozenset[PeerId], now: float) -> list[Effect]:
+        for peer in sorted(distrusted - self.standing.distrusted):
+            self._history.forget(peer)
+            self._neighbours.convicted(peer)
+        self.standing.acquainted(known, distrusted)
+        return self._perhaps_close(now)
+
     def _drop(self, neighbour: Neighbour) -> None:
         """Forget a neighbour that left; its newest update becomes history at distance 1."""
         self._neighbours.remove(neighbour.peer)
@@ -198,7 +208,7 @@ class NodeCore:
 
     def _announced(self, author: PeerId, round: int, via: PeerId, now: float) -> list[Effect]:
         sender = self._neighbours.get(via)
-        if sender is None or author == self._own:
+        if sender is None or author == self._own or not self.standing.distrusted.isdisjoint((author, via)):
             return []
         if author == via:
             return self._announced_own(sender, round, now)
@@ -219,7 +229,7 @@ class NodeCore:
     def _arrived(self, update: Update, via: PeerId, distance: int, now: float) -> list[Effect]:
         sender = self._neighbours.get(via)
         author, round = update.header.author, update.header.round
-        if sender is None or author == self._own:
+        if sender is None or author == self._own or not self.standing.distrusted.isdisjoint((author, via)):
             return []
         if author != via:
             self._relayed(sender, update, distance)

@@ -44,6 +44,13 @@ Part = Annotated[
     typer.Option(metavar="N/PARTS", help="Which part of the data is this node's: 0/3 is the first of three."),
 ]
 
+Ticket = Annotated[
+    str | None,
+    typer.Option(metavar="LINE", help="Join by a line of `hedgerow invite`. What you type beside it goes first."),
+]
+Folder = Annotated[Path, typer.Argument(help="Folder of the node. It may be running.")]
+Peer = Annotated[str, typer.Argument(help="Peer id, at least its first 8 letters, or a name that you gave.")]
+
 
 def node_settings(
     *,

@@ -12,6 +12,7 @@ from typing import Any
 from node.trust.opinions import ROUNDS, WHY
 
 GONE = 16  # peers that left which are shown
+ASKS = "They dialled this node, and anybody can: type this for a peer id that its owner has told you himself."
 SLOW = (
     0.82  # share of rounds in time below which a round no longer waits for a peer: (7/8)^1.5, see `node.core.neighbour`
 )
@@ -78,7 +79,8 @@ def render(status: Mapping[str, Any]) -> str:
         f"up {_duration(status['uptime_seconds'])}, {status['rounds_played']} rounds</p>"
         f"{alarms}"
         f"{_line(status)}"
-        f"{_curve(status.get('course', []))}<h2>neighbours</h2>{table}{more}{_legend(shown)}"
+        f"{_curve(status.get('course', []))}<h2>neighbours</h2>{table}{more}"
+        f"{_asks(status.get('asks', []))}{_legend(shown)}"
         f"{_dropped(status['dropped'])}</main></html>\n"
     )
 
@@ -97,6 +99,11 @@ def ranked(neighbours: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, A
     return [*here, *left[:GONE]], len(left[GONE:])
 
 
+def called(peer: Mapping[str, Any]) -> str:
+    """A neighbour for people: "bob (k5g6abcd...)", or the beginning of its id; not escaped."""
+    return f"{peer['name']} ({peer['peer'][:8]}...)" if peer.get("name") else str(peer["peer"][:12])
+
+
 def remarks_on(peer: Mapping[str, Any]) -> list[str]:
     """What a peer did, and how slow it is."""
     said = list(peer.get("remarks", []))
@@ -113,10 +120,18 @@ def _row(peer: Mapping[str, Any], newest: int) -> str:
     said = "<br>".join(escape(remark) for remark in remarks_on(peer))
     return (
         f'<tr class="{"" if peer["connected"] else "gone"}"><td><code title="{escape(peer["peer"])}">'
-        f'{escape(peer["peer"][:12])}</code><td class="link">{link}<td class="number">{round}'
+        f'{escape(called(peer))}</code><td class="link">{link}<td class="number">{round}'
         f'<td class="number">{weight}'
         f'<td>{_word(peer["verdict"])}<td>{_strip(peer["history"], newest)}<td class="bad">{said}</tr>'
     )
+
+
+def _asks(asks: Sequence[Mapping[str, Any]]) -> str:
+    """Who dialled this node and asks to be known, newest first, and what to type."""
+    if not asks:
+        return ""
+    rows = "".join(f"<dt>since round {ask['since']}<dd><code>{escape(ask['type'])}</code>" for ask in reversed(asks))
+    return f'<h2>asks to be known</h2><p class="quiet">{ASKS}</p><dl>{rows}</dl>'
 
 
 def _strip(history: Sequence[Mapping[str, Any]], newest: int) -> str:

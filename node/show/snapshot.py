@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from node.core.neighbour import Neighbour
 from node.fallback import Fallback
 from node.service import NodeService
 from node.store.journal import record_object
+from node.store.people import Person, State
 from node.trust.conduct import remarks
 
 SHOWN = 64  # rounds of opinions on the page
@@ -26,9 +28,12 @@ class Facts:
     task: str
     rule: str
     attackable: tuple[str, ...] = ()
+    folder: str = "DIR"
 
 
-def snapshot(service: NodeService, facts: Facts, uptime: float, alarms: Sequence[str] = ()) -> dict[str, Any]:
+def snapshot(
+    service: NodeService, facts: Facts, uptime: float, alarms: Sequence[str] = (), people: Sequence[Person] = ()
+) -> dict[str, Any]:
     """The node now.
 
     Args:
@@ -36,10 +41,12 @@ def snapshot(service: NodeService, facts: Facts, uptime: float, alarms: Sequence
         facts: what does not change.
         uptime: seconds since the start.
         alarms: what whoever runs the node must know now.
+        people: whom the operator knows, whom he distrusts, and who asks.
     """
     live = {neighbour.peer: neighbour for neighbour in service.core.neighbours()}
     peers = sorted({*live, *service.opinions, *service.conduct.guilty()})
     record = service.record
+    names = {person.peer: person.alias for person in people}
     return {
         "version": facts.version,
         "peer": format_peer(facts.peer),
@@ -62,7 +69,27 @@ def snapshot(service: NodeService, facts: Facts, uptime: float, alarms: Sequence
             {"round": number, "accuracy": measured, "seconds": took} for number, measured, took in service.course
         ],
         "last_round": None if record is None else record_object(record),
-        "neighbours": [_peer(service, peer, live.get(peer), tuple(live)) for peer in peers],
+        "neighbours": [
+            {**_peer(service, peer, live.get(peer), tuple(live)), "name": names.get(peer, "")} for peer in peers
+        ],
+        "people": [
+            {
+                "peer": format_peer(person.peer),
+                "name": person.alias,
+                "state": person.state.value,
+                "since": person.since,
+            }
+            for person in people
+        ],
+        "asks": [
+            {
+                "peer": format_peer(person.peer),
+                "since": person.since,
+                "type": f"hedgerow trust {shlex.quote(facts.folder)} {format_peer(person.peer)}",
+            }
+            for person in people
+            if person.state is State.ASKS
+        ],
         "dropped": {reason.value: count for reason, count in sorted(service.gossip.counters.items())},
     }
 

@@ -1,6 +1,10 @@
 """What a node remembers of its neighbours' standing: whom the operator named, who served how long, where each is from.
 
-Law: bounded whoever comes: `KEPT` counts, those who served least go first; origins only of those who are connected.
+Laws:
+- Bounded whoever comes: `KEPT` counts, those who served least go first; origins only of those who are connected.
+- `by_name` is what a person said, now or before; service makes nobody one of those. It lifts the limit on turns and
+  nothing else: a round's quorum, its brake and its deadline ask for names.
+- Distrust beats a name, service and every turn.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ class Standing:
 
     Args:
         own: own peer id.
-        limit: how far strangers are heard; None: everybody has a say.
+        limit: how far strangers are heard; None: everybody has a say that is not distrusted.
         seed: of the draws; in a daemon nobody else's business.
         named: peers that the operator named.
         served: rounds that peers have served before, from disk.
@@ -48,7 +52,9 @@ class Standing:
         self.limit = limit
         self._own = address(own)
         self._seed = seed
+        self.distrusted: frozenset[PeerId] = frozenset()
         self._named = frozenset(named)
+        self._acquainted: frozenset[PeerId] = frozenset()
         self._answered: dict[str, PeerId] = {}  # address that the operator named -> who answers there
         self._served: deque[tuple[int, dict[PeerId, int]]] = deque([(-SETTLED, dict(served or {}))], SETTLED + 1)
         self._origins: dict[PeerId, int] = {}
@@ -69,6 +75,11 @@ class Standing:
         self._answered[where] = peer
         self._voices.clear()
 
+    def acquainted(self, known: Collection[PeerId], distrusted: Collection[PeerId]) -> None:
+        """What the operator says of peers now, beside those that were named from the beginning."""
+        self._acquainted, self.distrusted = frozenset(known), frozenset(distrusted)
+        self._voices.clear()
+
     def convicted(self, peer: PeerId) -> None:
         """Nothing that it served counts any more."""
         for _, served in self._served:
@@ -77,8 +88,8 @@ class Standing:
 
     @property
     def by_name(self) -> frozenset[PeerId]:
-        """Peers that the operator named, or that answer at an address that he named."""
-        return self._named.union(self._answered.values())
+        """Peers that the operator named, or that answer at an address that he named, and that he does not distrust."""
+        return self._named.union(self._acquainted, self._answered.values()) - self.distrusted
 
     def backing(self, peers: Iterable[PeerId]) -> frozenset[PeerId]:
         """Which of these can back a round: those known by name; all of them where there is no limit on strangers."""
@@ -86,14 +97,14 @@ class Standing:
 
     def known(self, peers: Collection[PeerId], round: int) -> frozenset[PeerId]:
         """Which of these neighbours are no strangers in a round."""
-        ordered = sorted(peers)
+        ordered = sorted(frozenset(peers) - self.distrusted)
         return frozenset(peer for peer, known in zip(ordered, self._known(ordered, round), strict=True) if known)
 
     def voices(self, peers: Collection[PeerId], round: int) -> frozenset[PeerId]:
         """Which of these neighbours have a say in a round."""
         if self.limit is None:
-            return frozenset(peers)
-        ordered = tuple(sorted(peers))
+            return frozenset(peers) - self.distrusted
+        ordered = tuple(sorted(frozenset(peers) - self.distrusted))
         drawn = self._voices.get(round)
         if drawn is None or drawn[0] != ordered:
             words = np.array([address(peer) for peer in ordered], dtype=np.uint64)
@@ -122,7 +133,9 @@ class Standing:
         return self._served[-1][1]
 
     def describe(self, peer: PeerId, peers: Collection[PeerId], round: int) -> str:
-        """One word or two for people: "named", "known", or "stranger, 3 of 64 rounds"."""
+        """One word or two for people: "named", "known", "distrusted", or "stranger, 3 of 64 rounds"."""
+        if peer in self.distrusted:
+            return "distrusted"
         if peer in self.by_name:
             return "named"
         if self.limit is None or peer in self.known(peers, round):

@@ -24,12 +24,14 @@ from gossip.protocol.codec import (
     decode_header,
     decode_hello,
     decode_record,
+    decode_ticket,
     digest_payload,
     encode_frame,
     encode_header,
     encode_hello,
     encode_record,
     encode_schema,
+    encode_ticket,
     payload_bytes,
     schema_digest,
 )
@@ -42,16 +44,19 @@ from gossip.protocol.messages import (
     Hello,
     PeerRecord,
     Peers,
+    Redeem,
     Relay,
+    Ticket,
     UpdateHeader,
 )
 from gossip.protocol.payload import encode_payload
+from gossip.protocol.ticket import acceptance, format_ticket, mark, parse_ticket, redemption
 from identity.envelope import digest_of, open_envelope, seal
 from identity.keys import PeerId, SigningKey, format_peer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "wire_vectors.json"
 LIMITS = Limits()
-MUTATIONS = 1_000_000  # for each of four decoders
+MUTATIONS = 1_000_000  # for each kind
 BLOCK = 1024
 
 digests = st.binary(min_size=32, max_size=32)
@@ -99,6 +104,7 @@ frames = st.one_of(
     st.builds(Peers, st.lists(st.binary(min_size=96, max_size=352), max_size=8).map(tuple)),
     requests,
     st.builds(Goodbye, texts),
+    st.builds(Redeem, digests),
 )
 
 DECODERS: dict[str, Callable[[bytes], object]] = {
@@ -106,6 +112,8 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "hello": lambda data: encode_hello(decode_hello(data, LIMITS)),
     "record": lambda data: encode_record(decode_record(data, LIMITS)),
     "frame": lambda data: encode_frame(decode_frame(data, LIMITS)),
+    "redeem": lambda data: encode_frame(decode_frame(data, LIMITS)),
+    "ticket": lambda data: encode_ticket(decode_ticket(data, LIMITS)),
 }
 
 
@@ -143,6 +151,10 @@ def sample(kind: str) -> bytes:
             return encode_hello(Hello(NETWORK, who.peer, bytes(32), bytes(32), bytes(32), bytes(32), "host:1", 1, 300))
         case "record":
             return encode_record(PeerRecord(NETWORK, who.peer, "host:1", 70_000))
+        case "redeem":
+            return encode_frame(Redeem(bytes(range(32))))
+        case "ticket":
+            return encode_ticket(Ticket("hedgerow", "digits", "", bytes(16), ((who.peer, "host:1"),)))
         case _:
             return encode_frame(Relay(3, who.seal(header)))
 
@@ -236,6 +248,28 @@ def test_longer_than_the_limit_is_not_parsed(kind: str) -> None:
     assert fault.value.reason is Drop.OVERSIZE
 
 
+STRANGE_TICKETS = {
+    "no network": [1, "", "digits", "", "f4", b"", b"", []],
+    "no task": [1, "net", "", "", "f4", b"", b"", []],
+    "half an invitation": [1, "net", "digits", "", "f4", b"", bytes(8), []],
+    "a long invitation": [1, "net", "digits", "", "f4", b"", bytes(17), []],
+    "five peers": [1, "net", "digits", "", "f4", b"", b"", [[bytes(32), "h:1"]] * 5],
+    "a peer alone": [1, "net", "digits", "", "f4", b"", b"", [[bytes(32)]]],
+    "a short peer": [1, "net", "digits", "", "f4", b"", b"", [[bytes(31), "h:1"]]],
+    "a line break": [1, "n\net", "digits", "", "f4", b"", b"", []],
+    "text written backwards": [1, "n\u202eet", "digits", "", "f4", b"", b"", []],
+    "a long name": [1, "n" * 129, "digits", "", "f4", b"", b"", []],
+    "seven fields": [1, "net", "digits", "", "f4", b"", b""],
+}
+
+
+@pytest.mark.parametrize("name", sorted(STRANGE_TICKETS))
+def test_a_ticket_outside_the_grammar_is_malformed(name: str) -> None:
+    with pytest.raises(RemoteFault) as fault:
+        decode_ticket(msgpack.packb(STRANGE_TICKETS[name]), LIMITS)
+    assert fault.value.reason is Drop.MALFORMED
+
+
 def respelled(value: object) -> list[bytes]:
     """Other encodings of one small integer or short bin or str."""
     if isinstance(value, int):
@@ -322,6 +356,12 @@ def test_another_version_or_an_unknown_kind_is_refused() -> None:
         [4, bytes(32), 1, 17],
         [5, 1],
         [5, "x" * 65],
+        [6, bytes(32)],
+        [10],
+        [10, bytes(31)],
+        [10, bytes(33)],
+        [10, "x" * 32],
+        [10, bytes(32), bytes(32)],
     ],
 )
 def test_a_frame_outside_the_grammar_is_malformed(values: list[object]) -> None:
@@ -357,7 +397,15 @@ def golden() -> dict[str, str]:
     body = encode_header(header)
     envelope = seal(key, UPDATE, body)
     record_envelope = seal(key, RECORD, encode_record(record))
+    ticket = Ticket("hedgerow", "digits", "", bytes(range(16)), ((key.peer, "host.example:4701"),))
+    kept, session = mark(ticket.invitation), bytes([3]) * 32
     return {
+        "ticket": format_ticket(ticket),
+        "ticket_body": encode_ticket(ticket).hex(),
+        "invitation_mark": kept.hex(),
+        "invitation_session": session.hex(),
+        "frame_redeem": encode_frame(Redeem(redemption(kept, session))).hex(),
+        "frame_redeemed": encode_frame(Redeem(acceptance(kept, session))).hex(),
         "seed": bytes(range(32)).hex(),
         "peer": key.peer.hex(),
         "peer_text": format_peer(key.peer),
@@ -383,8 +431,13 @@ def test_golden_vectors_hold() -> None:
 
 
 def test_golden_vectors_are_read_back() -> None:
-    vectors = {name: value for name, value in json.loads(GOLDEN.read_text()).items() if name != "peer_text"}
+    vectors = {
+        name: value for name, value in json.loads(GOLDEN.read_text()).items() if name not in {"peer_text", "ticket"}
+    }
     raw = {name: bytes.fromhex(value) for name, value in vectors.items()}
+    ticket = parse_ticket(json.loads(GOLDEN.read_text())["ticket"])
+    assert encode_ticket(ticket) == raw["ticket_body"]
+    assert mark(ticket.invitation) == raw["invitation_mark"]
     opened = open_envelope(raw["update_envelope"], UPDATE)
     assert opened.digest == raw["header_digest"]
     header = decode_header(opened.body, LIMITS)

@@ -1,0 +1,118 @@
+"""Whom a running node knows: the table of people beside the events of its gossip, read anew each round.
+
+Laws:
+- What is refused by the disk, or held up by another process, costs a sentence and no round: what was read last holds.
+- Whoever dials us and stays for a round asks to be known. It costs a row and gives nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+from gossip.protocol.events import GossipEvent, PeerJoined, PeerLeft, PeerNamed, PeerRedeemed
+from identity.keys import PeerId
+from node.alarms import Alarms
+from node.core import events as ev
+from node.errors import NodeError
+from node.store.invitations import Invitations
+from node.store.people import People, Person, State, called
+
+
+class Circle:
+    """Implements `gossip.lobby.Invitations` over the table, and tells the core whom the operator knows.
+
+    Args:
+        people: the table; closed by whoever opened it.
+        alarms: told when it cannot be used.
+        say: told one line at a time who came to be known.
+    """
+
+    def __init__(self, people: People, alarms: Alarms, say: Callable[[str], None]) -> None:
+        self._people = people
+        self._invitations = Invitations(people)
+        self._alarms = alarms
+        self._say = say
+        self._round = people.round()
+        self._rows: list[Person] = people.all()
+        self._aliases = {person.peer: person.alias for person in self._rows}
+        self._came: dict[PeerId, bool] = {}  # who dialled us and is here -> whether it was when the last round ended
+
+    def rows(self) -> list[Person]:
+        """Everybody in the table, as it was read last."""
+        return self._rows
+
+    def name(self, peer: PeerId) -> str:
+        """A peer for people."""
+        return called(peer, self._aliases.get(peer, ""))
+
+    def said(self) -> ev.Acquainted:
+        """What the operator says now."""
+        with self._tolerant():
+            self._rows = self._people.all()
+            self._aliases = {person.peer: person.alias for person in self._rows}
+        known, distrusted = (
+            frozenset(person.peer for person in self._rows if person.state is state)
+            for state in (State.KNOWN, State.DISTRUSTED)
+        )
+        return ev.Acquainted(known, distrusted)
+
+    def note(self, event: GossipEvent) -> None:
+        """Something happened on the wire; told before the node is."""
+        match event:
+            case PeerJoined(peer) if not event.dialled:
+                self._came.setdefault(peer, False)
+            case PeerLeft(peer):
+                self._came.pop(peer, None)
+            case PeerNamed(peer, address):
+                with self._tolerant():
+                    self._people.answered(peer, address)
+            case PeerRedeemed(peer, ours):
+                self.said()
+                word = "redeemed its invitation" if ours else "took our invitation"
+                self._say(f"{self.name(peer)} {word}: this node and it know each other")
+            case _:
+                pass
+
+    def after(self, round: int, by_name: Collection[PeerId]) -> None:
+        """A round is over."""
+        self._round = round
+        stayed = {peer for peer, before in self._came.items() if before}
+        self._came = dict.fromkeys(self._came, True)
+        with self._tolerant():
+            self._invitations.begin(round)
+            self._people.ask(stayed - set(by_name), round)
+            self._alarms.clear("people", "the table of people can be used again")
+
+    # what `gossip.lobby` asks
+
+    def marks(self, peer: PeerId | None = None) -> Collection[bytes]:
+        """See `gossip.lobby.Invitations.marks`."""
+        with self._tolerant():
+            given = self._invitations.all()
+            return [one.mark for one in given if one.open(self._round) or (peer is not None and one.peer == peer)]
+        return []
+
+    def redeem(self, mark: bytes, peer: PeerId) -> bool:
+        """See `gossip.lobby.Invitations.redeem`."""
+        with self._tolerant():
+            return self._invitations.redeem(mark, peer, self._round)
+        return False
+
+    def held(self, peer: PeerId) -> bytes | None:
+        """See `gossip.lobby.Invitations.held`."""
+        with self._tolerant():
+            return self._invitations.held().get(peer)
+        return None
+
+    def taken(self, peer: PeerId) -> None:
+        """See `gossip.lobby.Invitations.taken`."""
+        with self._tolerant():
+            self._invitations.taken(peer)
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        try:
+            yield
+        except NodeError as error:
+            self._alarms.ring("people", f"{error}; who is known stays as it was")

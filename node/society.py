@@ -1,0 +1,192 @@
+"""What an operator does about other people's nodes, whether his own runs or not: invite, trust, distrust, look.
+
+Law: all of it is in the node's ledger, which a running node reads each round; nothing here talks to a node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gossip.protocol.address import Address
+from gossip.protocol.errors import BadAddress, BadTicket
+from gossip.protocol.limits import Limits
+from gossip.protocol.messages import Ticket
+from gossip.protocol.ticket import format_ticket, parse_ticket
+from gossip.reach.dialer import split_address
+from gossip.reach.vantage import outward
+from identity.errors import IdentityError
+from identity.keys import PeerId, SigningKey, format_peer
+from node.config import FILE, NodeConfig, load_config
+from node.errors import ConfigError, NodeError
+from node.show.status import fetch_status
+from node.store.folder import LEDGER
+from node.store.invitations import Invitations
+from node.store.people import People, State, called
+
+KEY_FILE = "key"  # in a node's folder
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A ticket that was just made.
+
+    Attributes:
+        ticket: the line.
+        address: the first that it leads to.
+        local: that address means something on this machine only.
+    """
+
+    ticket: str
+    address: str
+    local: bool
+
+
+def people_of(folder: str | Path) -> People:
+    """The table of the node in a folder; close it.
+
+    Raises:
+        ConfigError: there is no node.
+        StoreError: the table cannot be used.
+    """
+    folder = Path(folder).expanduser()
+    return People(folder / load_config(folder / FILE).store.folder / LEDGER)
+
+
+def invite(folder: str | Path, name: str = "", everybody: bool = False) -> Line:
+    """Make a ticket.
+
+    Args:
+        folder: of the node that invites.
+        name: what whoever redeems it will be called; "" for no name.
+        everybody: anybody may join with it, and nobody comes to be known by it.
+
+    Raises:
+        NodeError: one sentence: no node, no address that others could dial, a name that is taken, too many open.
+    """
+    folder = Path(folder).expanduser()
+    config = load_config(folder / FILE)
+    try:
+        own = SigningKey.load(folder / KEY_FILE).peer
+    except IdentityError as error:
+        raise NodeError(str(error)) from None
+    if everybody and config.network.allow:
+        raise ConfigError("[network] allow lets in nobody that it does not name: invite without --open")
+    if everybody and name:
+        raise ConfigError("a name is for one, and --open for anybody: leave one of them out")
+    address = _address(folder, config)
+    peers = [(own, str(address)), *_others(config)][: Limits().ticket_peers]
+    section = config.task
+    ticket = Ticket(config.network.name, section.name, section.model or "", b"", tuple(peers))
+    try:
+        line = format_ticket(ticket)
+        if not everybody:
+            with people_of(folder) as people:
+                secret = Invitations(people).give(name)
+            line = format_ticket(Ticket(ticket.network, ticket.task, ticket.model, secret, ticket.peers))
+    except BadTicket as error:
+        raise ConfigError(str(error)) from None
+    return Line(line, str(address), address.host in ("localhost", "::1") or address.host.startswith("127."))
+
+
+def accept(line: str, own_task: str | None = None) -> tuple[dict[str, dict[str, Any]], Ticket]:
+    """What a ticket says, as sections of node.toml.
+
+    Args:
+        line: the ticket.
+        own_task: the task that the new node's operator named himself, if he did.
+
+    Raises:
+        ConfigError: it is no ticket, leads nowhere, or names code that its reader did not name himself.
+    """
+    try:
+        ticket = parse_ticket(line)
+        joins = [f"{format_peer(peer)}@{Address.parse(address)}" for peer, address in ticket.peers]
+    except (BadTicket, BadAddress) as error:
+        raise ConfigError(str(error)) from None
+    if not joins:
+        raise ConfigError("this ticket names no node to join by: ask for another one")
+    if ":" in ticket.task and own_task is None:
+        raise ConfigError(
+            f"this ticket's task is code on your machine, which a ticket does not choose: if you have it, and trust "
+            f"it, say so yourself with --task {ticket.task}"
+        )
+    network: dict[str, Any] = {"name": ticket.network, "join": joins}
+    if ticket.invitation:
+        network["known"] = [format_peer(ticket.peers[0][0])]
+    task = {"name": ticket.task, **({"model": ticket.model} if ticket.model else {})}
+    return {"network": network, "task": task}, ticket
+
+
+def hold(folder: Path, config: NodeConfig, ticket: Ticket) -> None:
+    """Keep an invitation until its inviter has taken it.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    if ticket.invitation:
+        with People(folder / config.store.folder / LEDGER) as people:
+            Invitations(people).hold(ticket.peers[0][0], ticket.invitation)
+
+
+def say(folder: str | Path, text: str, state: State, name: str | None = None) -> str:
+    """Say what a peer is; returns what it is called.
+
+    Args:
+        folder: of the node.
+        text: a whole peer id, at least eight letters of one that the node has met, or a name.
+        state: known or distrusted.
+        name: what to call it; None: as before.
+
+    Raises:
+        NodeError: nobody, or more than one, is meant; the name is taken; there is no node.
+    """
+    with people_of(folder) as people:
+        peer = people.find(text)
+        people.say(peer, state, name)
+        alias = next(person.alias for person in people.all() if person.peer == peer)
+    return called(peer, alias)
+
+
+def listed(folder: str | Path) -> list[dict[str, Any]]:
+    """Everybody of whom something is said, as plain values: what the table says goes before node.toml.
+
+    Raises:
+        NodeError: there is no node, or the table cannot be used.
+    """
+    folder = Path(folder).expanduser()
+    network = load_config(folder / FILE).network
+    with people_of(folder) as people:
+        table, held = people.all(), Invitations(people).held()
+    rows: list[dict[str, Any]] = [
+        {"peer": format_peer(person.peer), "state": person.state.value, "name": person.alias, "since": person.since}
+        for person in table
+    ]
+    there = {row["peer"] for row in rows if row["state"] != State.ASKS}
+    toml = sorted(format_peer(peer) for peer in network.named())
+    rows += [
+        {"peer": peer, "state": f"known by {FILE}", "name": "", "since": None} for peer in toml if peer not in there
+    ]
+    waiting = sorted(format_peer(peer) for peer in held)
+    return rows + [
+        {"peer": peer, "state": "has not taken our invitation yet", "name": "", "since": None} for peer in waiting
+    ]
+
+
+def _address(folder: Path, config: NodeConfig) -> Address:
+    address = Address.parse(config.network.advertise or config.network.listen)
+    if not address.port:
+        try:
+            address = Address.parse(str(fetch_status(folder)["address"]))
+        except (NodeError, BadAddress):
+            raise ConfigError(
+                f"the node listens on a port that is not known yet: run it, or set [network] listen in {folder / FILE}"
+            ) from None
+    return address.at(outward()) if address.everywhere else address
+
+
+def _others(config: NodeConfig) -> list[tuple[PeerId, str]]:
+    """Nodes that it joins by itself, and whose ids it knows."""
+    split = [split_address(text) for text in config.network.join]
+    return [(peer, address) for peer, address in split if peer is not None]
