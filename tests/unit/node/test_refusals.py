@@ -23,6 +23,17 @@ def test_each_peer_is_named_once_for_a_reason() -> None:
     ]
 
 
+def test_a_peer_is_called_by_its_name_and_told_what_its_invitation_is_worth() -> None:
+    said: list[str] = []
+    refusals = Refusals(said.append, lambda: 0.0, (), lambda who: "bob (k5g6abcd...)")
+    for reason in (Drop.MALFORMED, Drop.UNREACHABLE, Drop.INVITATION):
+        refusals.note(Dropped(reason, peer(1)))
+    assert all(line.startswith("peer bob (k5g6abcd...) ") for line in said)
+    assert "invite it anew" in said[2]
+    refusals.note(Dropped(Drop.INVITATION, None))
+    assert said[3].startswith("a node that dialled us shows an invitation")
+
+
 def test_a_crowd_is_one_sentence_an_hour_and_silences_no_other_word() -> None:
     said: list[str] = []
     now = [0.0]

@@ -148,6 +148,18 @@ def test_the_page_before_the_first_round() -> None:
     assert "nobody yet" in render(status(neighbours=[]))
 
 
+def test_names_are_beside_peer_ids_and_escaped_and_whoever_asks_is_there_with_what_to_type() -> None:
+    known = {**status()["neighbours"][0], "name": "<b>bob&co</b>"}
+    ask = {"peer": "d" * 52, "since": 7, "type": "hedgerow trust '<i>' " + "d" * 52}
+    page = render(status(neighbours=[known], asks=[ask]))
+    assert "&lt;b&gt;bob&amp;co&lt;/b&gt; (aaaaaaaa...)" in page
+    assert "since round 7" in page
+    assert "hedgerow trust &#x27;&lt;i&gt;&#x27; " + "d" * 52 in page
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert "asks to be known" not in render(status())
+
+
 def test_the_page_says_who_misbehaved_how_and_since_when() -> None:
     history = [{"round": r, "weight": r / 2, "verdict": v} for r, v in enumerate(("absent", "duplicate", "taken"))]
     bad = {"peer": "b" * 52, "connected": True, "standing": "named", "round": 3, "trust": 0.25, "lag_seconds": 1.25}

@@ -1,0 +1,87 @@
+"""Whom a running node knows: who dials and stays asks, who answers is known, a broken table costs no round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from peers import peer
+
+from gossip.protocol.events import PeerJoined, PeerLeft, PeerNamed, PeerRedeemed
+from node.alarms import Alarms
+from node.circle import Circle
+from node.core.events import Acquainted
+from node.store.people import People, State
+
+BOB, CAROL, DAVE = peer(1), peer(2), peer(3)
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Iterator[People]:
+    with People(tmp_path / "ledger.sqlite") as table:
+        yield table
+
+
+def asking(people: People) -> dict[bytes, int]:
+    return {person.peer: person.since for person in people.all() if person.state is State.ASKS}
+
+
+def test_whoever_dials_and_stays_for_a_round_asks_and_nobody_else(people: People) -> None:
+    circle = Circle(people, Alarms(), lambda line: None)
+    circle.note(PeerJoined(BOB, 0, 0, "", dialled=False))
+    circle.note(PeerJoined(CAROL, 0, 0, "", dialled=True))
+    circle.after(4, ())
+    circle.note(PeerJoined(DAVE, 0, 0, "", dialled=False))
+    assert asking(people) == {}
+    circle.after(5, ())
+    circle.note(PeerLeft(DAVE, ""))
+    circle.after(6, ())
+    assert asking(people) == {BOB: 5}
+    assert circle.said() == Acquainted(frozenset(), frozenset())  # to ask gives nothing
+
+
+def test_who_is_known_by_name_does_not_ask(people: People) -> None:
+    circle = Circle(people, Alarms(), lambda line: None)
+    for each in (BOB, CAROL):
+        circle.note(PeerJoined(each, 0, 0, "", dialled=False))
+    people.say(CAROL, State.DISTRUSTED)
+    for round in range(3):
+        circle.after(round, [BOB])
+    assert asking(people) == {}
+
+
+def test_whoever_answers_at_an_address_of_join_is_known_after_a_restart(people: People) -> None:
+    Circle(people, Alarms(), lambda line: None).note(PeerNamed(BOB, "host:1"))
+    again = Circle(people, Alarms(), lambda line: None)
+    assert again.said() == Acquainted(frozenset({BOB}), frozenset())
+
+
+def test_a_word_from_another_process_is_read_and_names_are_used(people: People, tmp_path: Path) -> None:
+    said: list[str] = []
+    circle = Circle(people, Alarms(), said.append)
+    with People(tmp_path / "ledger.sqlite") as command:
+        command.say(BOB, State.KNOWN, "bob")
+        command.say(CAROL, State.DISTRUSTED)
+    assert circle.said() == Acquainted(frozenset({BOB}), frozenset({CAROL}))
+    circle.note(PeerRedeemed(BOB, True))
+    circle.note(PeerRedeemed(DAVE, False))
+    assert said[0].startswith("bob (")
+    assert "redeemed its invitation" in said[0]
+    assert "took our invitation" in said[1]
+
+
+def test_a_table_that_cannot_be_used_is_one_alarm_and_what_was_read_holds(people: People) -> None:
+    said: list[str] = []
+    alarms = Alarms(said.append)
+    circle = Circle(people, alarms, said.append)
+    people.say(BOB, State.KNOWN, "bob")
+    known = circle.said()
+    people.close()
+    assert circle.said() == known
+    circle.note(PeerNamed(CAROL, "host:1"))
+    circle.after(3, ())
+    assert (list(circle.marks()), circle.redeem(bytes(32), CAROL), circle.held(CAROL)) == ([], False, None)
+    assert len(said) == 1
+    assert "who is known stays as it was" in said[0]
+    assert len(alarms.now()) == 1
