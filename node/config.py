@@ -61,9 +61,13 @@ class NetworkConfig(_Section):
     )
     advertise: str = Field(default="", description="address that others are told, if it is not the one we listen on")
     join: tuple[str, ...] = Field(default=(), description='nodes to join by: "HOST:PORT" or "PEER@HOST:PORT"')
-    allow: tuple[str, ...] = Field(default=(), description="peer ids that may connect; empty: anybody")
+    allow: tuple[str, ...] = Field(
+        default=(), description="peer ids that may connect, beside whom you trust or invite; empty: anybody"
+    )
     known: tuple[str, ...] = Field(
-        default=(), description="peer ids that are no strangers, beside those in `allow` and those that `join` leads to"
+        default=(),
+        description="peer ids that are no strangers, beside those in `allow`, those that `join` leads to, and those of "
+        "`hedgerow trust` and `hedgerow invite`",
     )
     strangers: int = Field(
         default=1,

@@ -97,10 +97,10 @@ def init_node(folder: str | Path, values: Values | None = None, ticket: str | No
     key = SigningKey.generate()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_text(write_template(chosen), encoding="utf-8")
-        key.save(folder / KEY)
         if given is not None:
             hold(folder, config, given)
+        path.write_text(write_template(chosen), encoding="utf-8")
+        key.save(folder / KEY)
     except (OSError, IdentityError) as error:
         raise ConfigError(f"cannot make a node in {folder}: {error}") from None
     address = Address.parse(config.network.advertise or config.network.listen)

@@ -226,7 +226,7 @@ class Run:
         config, learner, seed = self.config, self.learner, self.config.seed()
         common = learner.initial(seed)
         first, published, params, state = self._resume(store, common)
-        recall = store.ledger.linked()
+        recall = store.ledger.linked() - circle.said().distrusted  # who is refused cannot tell
         if recall and not published:
             limit = Limits().recall
             self.say(

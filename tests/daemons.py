@@ -31,11 +31,11 @@ def until(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 class Daemon:
     """One node in a folder."""
 
-    def __init__(self, folder: Path, *settings: str) -> None:
+    def __init__(self, folder: Path, *settings: str, ticket: str | None = None) -> None:
         self.folder = folder
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder.with_suffix(".log")
-        init_node(folder, parse_values(settings))
+        init_node(folder, parse_values(settings), ticket)
 
     def start(self, *settings: str, files: int | None = None) -> None:
         """Start in the background, with at most so many files open."""

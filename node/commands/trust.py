@@ -16,7 +16,8 @@ def trust(
 ) -> None:
     """Let a node know a peer.
 
-    It is no stranger any more, also after a restart. A running node hears of it within a round.
+    It is no stranger any more, also after a restart, and may connect where node.toml has an allow-list. A running node
+    hears of it within a round.
 
     Example:
     hedgerow trust alice k5g6abcd --name bob

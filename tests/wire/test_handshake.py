@@ -62,9 +62,13 @@ def test_the_listener_speaks_second() -> None:
         ({"network": bytes(32)}, Drop.WRONG_NETWORK),
         ({"schema": bytes(32)}, Drop.SCHEMA),
         ({"allow": frozenset({MALLORY.peer})}, Drop.NOT_ALLOWED),
+        ({"distrusted": frozenset({ALICE.peer})}, Drop.DISTRUSTED),
+        ({"allow": frozenset({ALICE.peer}), "distrusted": frozenset({ALICE.peer})}, Drop.DISTRUSTED),
     ],
 )
-def test_a_peer_of_another_network_or_model_or_not_allowed_is_refused(changes: dict[str, Any], reason: Drop) -> None:
+def test_a_peer_of_another_network_or_model_or_not_allowed_or_distrusted_is_refused(
+    changes: dict[str, Any], reason: Drop
+) -> None:
     listener = side(BOB, False, 2, **changes)
     with pytest.raises(RemoteFault) as fault:
         talk(side(ALICE, True, 1), listener)
@@ -76,6 +80,7 @@ def test_an_allowed_peer_is_let_in() -> None:
     listener = side(BOB, False, 2, allow=frozenset({ALICE.peer}))
     talk(side(ALICE, True, 1), listener)
     assert listener.party is not None
+    assert not listener.party.dialled
 
 
 def test_somebody_else_at_the_address_is_refused() -> None:

@@ -1,0 +1,165 @@
+"""Real daemons and the commands of those who run them: invite, trust and distrust while nodes run, over kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from daemons import ROOT, Daemon, until
+
+from identity.keys import SigningKey, format_peer
+from node.daemon import KEY
+from node.errors import NodeError
+from node.show.status import fetch_status
+
+COMMON = ["network.name=people", "round.pace=0.2", "round.evaluate_every=0", "task.parts=4"]
+
+
+def hedgerow(*words: str | Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "hedgerow", *map(str, words)],
+        cwd=ROOT,
+        env=os.environ | {"NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    return done.stdout
+
+
+def listening() -> str:
+    """An address that a node can listen on again after it was killed."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f'network.listen="127.0.0.1:{free.getsockname()[1]}"'
+
+
+def name(daemon: Daemon) -> str:
+    return format_peer(SigningKey.load(daemon.folder / KEY).peer)
+
+
+def people(daemon: Daemon) -> dict[str, tuple[str, str]]:
+    rows = json.loads(hedgerow("people", daemon.folder, "--json"))["people"]
+    return {row["peer"]: (row["state"], row["name"]) for row in reversed(rows)}
+
+
+def status(daemon: Daemon) -> dict[str, Any]:
+    try:
+        return fetch_status(daemon.folder)
+    except NodeError:  # on its way up
+        return {"neighbours": [], "asks": [], "people": []}
+
+
+def link(daemon: Daemon, other: Daemon) -> tuple[bool, str]:
+    """Whether a node is linked with another, and how that stands there."""
+    found = [each for each in status(daemon)["neighbours"] if each["peer"] == name(other)]
+    return (bool(found[0]["connected"]), str(found[0]["standing"])) if found else (False, "")
+
+
+def linked(daemon: Daemon, other: Daemon, standing: str) -> bool:
+    return link(daemon, other) == (True, standing)
+
+
+def beside(daemon: Daemon, other: Daemon, rounds: int) -> None:
+    """Wait until so many more rounds have closed with that neighbour there."""
+
+    def count() -> int:
+        return sum(name(other) in [each["peer"] for each in record["neighbours"]] for record in daemon.records())
+
+    before = count()
+    until(lambda: count() >= before + rounds)
+
+
+@pytest.fixture
+def started() -> Iterator[list[Daemon]]:
+    daemons: list[Daemon] = []
+    yield daemons
+    for daemon in daemons:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.kill()
+
+
+def start(started: list[Daemon], folder: Path, *settings: str, ticket: str | None = None) -> Daemon:
+    daemon = Daemon(folder, *COMMON, listening(), *settings, ticket=ticket)
+    started.append(daemon)
+    daemon.start()
+    daemon.told("status")
+    return daemon
+
+
+def test_people_come_to_know_each_other_by_a_ticket_or_by_a_word_and_a_word_ends_it(
+    started: list[Daemon], tmp_path: Path
+) -> None:
+    alice = start(started, tmp_path / "alice", "task.part=0")
+    line = hedgerow("invite", alice.folder, "--name", "bob").strip()
+    bob = start(started, tmp_path / "bob", "task.part=1", ticket=line)
+    until(lambda: linked(alice, bob, "named") and linked(bob, alice, "named"))
+    assert people(alice) == {name(bob): ("known", "bob")}
+    until(lambda: people(bob) == {name(alice): ("known", "")})  # it was told that the invitation was taken
+    assert "redeemed" in hedgerow("invite", alice.folder, "--list")
+    assert "redeemed its invitation" in alice.said()
+
+    # whoever joins by address knows whom it dialled, and asks there
+    carol = start(
+        started, tmp_path / "carol", "task.part=2", f'network.join=["{alice.told("join").partition("@")[2]}"]'
+    )
+    until(lambda: [ask["peer"] for ask in status(alice)["asks"]] == [name(carol)])
+    assert linked(carol, alice, "named")
+    assert link(alice, carol)[1].startswith("stranger")
+    typed = status(alice)["asks"][0]["type"]
+    assert typed in hedgerow("status", alice.folder)
+    hedgerow(*shlex.split(typed)[1:], "--name", "carol")
+    until(lambda: linked(alice, carol, "named") and not status(alice)["asks"])
+
+    # all of it outlives a kill -9, at both ends
+    for daemon in (alice, carol):
+        daemon.kill()
+    carol.start()
+    alice.start()
+    until(lambda: linked(alice, bob, "named") and linked(alice, carol, "named") and linked(carol, alice, "named"))
+    assert "bob (" in hedgerow("status", alice.folder)
+
+    # distrust ends the link while both run, and nobody gets around it
+    hedgerow("distrust", alice.folder, "bob")
+    until(lambda: not link(alice, bob)[0])
+    beside(alice, carol, 10)
+    assert [each["peer"] for each in alice.records()[-1]["neighbours"]] == [name(carol)]
+    alice.kill()
+    alice.start()
+    until(lambda: linked(alice, carol, "named"))
+    beside(alice, carol, 10)
+    assert not link(alice, bob)[0]
+    assert status(alice)["dropped"].get("distrusted", 0) > 0  # it has tried
+    hedgerow("trust", alice.folder, name(bob)[:8])
+    until(lambda: linked(alice, bob, "named"))
+
+
+def test_an_allow_list_lets_in_whoever_redeems_and_keeps_out_the_others(started: list[Daemon], tmp_path: Path) -> None:
+    friend = format_peer(SigningKey.generate().peer)
+    alice = start(started, tmp_path / "alice", "task.part=0", f'network.allow=["{friend}"]')
+    address = alice.told("join")
+    line = hedgerow("invite", alice.folder, "--name", "bob").strip()
+    stranger = start(started, tmp_path / "stranger", "task.part=2", f'network.join=["{address}"]')
+    until(lambda: status(alice)["dropped"].get("not-allowed", 0) > 0)
+    bob = start(started, tmp_path / "bob", "task.part=1", ticket=line)
+    until(lambda: linked(alice, bob, "named"))
+    beside(alice, bob, 5)
+    thief = start(started, tmp_path / "thief", "task.part=3", ticket=line)  # the same line, once more
+    until(lambda: status(alice)["dropped"].get("not-allowed", 0) > 1 and status(thief)["neighbours"] == [])
+    alice.kill()
+    alice.start()
+    until(lambda: linked(alice, bob, "named"))
+    beside(alice, bob, 5)
+    there = {each["peer"] for record in alice.records() for each in record["neighbours"]}
+    assert there == {name(bob)}
+    assert name(stranger) not in people(alice)
+    assert name(thief) not in people(alice)
