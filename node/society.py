@@ -60,23 +60,21 @@ def invite(folder: str | Path, name: str = "", everybody: bool = False) -> Line:
     Args:
         folder: of the node that invites.
         name: what whoever redeems it will be called; "" for no name.
-        everybody: anybody may join with it, and nobody comes to be known by it.
+        everybody: anybody may join with it, and is a stranger here.
 
     Raises:
         NodeError: one sentence: no node, no address that others could dial, a name that is taken, too many open.
     """
     folder = Path(folder).expanduser()
     config = load_config(folder / FILE)
-    try:
-        own = SigningKey.load(folder / KEY_FILE).peer
-    except IdentityError as error:
-        raise NodeError(str(error)) from None
+    own = _own(folder)
     if everybody and config.network.allow:
         raise ConfigError("[network] allow lets in nobody that it does not name: invite without --open")
     if everybody and name:
         raise ConfigError("a name is for one, and --open for anybody: leave one of them out")
     address = _address(folder, config)
-    peers = [(own, str(address)), *_others(config)][: Limits().ticket_peers]
+    # whoever joins knows those whom it dials: an invitation makes the inviter known to it, and nobody else
+    peers = [(own, str(address)), *(_others(config) if everybody else ())][: Limits().ticket_peers]
     section = config.task
     ticket = Ticket(config.network.name, section.name, section.model or "", b"", tuple(peers))
     try:
@@ -144,6 +142,8 @@ def say(folder: str | Path, text: str, state: State, name: str | None = None) ->
     """
     with people_of(folder) as people:
         peer = people.find(text)
+        if peer == _own(Path(folder).expanduser()):
+            raise ConfigError(f"{format_peer(peer)} is this node itself: say something of another one")
         people.say(peer, state, name)
         alias = next(person.alias for person in people.all() if person.peer == peer)
     return called(peer, alias)
@@ -172,6 +172,13 @@ def listed(folder: str | Path) -> list[dict[str, Any]]:
     return rows + [
         {"peer": peer, "state": "has not taken our invitation yet", "name": "", "since": None} for peer in waiting
     ]
+
+
+def _own(folder: Path) -> PeerId:
+    try:
+        return SigningKey.load(folder / KEY_FILE).peer
+    except IdentityError as error:
+        raise NodeError(str(error)) from None
 
 
 def _address(folder: Path, config: NodeConfig) -> Address:

@@ -15,7 +15,7 @@ def invite(
         str, typer.Option(metavar="NAME", help="What to call whoever joins by it, at most 32 characters.")
     ] = "",
     everybody: Annotated[
-        bool, typer.Option("--open", help="For anybody and any number of times. Nobody becomes known by it.")
+        bool, typer.Option("--open", help="For anybody, any number of times. Who joins by it is a stranger here.")
     ] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the invitations of this node.")] = False,
     revoke: Annotated[

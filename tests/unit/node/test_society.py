@@ -61,12 +61,15 @@ def test_an_open_ticket_makes_nobody_known(tmp_path: Path) -> None:
         assert Invitations(people).all() == []
 
 
-def test_a_ticket_names_others_to_join_by_too_at_most_four(tmp_path: Path) -> None:
+def test_an_open_ticket_names_others_to_join_by_too_at_most_four_and_an_invitation_its_inviter_alone(
+    tmp_path: Path,
+) -> None:
     others = [f"{format_peer(SigningKey(bytes([n]) * 32).peer)}@host:{7000 + n}" for n in range(1, 7)]
     alice = made(tmp_path / "alice", join=["host:1", *others])
-    peers = parse_ticket(invite(tmp_path / "alice").ticket).peers
+    peers = parse_ticket(invite(tmp_path / "alice", everybody=True).ticket).peers
     assert [address for _, address in peers] == ["127.0.0.1:7700", "host:7001", "host:7002", "host:7003"]
     assert peers[0][0] == alice
+    assert parse_ticket(invite(tmp_path / "alice").ticket).peers == peers[:1]  # whom one dials, one knows
 
 
 @pytest.mark.parametrize(
@@ -129,6 +132,14 @@ def test_a_damaged_ticket_makes_no_node(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="damaged"):
         init_node(tmp_path / "bob", ticket=format_ticket(TICKET)[:-3])
     assert not (tmp_path / "bob").exists()
+
+
+def test_a_node_says_nothing_of_itself(tmp_path: Path) -> None:
+    own = made(tmp_path / "alice")
+    for state in (State.KNOWN, State.DISTRUSTED):
+        with pytest.raises(ConfigError, match="this node itself"):
+            say(tmp_path / "alice", format_peer(own), state)
+    assert listed(tmp_path / "alice") == []
 
 
 def test_what_is_said_of_peers_before_a_first_run(tmp_path: Path) -> None:
