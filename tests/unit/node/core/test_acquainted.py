@@ -35,7 +35,7 @@ class Bench:
 
     def __init__(self, standing: Standing, relays: bool = False) -> None:
         self.core = NodeCore(ME, RoundPolicy(least=1.0, most=5.0, relays=relays), 7, standing)
-        self.tell(Begin(0), *(Joined(each, 0) for each in (BOB, CAROL, DAVE)))
+        self.tell(Begin(0), *(Joined(each) for each in (BOB, CAROL, DAVE)))
 
     def tell(self, *events: Event) -> list[Effect]:
         effects: list[Effect] = []

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from peers import peer, update
 
 from node.core.events import (
+    Acquainted,
     Ahead,
     Announced,
     Arrived,
@@ -35,6 +36,7 @@ from node.core.events import (
     Train,
     Trained,
     Wake,
+    Want,
     Woken,
 )
 from node.core.machine import NodeCore
@@ -89,8 +91,16 @@ class Machine(RuleBasedStateMachine):
         for effect in self.core.handle(event, self.now):
             assert not self.finished
             match effect:
-                case Train() | Integrate():
+                case Integrate():
+                    said = zip(effect.neighbours, effect.updates, strict=True)
+                    heard = {peer for peer, content in said if content is not None}
+                    assert self.core.standing.distrusted.isdisjoint({*heard, *effect.named})
                     self.work.append(effect)
+                case Train():
+                    self.work.append(effect)
+                case Want():
+                    assert isinstance(event, Announced)
+                    assert self.core.standing.distrusted.isdisjoint((event.author, event.via))
                 case Publish():
                     self.work = [other for other in self.work if not isinstance(other, Publish)]
                     self.work.append(effect)
@@ -109,7 +119,7 @@ class Machine(RuleBasedStateMachine):
                 case Relay():
                     assert self.policy.relays
                     assert effect.to not in effect.known.senders
-                    assert effect.known.author not in (ME, effect.to)
+                    assert effect.known.author not in (ME, effect.to, *self.core.standing.distrusted)
                 case Finish():
                     self.finished = True
 
@@ -120,6 +130,10 @@ class Machine(RuleBasedStateMachine):
     @rule(name=PEERS)
     def name(self, name: bytes) -> None:
         self.tell(Named(name, "host:1"))  # type: ignore[arg-type]
+
+    @rule(known=st.frozensets(PEERS, max_size=3), distrusted=st.frozensets(PEERS, max_size=3))
+    def acquaint(self, known: frozenset[bytes], distrusted: frozenset[bytes]) -> None:
+        self.tell(Acquainted(known, distrusted))  # type: ignore[arg-type]
 
     @rule(name=PEERS)
     def leave(self, name: bytes) -> None:
