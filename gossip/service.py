@@ -303,11 +303,15 @@ class GossipService:
         """See `Receiver.joined`: tell the node; show our head, addresses, and the peer its own head if it lost it."""
         if self._lobby.enter(party, self._uninvited):
             self._guard(party.peer, partial(self._welcome, party))
+        elif party.peer in self._company:  # its older link was let in
+            self._gone(party.peer, "it is not on the allow-list any more")
 
     def left(self, peer: PeerId, reason: str) -> None:
         """See `Receiver.left`."""
-        if self._lobby.left(peer):
-            return
+        if not self._lobby.left(peer):
+            self._gone(peer, reason)
+
+    def _gone(self, peer: PeerId, reason: str) -> None:
         self._company.left(peer)
         self._vantage.left(peer)
         self._unreachable.discard(peer)

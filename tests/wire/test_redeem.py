@@ -248,6 +248,18 @@ async def test_whoever_the_operator_comes_to_know_is_on_the_allow_list_and_whom_
         assert lobby.distrusted == {DAVE.peer}
 
 
+async def test_who_is_let_in_no_more_and_dials_again_has_left(people: People) -> None:
+    async with node(people, frozenset({DAVE.peer})) as alice:
+        alice.rig.service.acquaint(frozenset({BOB.peer}), frozenset())
+        alice.join(BOB)
+        alice.rig.service.acquaint(frozenset(), frozenset())
+        alice.invitations.give("carol")
+        alice.join(BOB, bytes([9]) * 32)
+        assert [type(event) for event in alice.rig.events] == [PeerJoined, PeerLeft]
+        await alice.rig.desk.drop(BOB.peer, "it went")
+        assert [type(event) for event in alice.rig.events] == [PeerJoined, PeerLeft]
+
+
 async def test_an_announce_is_sent_to_nobody_who_waits(people: People) -> None:
     async with node(people, frozenset({DAVE.peer})) as alice:
         alice.invitations.give("bob")
