@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aggregation.evidence import Verdict
+from identity.keys import short
 from node.core.events import Integrate, Report
 from node.store.record import NeighbourRecord, NodeRecord
 from node.trust.judgement import Judged
-from node.watch import what_happened
+from node.watch import Name, what_happened
 
 
 def reckon(
@@ -22,6 +23,7 @@ def reckon(
     right: float | None,
     joins: bool,
     diverged: bool,
+    name: Name = short,
 ) -> NodeRecord:
     """The record of a round.
 
@@ -35,10 +37,11 @@ def reckon(
         right: share of own held-out samples that the model gets right, where accuracy is never measured; else None.
         joins: the node was told whom to join.
         diverged: training gave a NaN or an infinity.
+        name: what people call a peer.
     """
     weights, verdicts = judged.decision.weights.tolist(), judged.decision.verdicts.tolist()
     answered = {peer for peer, update in zip(closed.neighbours, closed.updates, strict=True) if update is not None}
-    line, said = what_happened(report.round, closed.neighbours, judged)
+    line, said = what_happened(report.round, closed.neighbours, judged, name)
     return NodeRecord(
         round=report.round,
         next_round=report.next_round,

@@ -310,7 +310,7 @@ class Run:
             line=LastLine() if config.rule.last_line else None,
             joins=bool(config.network.join),
             alarms=self.alarms,
-            watch=Watch(self.alarms, (*config.network.join, *config.network.known), home),
+            watch=Watch(self.alarms, (*config.network.join, *config.network.known), home, circle.name),
             fallback=Fallback(store.good, store.ledger, pool, self.alarms, home),
             people=circle.said,
         )

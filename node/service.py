@@ -436,6 +436,7 @@ class NodeService:
             diverged=self._lost,
             right=right,
             joins=self._joins,
+            name=self.watch.name,
         )
         self.opinions.note(report.round, self.record.neighbours)
         for neighbour in self.record.neighbours:

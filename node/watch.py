@@ -33,13 +33,17 @@ class Watch:
         alarms: rung and cleared.
         whom: what the operator wrote of whom this node knows or joins, for people.
         home: the node's folder, as it is typed.
+        name: what people call a peer.
     """
 
-    def __init__(self, alarms: Alarms, whom: Sequence[str] = (), home: str = "DIR") -> None:
+    def __init__(
+        self, alarms: Alarms, whom: Sequence[str] = (), home: str = "DIR", name: Callable[[PeerId], str] = short
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self._alarms = alarms
         self._whom = whom
         self._home = home
+        self.name = name
         self._since: int | None = None  # first round alone
         self._alone = 0
         self._braked: int | None = None  # latest round that was decided twice

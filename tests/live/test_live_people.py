@@ -126,7 +126,7 @@ def test_people_come_to_know_each_other_by_a_ticket_or_by_a_word_and_a_word_ends
     carol.start()
     alice.start()
     until(lambda: linked(alice, bob, "named") and linked(alice, carol, "named") and linked(carol, alice, "named"))
-    assert "bob (" in hedgerow("status", alice.folder)
+    assert {each["peer"]: each["name"] for each in status(alice)["neighbours"]}[name(bob)] == "bob"
 
     # distrust ends the link while both run, and nobody gets around it
     hedgerow("distrust", alice.folder, "bob")
