@@ -175,8 +175,8 @@ class Judge:
         def score(_: Tensor, params: Tensor) -> Tensor:
             return probe.right(params)
 
-        one = torch.zeros(1, dtype=torch.int64)
-        held = hold(memory, one, start.unsqueeze(0), trained.unsqueeze(0), strange.unsqueeze(0), decide, score)
+        one, knows = torch.zeros(1, dtype=torch.int64), torch.tensor([heard.knows])
+        held = hold(memory, one, start.unsqueeze(0), trained.unsqueeze(0), strange.unsqueeze(0), knows, decide, score)
         verdicts = held.verdicts[0] if backed else unbacked(held.verdicts[0], evidence.present() & strange)
         decision = Decision(held.params[0], held.weights[0], verdicts)
         return Judged(decision, bool(held.braked[0]), bool(held.kept[0]), backed, float(held.lost[0]))

@@ -1,9 +1,9 @@
 """The last line: what keeps a node's model when the rule was fooled. Pure; for one node or for many at once.
 
 - Quorum: who knows somebody is moved by no round in which only strangers answered.
-- Remembered size: a round moves a model by at most `stretch` times the lower median of its remembered sizes: of its
-  own training steps (this round's too) and of the moves that it made, over `memory` rounds. So one neighbour alone, or
-  two, cannot carry a model away, however few there are to compare them with.
+- Remembered size: a round moves a model by at most `stretch` times (`wary` times, where nobody is known by name) the
+  lower median of its remembered sizes: of its own training steps (this round's too) and of the moves that it made, over
+  `memory` rounds. So one neighbour alone, or two, cannot carry a model away, however few there are to compare them with.
 - Brake: after a round the own held-out samples are asked. If fewer of them are right by more than `fall` than after
   training and than is usual (the lower median of `memory` rounds), the node decides once more with the neighbours that
   it knows by name; if that falls too, it keeps the model that it trained.
@@ -37,14 +37,16 @@ class LastLine:
     """How far a node lets itself be moved.
 
     Attributes:
-        stretch: a round's move, in remembered sizes.
+        stretch: a round's move, in remembered sizes, at a node that knows somebody by name.
+        wary: the same at a node that knows nobody.
         fall: share of own held-out samples that may be lost in a round, at least.
         spread: median deviations from the usual score that are borne, where they are more than `fall`; at most twice
             `fall`.
         memory: rounds that are remembered.
     """
 
-    stretch: float = 1.0
+    stretch: float = 2.0
+    wary: float = 1.0
     fall: float = 0.2
     spread: float = 3.0
     memory: int = 16
@@ -69,12 +71,13 @@ class Memory:
         self._scores = torch.full(shape, torch.nan, dtype=torch.float64)
         self._rounds = torch.zeros(nodes, dtype=torch.int64)
 
-    def bound(self, nodes: Tensor, steps: Tensor) -> Tensor:
+    def bound(self, nodes: Tensor, steps: Tensor, knows: Tensor) -> Tensor:
         """How far these nodes may be moved now, and begin their round.
 
         Args:
             nodes: (k,) int64, each once.
             steps: (k,) lengths of their training steps in this round; one that is not finite is not remembered.
+            knows: (k,) bool: they know somebody by name.
 
         Returns:
             (k,) float64; infinite while nothing is remembered, or where all that is remembered is 0.
@@ -85,7 +88,8 @@ class Memory:
         self._moves[nodes, place] = torch.nan
         self._scores[nodes, place] = torch.nan
         sizes = torch.cat([self._steps[nodes], self._moves[nodes]], dim=1).nanmedian(dim=1).values
-        return torch.where(sizes > 0, self.line.stretch * sizes, torch.inf)
+        stretch = torch.where(knows, self.line.stretch, self.line.wary).double()
+        return torch.where(sizes > 0, stretch * sizes, torch.inf)
 
     def usual(self, nodes: Tensor) -> Tensor:
         """What these nodes' models score after a round, at the lower end of what is usual: (k,) float64, NaN unknown.
@@ -133,6 +137,7 @@ def hold(
     start: Tensor,
     own: Tensor,
     strange: Tensor,
+    knows: Tensor,
     decide: Callable[[Tensor, bool], Decision],
     score: Callable[[Tensor, Tensor], Tensor],
 ) -> Held:
@@ -144,11 +149,12 @@ def hold(
         start: (k, d) their models before training.
         own: (k, d) after it; finite.
         strange: (k, n) bool: neighbours that are not known by name.
+        knows: (k,) bool: nodes that know somebody by name, a neighbour or not.
         decide: (positions (s,), with known peers alone) -> the rule's decision for these of the k nodes.
         score: (positions (s,), models (s, d)) -> (s,) share of own held-out samples that are right, NaN without any.
     """
     every = torch.arange(len(nodes))
-    bound = memory.bound(nodes, (own - start).norm(dim=-1))
+    bound = memory.bound(nodes, (own - start).norm(dim=-1), knows)
     usual = memory.usual(nodes)
     first = decide(every, False)
     params, moves = within(own, first.params, bound)

@@ -225,9 +225,9 @@ class Decisions:
             mine = None if buffers is None else [buffers[node] for node in which.tolist()]
             return probe.select(which).under(None, mine).right(params.unsqueeze(1)).squeeze(1)
 
-        where = self._there(nodes)
+        where, knows = self._there(nodes), torch.from_numpy(self._knows[nodes])
         own = rows.values[self._there(taken[nodes])]
-        held = hold(memory, torch.from_numpy(nodes), out[where], own, torch.from_numpy(strange), decide, score)
+        held = hold(memory, torch.from_numpy(nodes), out[where], own, torch.from_numpy(strange), knows, decide, score)
         return Decision(held.params, held.weights, unbacked(held.verdicts, strangers))
 
     def _look(self, rows: Rows, index: Ints, relayed: Ints, kept: Kept) -> Surveyed | None:

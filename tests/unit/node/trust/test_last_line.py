@@ -12,7 +12,8 @@ from aggregation.evidence import Decision, Verdict
 from node.trust.last_line import Held, LastLine, Memory, hold, unbacked, within
 
 ONE = torch.zeros(1, dtype=torch.int64)
-LINE = LastLine(stretch=1.0, fall=0.2, spread=3.0, memory=4)
+LINE = LastLine(stretch=1.0, wary=0.5, fall=0.2, spread=3.0, memory=4)
+KNOWS = torch.tensor([True])
 
 
 def tensor(*numbers: float) -> Tensor:
@@ -29,7 +30,7 @@ def test_the_bound_is_the_lower_median_of_remembered_steps_and_moves(rounds: lis
     memory = Memory(1, LINE)
     kept: list[tuple[float, float]] = []
     for step, move in rounds:
-        bound = float(memory.bound(ONE, tensor(step)))
+        bound = float(memory.bound(ONE, tensor(step), KNOWS))
         steps = [each for each, _ in kept[-(LINE.memory - 1) :]] + [step]
         moves = [each for _, each in kept[-(LINE.memory - 1) :]]
         assert bound == pytest.approx(lower_median(steps + moves))
@@ -44,7 +45,7 @@ def test_whoever_moves_it_as_far_as_it_may_each_round_never_moves_it_farther_tha
 ) -> None:
     memory, line = Memory(1, LINE), LINE
     for number, step in enumerate(steps):
-        bound = float(memory.bound(ONE, tensor(step)))
+        bound = float(memory.bound(ONE, tensor(step), KNOWS))
         recent = steps[max(0, number - line.memory + 1) : number + 1]
         assert bound <= line.stretch * max(recent) + 1e-12
         memory.note(ONE, tensor(bound), tensor(0.5))
@@ -53,12 +54,12 @@ def test_whoever_moves_it_as_far_as_it_may_each_round_never_moves_it_farther_tha
 def test_a_step_that_is_not_finite_is_not_remembered_and_nothing_remembered_is_no_bound() -> None:
     memory = Memory(2, LINE)
     both = torch.tensor([0, 1])
-    assert memory.bound(both, tensor(float("nan"), 0.0)).tolist() == [torch.inf, torch.inf]
+    assert memory.bound(both, tensor(float("nan"), 0.0), KNOWS.expand(2)).tolist() == [torch.inf, torch.inf]
     memory.note(both, tensor(0.0, 0.0), tensor(0.5, 0.5))
     # node 0 remembers a move of 0 and now a step of 2, node 1 two zeros and a step of 3: lower medians of 0
-    assert memory.bound(both, tensor(2.0, 3.0)).tolist() == [torch.inf, torch.inf]
+    assert memory.bound(both, tensor(2.0, 3.0), KNOWS.expand(2)).tolist() == [torch.inf, torch.inf]
     memory.note(both, tensor(2.0, 3.0), tensor(0.5, 0.5))
-    assert memory.bound(both, tensor(2.0, 3.0)).tolist() == [2.0, 3.0]
+    assert memory.bound(both, tensor(2.0, 3.0), KNOWS.expand(2)).tolist() == [2.0, 3.0]
 
 
 def test_within_shortens_what_is_too_far_and_leaves_all_else_bit_by_bit() -> None:
@@ -95,7 +96,7 @@ class Game:
         def judged(_: Tensor, params: Tensor) -> Tensor:
             return torch.tensor([score.get(round(float(params), 3), 0.9)])
 
-        held = hold(self.memory, ONE, start, own, strange, decide, judged)
+        held = hold(self.memory, ONE, start, own, strange, KNOWS, decide, judged)
         self.model = float(held.params)
         return held
 
@@ -167,3 +168,8 @@ def test_strangers_of_a_round_without_known_peers_are_named_so() -> None:
     told = unbacked(verdicts, torch.tensor([True, False, False]))
     assert told.tolist() == [int(Verdict.UNBACKED), int(Verdict.ABSENT), 0]
     assert told.dtype == torch.int8
+
+
+def test_a_node_that_knows_nobody_is_warier() -> None:
+    memory = Memory(2, LINE)
+    assert memory.bound(torch.tensor([0, 1]), tensor(2.0, 2.0), torch.tensor([True, False])).tolist() == [2.0, 1.0]
