@@ -3,7 +3,8 @@
 - Quorum: who knows somebody is moved by no round in which only strangers answered.
 - Remembered size: a round moves a model by at most `stretch` times (`wary` times, where nobody is known by name) the
   lower median of its remembered sizes: of its own training steps (this round's too) and of the moves that it made, over
-  `memory` rounds. So one neighbour alone, or two, cannot carry a model away, however few there are to compare them with.
+  `memory` rounds. So one neighbour alone, or two, cannot carry a model away, however few there are to compare them
+  with.
 - Brake: after a round the own held-out samples are asked. If fewer of them are right by more than `fall` than after
   training and than is usual (the lower median of `memory` rounds), the node decides once more with the neighbours that
   it knows by name; if that falls too, it keeps the model that it trained.
