@@ -6,7 +6,7 @@ rule decide; relay one known record to each neighbour; next round. Everything th
 - A neighbour is whoever is connected. One that leaves during a round counts to its end if its update is here.
 - Only what a peer signed moves a round. Who leads, and for whom a round waits, are its guides
   (`node.core.neighbourhood`): neighbours known by name, or strangers that delivered before where none of these is here.
-- Strangers beside known peers may take as long again as those took: then the round closes without them.
+- Others with a say may take as long again as the guides took: then the round closes without them.
 - Of strangers only a few have a say in a round (`node.trust.strangers`): the others' models are not fetched, nobody
   waits for them, and what round they claim to be in moves nobody.
 - The deadline adapts to the neighbours' lags (`node.core.policy`), within a round to an earlier one only; late, slow

@@ -121,9 +121,7 @@ class Neighbourhood(Collection[PeerId]):
         return known or proven or heeded
 
     def guests(self, round: int, policy: RoundPolicy) -> list[Neighbour]:
-        """Strangers with a say beside known guides whose update is not here, if they are mostly in time."""
-        if self.led_by_strangers(round):
-            return []
+        """Others with a say beside the guides whose update is not here, if they are mostly in time."""
         guides = self.guides(round)
         others = (neighbour for neighbour in self.heeded(round) if neighbour not in guides)
         return [each for each in others if round not in each.updates and each.trusted(policy)]

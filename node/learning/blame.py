@@ -77,7 +77,8 @@ class reported:
         """Raise UsersError where the error is one already, or user's code was running."""
         if isinstance(error, UsersError):
             raise UsersError(f"{error}{self._write(error)}") from (error.__cause__ or error)
-        if isinstance(error, Exception) and not isinstance(error, TaskError | MemoryError | torch.OutOfMemoryError):
+        passes = isinstance(error, TaskError | MemoryError | torch.OutOfMemoryError) or _our_own(error)
+        if isinstance(error, Exception) and not passes:
             place = _place(trace, installed=False)
             if place:
                 raise UsersError(f"an error in your code: {said(error)}{place}{self._write(error)}") from error
@@ -97,6 +98,12 @@ class reported:
         except OSError:
             return ""
         return f"; the whole traceback is in {path}"
+
+
+def _our_own(error: BaseException | None) -> bool:
+    """Whether hedgerow says it: then it is a sentence already, whoever called."""
+    root = type(error).__module__.partition(".")[0]
+    return root in ("identity", "gossip", "aggregation", "node", "simulator", "hedgerow_registry")
 
 
 def said(error: Exception) -> str:
@@ -152,4 +159,6 @@ def _kind(code: CodeType) -> str:
         return "ours"
     if f"{os.sep}site-packages{os.sep}" in path or f"{os.sep}dist-packages{os.sep}" in path:
         return "plumbing" if any(part in path for part in _PLUMBING) else "installed"
-    return "python" if path.startswith(_PYTHON) else "user"
+    if path.startswith(_PYTHON):
+        return "python"
+    return "installed" if name.endswith(".pyx") else "user"  # compiled packages name sources that are nowhere

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import hedgerow
+from gossip.protocol.errors import LocalFault
 from node.errors import NodeError
-from node.learning.blame import users_code
+from node.learning.blame import REPORT, reported, users_code
 from node.learning.dataset import Dataset
 from node.learning.errors import TaskError, UsersError
 from node.learning.task import Task
@@ -180,3 +181,12 @@ def test_one_address_as_text_is_one_address() -> None:
     outcome = hedgerow.run(task, join="127.0.0.1:9", rounds=1, overrides=quick, say=said.append)
     assert outcome.round == 1
     assert np.isfinite(outcome.params.numpy()).all()
+
+
+def test_an_error_of_our_own_is_no_error_in_the_users_code(tmp_path: Path) -> None:
+    with pytest.raises(LocalFault, match="port in use"), reported(tmp_path):
+        raise LocalFault("port in use")  # this very frame is a user's
+    assert not (tmp_path / REPORT).exists()
+    with pytest.raises(UsersError, match="KeyError"), reported(tmp_path):
+        raise KeyError("x")
+    assert (tmp_path / REPORT).exists()
