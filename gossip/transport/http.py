@@ -79,8 +79,11 @@ class HttpTransport:
     @property
     def address(self) -> str:
         """Where others can dial us, known after `start`."""
-        if self._advertise is not None:
-            return self._advertise
+        return self._advertise if self._advertise is not None else self.listening
+
+    @property
+    def listening(self) -> str:
+        """Where we listen, whatever others are told: "HOST:PORT", or ":PORT" on every interface."""
         listening = Address(self._host, self._port)
         return f":{self._port}" if listening.everywhere else str(listening)
 

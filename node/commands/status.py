@@ -14,6 +14,7 @@ from node.show.options import AsJson
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS = "01234567"  # where the output's encoding has no bars
+_ASKS = 3  # that are shown; the newest crowd fills pages
 _SHOWN = 12  # rounds
 
 
@@ -52,20 +53,27 @@ def status(
     shown, hidden = ranked(found["neighbours"])
     for peer in shown:
         round = "-" if peer["round"] is None else str(peer["round"])
-        weight = "-" if peer["weight"] is None else f"{peer['weight']:.2f}"
-        link = peer["standing"] if peer["connected"] else "gone"
+        here = peer["connected"]  # what was thought of somebody who left stands in the history
+        weight = "-" if peer["weight"] is None or not here else f"{peer['weight']:.2f}"
+        link = peer["standing"] if here else "gone"
         line, counts = _history(peer["history"])
-        grid.add_row(called(peer), round, weight, peer["verdict"] or "-", link, line, counts)
-    OUT.print(grid)
+        grid.add_row(called(peer), round, weight, (here and peer["verdict"]) or "-", link, line, counts)
+    if shown:
+        OUT.print(grid)
+    else:
+        OUT.print("no neighbours yet")
     if hidden:
         OUT.print(f"and {hidden} more that have left")
     for peer in shown:
         for remark in remarks_on(peer):
             OUT.print(f"{called(peer)}: {remark}", style="red", soft_wrap=True)
-    for ask in found.get("asks", []):
-        OUT.print(f"asks to be known: {ask['type']}", soft_wrap=True)
-    if found.get("asks"):
+    asks = found.get("asks", [])
+    if asks:
         OUT.print(ASKS, style="dim", soft_wrap=True)
+    for ask in asks[:_ASKS]:
+        OUT.print(f"asks to be known: {ask['type']}", soft_wrap=True)
+    if len(asks) > _ASKS:
+        OUT.print(f"and {len(asks) - _ASKS} more ask: hedgerow people")
     for verdict, words in WHY.items():
         if verdict != "taken" and any(peer["verdict"] == verdict for peer in shown):
             OUT.print(f"{verdict}: {words}", style="dim", soft_wrap=True)

@@ -28,7 +28,7 @@ from aggregation.registry import build_rule
 from gossip.protocol.codec import payload_bytes
 from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import Limits
-from gossip.transport.contract import Transport
+from gossip.transport.http import HttpTransport
 from hedgerow_registry import UnknownName
 from identity.keys import PeerId, SigningKey, format_peer
 from node.config import parse_config
@@ -51,7 +51,7 @@ from simulator.live.suites import Trial
 AROUND = 3  # rounds that an attack takes besides those in which it acts: joining, settling
 _AGAIN = 0.05  # seconds between looks at the target's page
 
-Open = Callable[[PeerId, str | None], Transport]
+Open = Callable[[PeerId, str | None], HttpTransport]
 """Makes the transport of an identity; it may tell others another address than it listens at."""
 
 Read = Callable[[], Awaitable[Status]]
@@ -137,14 +137,18 @@ class Campaign:
         attack = build_attack(trial.attack, trial.parameters)
         harm = Harm(self._learner, self._task, attack.measure)
         before, remark = await self._recovered()
-        dripper = Dripper(payload_bytes(self._learner.schema))
-        if any(isinstance(fault, Drip) for fault in attack.faults):
-            await dripper.start()
         keys = identities(self._seed, trial.sybils)
+        drippers = [Dripper(payload_bytes(self._learner.schema)) for _ in keys]
+        if any(isinstance(fault, Drip) for fault in attack.faults):
+            for dripper in drippers:
+                await dripper.start()
+        transports = [
+            self._opening(key.peer, dripper.address or None) for key, dripper in zip(keys, drippers, strict=True)
+        ]
         puppets = [
-            Puppet(key, self._network, self._learner.schema, self._opening(key.peer, dripper.address or None),
+            Puppet(key, self._network, self._learner.schema, transport,
                    generator(self._seed, Purpose.ATTACK, address(key.peer)), Limits(degree=1))
-            for key in keys
+            for key, transport in zip(keys, transports, strict=True)
         ]  # fmt: skip
         ours = {format_peer(key.peer) for key in keys} | self._earlier
         trouble = ""
@@ -153,10 +157,13 @@ class Campaign:
         try:
             try:
                 async with asyncio.timeout(self._bounds.seconds):
-                    peer = await self._join(puppets[0])
+                    for puppet, transport, dripper in zip(puppets, transports, drippers, strict=True):
+                        await puppet.start()
+                        dripper.behind = transport.listening
+                    peer = await puppets[0].join(self._target)
                     for puppet in puppets[1:]:
                         with suppress(RemoteFault):  # a crowd finds fewer places than it is
-                            await self._join(puppet)
+                            await puppet.join(self._target)
                     await self._act(trial, attack, puppets, peer, harm, before)
             except TimeoutError:
                 played = len(self._success)
@@ -171,7 +178,8 @@ class Campaign:
         finally:
             for puppet in puppets:
                 await puppet.close()
-            await dripper.close()
+            for dripper in drippers:
+                await dripper.close()
         return score(
             suite,
             trial.attack,
@@ -179,6 +187,7 @@ class Campaign:
             sum(puppet.sent for puppet in puppets),
             ours,
             self._sight(before, after, attack.measure),
+            sybils=trial.sybils,
             loss=self._bounds.loss,
             gain=self._bounds.gain,
             seconds=time.monotonic() - began,
@@ -201,10 +210,6 @@ class Campaign:
         except TimeoutError:
             return await self._read(), "not recovered from the attack before"
         return status, ""
-
-    async def _join(self, puppet: Puppet) -> PeerId:
-        await puppet.start()
-        return await puppet.join(self._target)
 
     async def _act(
         self, trial: Trial, attack: Attack, puppets: list[Puppet], target: PeerId, harm: Harm, before: Status

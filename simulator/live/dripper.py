@@ -1,4 +1,6 @@
-"""A holder of payloads that answers properly and then gives a byte at a time: the slow half of the attack `drip`.
+"""A door before a node that gives payloads a byte at a time and passes all else on: the slow half of the attack `drip`.
+
+A target asks elsewhere for payloads only once the peer itself has answered there: so handshakes go through to it.
 
 Law: every connection ends when the dripper is closed, or when whoever asked has gone.
 """
@@ -6,6 +8,9 @@ Law: every connection ends when the dripper is closed, or when whoever asked has
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+
+from gossip.transport.listener import BLOB_PATH
 
 PAUSE = 0.2  # seconds between two bytes
 _HEAD = 4096  # bytes of a request that are read
@@ -22,6 +27,7 @@ class Dripper:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.address = ""
+        self.behind = ""  # "HOST:PORT" of the node behind the door; "" = nobody
         self.asked = 0  # requests so far
 
     async def start(self, host: str = "127.0.0.1") -> str:
@@ -43,10 +49,13 @@ class Dripper:
         assert task is not None
         self._tasks.add(task)
         try:
-            await reader.readuntil(b"\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(f"GET {BLOB_PATH}".encode()):
+                await self._pass_on(head, reader, writer)
+                return
             self.asked += 1
-            head = f"HTTP/1.1 200 OK\r\nContent-Type: {_TYPE}\r\nContent-Length: {self._length}\r\n\r\n"
-            writer.write(head.encode("ascii"))
+            answer = f"HTTP/1.1 200 OK\r\nContent-Type: {_TYPE}\r\nContent-Length: {self._length}\r\n\r\n"
+            writer.write(answer.encode("ascii"))
             for _ in range(self._length):
                 writer.write(b"\0")
                 await writer.drain()
@@ -56,3 +65,25 @@ class Dripper:
         finally:
             self._tasks.discard(task)
             writer.close()
+
+    async def _pass_on(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = self.behind.rpartition(":")
+        if not port:
+            return
+        inner, outer = await asyncio.open_connection(host, int(port))
+        try:
+            outer.write(head)
+            ways = [asyncio.create_task(_copy(*way)) for way in ((reader, outer), (inner, writer))]
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+        finally:
+            outer.close()
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await source.read(_HEAD):
+            sink.write(data)
+            await sink.drain()

@@ -23,7 +23,6 @@ from typing import Any
 
 from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import MIB, Limits
-from gossip.transport.contract import Transport
 from gossip.transport.http import HttpTransport
 from hedgerow_registry import UnknownName
 from identity.keys import PeerId, SigningKey, format_peer
@@ -119,7 +118,7 @@ async def assault(
 
     with ThreadPoolExecutor(1, "attack") as pool:
 
-        def opening(me: PeerId, advertise: str | None) -> Transport:
+        def opening(me: PeerId, advertise: str | None) -> HttpTransport:
             return HttpTransport(me, pool, limits=_OPEN, advertise=advertise)
 
         await _admitted(where, str(status["network"]), task, opening, seed)

@@ -28,7 +28,8 @@ Pair = tuple[float | None, float | None]
 REFUSALS: Mapping[str, tuple[frozenset[Drop], ...]] = {
     "ahead": (frozenset({Drop.EARLY}),),
     "broken-chain": (frozenset({Drop.BROKEN_CHAIN}),),
-    "drip": (frozenset({Drop.TIMEOUT}),),
+    # a stranger's payload is given up when its round is over, which may come before the payload's own deadline
+    "drip": (frozenset({Drop.TIMEOUT, Drop.UNAVAILABLE}),),
     "equivocate": (frozenset({Drop.EQUIVOCATION}), frozenset({Drop.CONVICTED})),
     "flood": (frozenset({Drop.PEER_RATE, Drop.MALFORMED}), frozenset({Drop.AUTHOR_RATE})),
     "forge": (
@@ -37,7 +38,8 @@ REFUSALS: Mapping[str, tuple[frozenset[Drop], ...]] = {
         frozenset({Drop.WRONG_NETWORK}),
     ),
     "not-finite": (frozenset({Drop.NOT_FINITE}),),
-    "other-bytes": (frozenset({Drop.DIGEST}), frozenset({Drop.LENGTH, Drop.UNAVAILABLE})),
+    # after two of them nothing more is fetched from whoever sent them: which two they are is a matter of turn
+    "other-bytes": (frozenset({Drop.DIGEST, Drop.LENGTH, Drop.UNAVAILABLE}),),
     "other-encoding": (frozenset({Drop.MALFORMED}),),
     "oversize": (frozenset({Drop.OVERSIZE}), frozenset({Drop.MALFORMED})),
     "pester": (frozenset({Drop.PEER_RATE}),),
@@ -156,6 +158,7 @@ def score(
     ours: Collection[str],
     sight: Sight,
     *,
+    sybils: int,
     loss: float,
     gain: float,
     seconds: float,
@@ -172,6 +175,7 @@ def score(
         tried: frames and updates that left.
         ours: text forms of the attacker's peer ids.
         sight: what was seen of the target.
+        sybils: identities that attacked.
         loss, gain: as in `Bounds`.
         seconds: how long it took.
         trouble: what kept the attack from running, so that nothing can be said; "": nothing.
@@ -207,7 +211,7 @@ def score(
     ]
     notes = [
         *faults,
-        f"{len(ours)} identities had {votes:.1f} votes" if len(ours) > 1 and votes > 1.5 else "",
+        f"{sybils} identities had {votes:.1f} votes" if sybils > 1 and votes > 1.5 else "",
         "" if others or suite == "wire" else "it has no other neighbour to compare with",
         "too little was here in time to tell" if vague else "",
         remark,
@@ -215,7 +219,7 @@ def score(
     return Row(
         suite=suite,
         attack=spelling,
-        sybils=len(ours),
+        sybils=sybils,
         tried=tried,
         taken=taken,
         ignored=len(mine) - taken,

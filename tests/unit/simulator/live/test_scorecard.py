@@ -9,7 +9,7 @@ import pytest
 from simulator.live.scorecard import Row, Sight, prospect, score
 
 OURS = ("sybil-1", "sybil-2")
-BOUNDS = {"loss": 0.1, "gain": 0.1, "seconds": 1.0}
+BOUNDS = {"sybils": 2, "loss": 0.1, "gain": 0.1, "seconds": 1.0}
 
 
 def peer(name: str, weights: dict[int, float], **changes: Any) -> dict[str, Any]:
@@ -115,9 +115,7 @@ def test_a_node_that_earlier_attacks_slowed_down_is_held_against_its_first_pace(
     slow = [{"round": r, "accuracy": 0.9, "seconds": 5.0} for r in range(15)]
     before, after = status(10, course=slow[:10]), status(15, course=slow)
     assert judged(after, before=before).passed
-    row = score(
-        "wire", "silent", "silent", 4, OURS, Sight(before, after, first=status()), loss=0.1, gain=0.1, seconds=1.0
-    )
+    row = score("wire", "silent", "silent", 4, OURS, Sight(before, after, first=status()), **BOUNDS)
     assert row.note == "rounds take 5.0 s instead of 1.0"
 
 
