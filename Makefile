@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 JOBS ?= 2
 
-.PHONY: demo test check cover bench clean
+.PHONY: demo test check cover bench nightly clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make check  lint, types, layers, formatting of the command's help"
 	@echo "make cover  tests with branch coverage"
 	@echo "make bench  every benchmark, ratios only (docs/performance.md)"
+	@echo "make nightly  long runs: a siege, every attack again and again, the references (docs/nightly.md; hours)"
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "hedgerow needs Python 3.11 or newer: set PYTHON=python3.11")'
@@ -49,6 +50,9 @@ cover: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks
+
+nightly: $(VENV)/dev
+	$(BIN)/python -m benchmarks.nightly
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
