@@ -205,9 +205,11 @@ class Siege:
         """Until time is up."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                for kind, (_, number) in KINDS.items():
-                    for _ in range(max(1, round(number * share))):
+                left = {kind: max(1, round(number * share)) for kind, (_, number) in KINDS.items()}
+                while any(left.values()):  # in turns: places are few, and each kind is to have some
+                    for kind in (kind for kind, number in left.items() if number):
                         group.create_task(self._again_and_again(kind))
+                        left[kind] -= 1
 
     async def _again_and_again(self, kind: str) -> None:
         act = KINDS[kind][0]

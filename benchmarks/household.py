@@ -99,6 +99,15 @@ class Household:
         """Open files, sockets among them; 0 if it is gone."""
         return int(self._proc(lambda path: len(os.listdir(path / "fd"))))
 
+    def turns(self) -> tuple[float, float]:
+        """Seconds that the thread of its event loop ran, and that it was ready and waited for a core."""
+        assert self._process is not None
+        try:
+            ran, waited = Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[:2]
+        except OSError:
+            return 0.0, 0.0
+        return int(ran) / 1e9, int(waited) / 1e9
+
     def lags(self) -> dict[float, float]:
         """Its own histogram of how late its event loop ran: upper bound in seconds -> looks so far.
 

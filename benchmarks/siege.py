@@ -1,11 +1,14 @@
 """The part `siege` of the nightly: a node at its defaults among strangers, good ones and hostile ones of every kind.
 
 README's network of three who know each other; beside alice `strangers` who mean well (`benchmarks.bystanders`) and as
-many attackers as get in (`benchmarks.besiegers`), who have one core together. How each figure is taken:
+many attackers as get in (`benchmarks.besiegers`), who have one core together. Strangers do not push each other out, so
+of the 48 places that they have, the first who mean well take half, then come the attackers, then everybody else who
+means well and tries on. How each figure is taken:
 - updates heard: of alice's records of the siege, those in which both known peers' updates were there and had a say;
 - loop lag: alice's own histogram `hedgerow_loop_lag_seconds` (a look every quarter of a second) at the end less that at
-  the beginning; the bound is that of the bucket in which the 99th percentile lies. Beside it, from outside: how long
-  her `/metrics` took to answer, once a second;
+  the beginning; the bound is that of the bucket in which the 99th percentile lies. Beside it the same before the
+  attackers came; how long the loop's thread ran, and was ready and waited for a core, which is not the node's doing
+  (`/proc/PID/schedstat`); and from outside how long her `/metrics` took to answer, once a second;
 - memory and files: `/proc/PID`, the median of five looks, a second apart, at a quarter of the time and at the end.
   Level: at the end at most a tenth more.
 """
@@ -32,6 +35,7 @@ from node.show.status import fetch_status
 
 HEARD, LAG, LEVEL = 0.95, 0.1, 1.1
 LOOKS = 5
+EARLY = 24  # who mean well and come before the attackers: half of the places that strangers have
 _SPARE = 240.0  # seconds that helpers may live beyond the siege, should nobody end them
 _GOODBYE = 30.0  # seconds that the attackers may take to end
 
@@ -60,22 +64,28 @@ def run(seconds: float, strangers: int, share: float, say: Callable[[str], None]
         where = alice.told("join").rpartition("@")[2]
         name = NodeConfig().network.name
         with ExitStack() as others:
-            crowd = (str(seconds + _SPARE), str(strangers))
-            good = others.enter_context(beside("-m", "benchmarks.bystanders", where, name, *crowd))
+            early, calm = min(strangers, EARLY), alice.lags()
+            beyond = str(seconds + _SPARE)
+            good = others.enter_context(beside("-m", "benchmarks.bystanders", where, name, beyond, str(early)))
             assert good.stdout is not None
             good.stdout.readline()
-            until(lambda: _connected(alice) >= min(2 + strangers, 24), "the strangers do not get in")
-            say(f"{_connected(alice) - 2} of {strangers} strangers are in; the attackers come")
+            until(lambda: _connected(alice) >= 2 + early, "the strangers do not get in")
+            say(f"{early} of {strangers} strangers are in; the attackers come, then the others")
             hostile = others.enter_context(beside("-m", "benchmarks.besiegers", where, name, str(seconds), str(share)))
             assert hostile.stdout is not None
             hostile.stdout.readline()
-            began, before = alice.records()[-1]["round"], alice.lags()
+            began, before, turns = alice.records()[-1]["round"], alice.lags(), alice.turns()
+            late = str(strangers - early)
+            others.enter_context(beside("-m", "benchmarks.bystanders", where, name, beyond, late))
             seen = _watch(alice, seconds, say)
             records = [record for record in alice.records() if record["round"] > began]
             after = _lags(alice, before)
+            ran, waited = (now - then for now, then in zip(alice.turns(), turns, strict=True))
             there = _connected(alice)
             report = _report(hostile)
         yield from _judge(alice, friends, records, (before, after), seen)
+        yield Figure("lag before the attackers", f"p99 <= {bound(calm, before, 0.99):g} s")
+        yield Figure("the loop's thread", f"ran {ran:.0f} s, was ready and waited for a core {waited:.0f} s")
         yield Figure("strangers", f"{strangers} mean well; {there} peers are connected at the end")
         yield Figure("attackers", "; ".join(f"{kind}: {_words(*counts)}" for kind, counts in report.items()))
 
