@@ -68,6 +68,7 @@ def keep(folder: Path, night: Night, part: str, figures: Sequence[Figure], order
     for figure in figures:
         verdict = "" if not figure.aim else "met" if figure.met else "**falls short**"
         cells = (part, figure.name, figure.found, figure.aim, verdict, night.date, night.commit, night.conditions)
+        lines.pop((part, figure.name), None)  # what is new stands together, in the order in which it came
         lines[part, figure.name] = "| " + " | ".join(map(_cell, cells)) + " |"
     ranks = {name: rank for rank, name in enumerate(order)}
     rows = [line for key, line in sorted(lines.items(), key=lambda each: ranks.get(each[0][0], len(ranks)))]

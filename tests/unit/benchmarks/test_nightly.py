@@ -22,8 +22,8 @@ def test_a_part_that_was_not_run_keeps_its_line_and_a_newer_figure_replaces_an_o
     keep(tmp_path, early, "siege", [Figure("process", "alive"), Figure("files", "9 | 9\nat most")], ORDER)
     page = keep(tmp_path, late, "siege", [Figure("process", "gone", "alive", False)], ORDER)
     assert rows(page) == [
-        "| siege | process | gone | alive | **falls short** | 2002-02-02 | def | busy |",
         "| siege | files | 9 / 9 at most |  |  | 2001-01-01 | abc | idle |",
+        "| siege | process | gone | alive | **falls short** | 2002-02-02 | def | busy |",
         "| trio-known | rows | 3 of 4 | all | **falls short** | 2001-01-01 | abc | idle |",
     ]
 
