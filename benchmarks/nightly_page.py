@@ -14,7 +14,7 @@ _INTRODUCTION = """# Nightly
 
 What `make nightly` (`python -m benchmarks.nightly`) found when it last ran: what a test suite of twenty minutes cannot
 hold. `--only PART` runs one part; the lines of the others stay. A line that falls short says so, and the command ends
-with 1.
+with 1. A commit with a + had changes that were not committed.
 
 - `siege`: a node at its defaults with two known peers, strangers who mean well, and attackers of every kind, who have
   one core together. `benchmarks/siege.py` says how each figure is taken.
