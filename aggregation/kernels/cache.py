@@ -1,7 +1,12 @@
 """How numba compiles here: what its arithmetic may reorder, and whether machine code can be kept between runs.
 
-Law: the cache lies beside the code or in the user's own cache folder, never in a shared temporary one (it holds machine
-code); where neither can be written there is none.
+Laws:
+- The cache lies beside the code or in the user's own cache folder, never in a shared temporary one (it holds machine
+  code); where neither can be written there is none.
+- A kernel has the same bits in the process that compiles it and in those that find it on disk: what it calls says
+  `forceinline`. A function that is called stands in the kernel's machine code a second time, optimized once more, and
+  with `reassoc` its sums may then have another order; the process that compiles would run the first copy, one that
+  loads the second.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def _cosine_gaps(values, index, squares, distances, out):  # type: ignore[no-unt
                 out[n, j, i] = gap
 
 
-@_jit
+@numba.njit(nogil=True, fastmath=FAST, error_model="numpy", forceinline=True)
 def _inner(values, one, two):  # type: ignore[no-untyped-def]
     # in order of row numbers: the same bits from both sides
     a, b = values[min(one, two)], values[max(one, two)]

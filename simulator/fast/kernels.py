@@ -5,6 +5,7 @@ Laws:
   depend on the range. So any number of threads gives the same bits.
 - Whoever calls has checked every index.
 - `contract` and `reassoc`, never `nnan` or `ninf`: a model that diverges must come back as it is.
+- What `train` calls is inlined (`forceinline`): the same bits in the process that compiles and in those that load.
 - numba's cache sees changes of this file and of what `train` closes over, no others: hence the stamp of tiles.py.
 
 Layout of scratch: each row of a weight is padded to 16 floats with zeros, so that rows are whole cache lines; rows of
@@ -26,7 +27,7 @@ from aggregation.kernels import tiles
 from aggregation.kernels.cache import FAST, cache_works
 
 CACHED = cache_works()
-_jit = numba.njit(nogil=True, fastmath=FAST, error_model="numpy")
+_jit = numba.njit(nogil=True, fastmath=FAST, error_model="numpy", forceinline=True)
 VERSION = str(numba.__version__)
 TILE = f"{tiles.SHORT} x {tiles.TALL} tiles of {tiles.LANES}"
 _LANES, _SHORT, _TALL = tiles.LANES, tiles.SHORT, tiles.TALL

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +45,41 @@ def assert_same_bits(setup: Setup, rule: str, use: bool | None = None) -> None:
 @pytest.mark.parametrize("rule", ["sybilwall", "median", "hedgerow", "sybilwall-bristle"])
 def test_any_number_of_threads_gives_the_same_bits(rule: str, use: bool) -> None:
     assert_same_bits(small(), rule, use)
+
+
+def test_kernels_just_compiled_and_kernels_found_on_disk_give_the_same_bits(tmp_path: Path) -> None:
+    if not kernels.available():
+        return
+    code = """
+from hashlib import sha256
+
+from aggregation.kernels import compiled, compiled_pairs
+from aggregation.registry import build_rule
+from simulator.fast import kernels
+from simulator.fast.engine import FastEngine, Options
+from simulator.study.scenario import Scenario
+from simulator.study.setup import prepare
+
+setup = prepare(Scenario.demo(nodes=6, rounds=2, evaluate_samples=10))
+engine = FastEngine(setup, build_rule("sybilwall"), Options(threads=1, training="compiled"))
+for _ in range(2):
+    engine.step()
+engine.close()
+print(sha256(engine.params.numpy().tobytes()).hexdigest())
+used = (kernels.train, compiled._weighted_sum, compiled._squared_norms, compiled_pairs._known_distances,
+        compiled_pairs._cosine_gaps, compiled_pairs._similarity_weights)
+print(*(sum(each.stats.cache_misses.values()) > 0 for each in used))
+print(*(sum(each.stats.cache_hits.values()) > 0 for each in used))
+"""
+    place = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    first, second = (
+        subprocess.run(command, env=place, capture_output=True, text=True, check=True, timeout=120).stdout.splitlines()
+        for _ in range(2)
+    )
+    every, none = " ".join(["True"] * 6), " ".join(["False"] * 6)
+    assert (first[1:], second[1:]) == ([every, none], [none, every])  # compiled, found on disk
+    assert first[0] == second[0]
 
 
 def test_layers_that_draw_give_the_same_bits_for_any_number_of_threads() -> None:
