@@ -18,6 +18,8 @@ from node.errors import NodeError
 from node.store.invitations import Invitations
 from node.store.people import People, Person, State, called
 
+UNANSWERED = 2  # rounds beside the inviter after which a ticket that it did not take is told
+
 
 class Circle:
     """Implements `gossip.lobby.Invitations` over the table, and tells the core whom the operator knows.
@@ -36,6 +38,7 @@ class Circle:
         self._round = people.round()
         self._rows: list[Person] = people.all()
         self._aliases = {person.peer: person.alias for person in self._rows}
+        self._here: dict[PeerId, int] = {}  # who is linked -> rounds that ended since
         self._came: dict[PeerId, bool] = {}  # who dialled us and is here -> whether it was when the last round ended
 
     def rows(self) -> list[Person]:
@@ -60,9 +63,12 @@ class Circle:
     def note(self, event: GossipEvent) -> None:
         """Something happened on the wire; told before the node is."""
         match event:
-            case PeerJoined(peer) if not event.dialled:
-                self._came.setdefault(peer, False)
+            case PeerJoined(peer):
+                self._here.setdefault(peer, 0)
+                if not event.dialled:
+                    self._came.setdefault(peer, False)
             case PeerLeft(peer):
+                self._here.pop(peer, None)
                 self._came.pop(peer, None)
             case PeerNamed(peer, address):
                 with self._tolerant():
@@ -79,7 +85,17 @@ class Circle:
         self._round = round
         stayed = {peer for peer, before in self._came.items() if before}
         self._came = dict.fromkeys(self._came, True)
+        self._here = {peer: rounds + 1 for peer, rounds in self._here.items()}
         with self._tolerant():
+            waiting = [peer for peer in self._invitations.held() if self._here.get(peer, 0) >= UNANSWERED]
+            if waiting:
+                self._alarms.ring(
+                    "ticket",
+                    f"{self.name(waiting[0])} does not take this node's ticket: it was used by another key, revoked, "
+                    "or is too old; ask there for a new one (hedgerow invite) and make a new node with it",
+                )
+            else:
+                self._alarms.clear("ticket", "the ticket was taken")
             self._invitations.begin(round)
             self._people.ask(stayed - set(by_name), round)
             self._alarms.clear("people", "the table of people can be used again")

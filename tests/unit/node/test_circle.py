@@ -12,6 +12,7 @@ from gossip.protocol.events import PeerJoined, PeerLeft, PeerNamed, PeerRedeemed
 from node.alarms import Alarms
 from node.circle import Circle
 from node.core.events import Acquainted
+from node.store.invitations import Invitations
 from node.store.people import People, State
 
 BOB, CAROL, DAVE = peer(1), peer(2), peer(3)
@@ -85,3 +86,20 @@ def test_a_table_that_cannot_be_used_is_one_alarm_and_what_was_read_holds(people
     assert len(said) == 1
     assert "who is known stays as it was" in said[0]
     assert len(alarms.now()) == 1
+
+
+def test_a_ticket_that_the_inviter_does_not_take_is_told_until_it_is_taken(people: People) -> None:
+    alarms = Alarms()
+    circle = Circle(people, alarms, lambda line: None)
+    Invitations(people).hold(BOB, bytes(16))
+    circle.after(1, ())
+    assert alarms.sentence("ticket") is None  # the inviter is not here
+    circle.note(PeerJoined(BOB, 0, 0, "", dialled=True))
+    circle.after(2, ())
+    circle.after(3, ())
+    told = alarms.sentence("ticket")
+    assert told is not None
+    assert "used by another key, revoked, or is too old" in told
+    circle.taken(BOB)
+    circle.after(4, ())
+    assert alarms.sentence("ticket") is None
