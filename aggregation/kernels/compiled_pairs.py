@@ -168,7 +168,7 @@ def _cosine_gaps(values, index, squares, distances, out):  # type: ignore[no-unt
                     apart = np.float64(distances[n, i, j])
                     radial = (lengths[i] - lengths[j]) ** 2
                     rest = apart - radial
-                    if rest < _REMAINDER * apart:
+                    if rest < _REMAINDER * apart or apart == np.inf:  # beyond float32: nothing is left of the angle
                         rest = 2 * (area - _inner(values, index[n, i], index[n, j]))
                     gap = min(max(rest / (2 * area), 0.0), 2.0)
                 out[n, i, j] = gap

@@ -72,7 +72,7 @@ def _distances(values: Tensor, names: Tensor, new: int, index: Tensor, fresh: Te
     first = place[: distances.shape[2]]
     absent = index[:, : len(place)] < 0
     wanted = (first < fresh[:, None, None]) & (first < place[:, None]) & ~absent.unsqueeze(2)
-    near = wanted & (distances < _NEAR * sums[:, :width, :width])
+    near = wanted & ~(distances >= _NEAR * sums[:, :width, :width])  # or not a number: something overflowed
     if bool(near.any()):
         node, two, one = near.nonzero(as_tuple=True)
         pairs = torch.stack([names[node, one], names[node, two]], dim=1).sort(dim=1).values

@@ -4,7 +4,8 @@ Laws:
 - Distances are sums of squared differences: no common origin, so they never cancel, and a pair stays valid for as
   long as both rows live. A node keeps the distances between the relayed histories that it holds; only pairs with a
   row that is new to it are computed.
-- Distances are kept in float32; equal rows have equal distances to any third, bit by bit, in either order.
+- Distances are kept in float32; equal rows have equal distances to any third, bit by bit, in either order. Those beyond
+  float32 (models beyond 1e18 or so) are kept as infinite, and measured again in float64 whenever they are asked for.
 - Where 1 - cosine is a small remainder of a large distance (rows of one direction and different length) it is
   computed again from products in float64.
 """
@@ -116,12 +117,12 @@ class PairGeometry:
         """Inner products: (..., k) -> (..., k, k) float64."""
         distances, usable = self._distances(index)
         squares = torch.where(usable, self._rows.squares[index.clamp(min=0)], 0.0)
-        inner = (squares.unsqueeze(-1) + squares.unsqueeze(-2) - distances.double()) / 2
+        inner = (squares.unsqueeze(-1) + squares.unsqueeze(-2) - self._measured(index, distances)) / 2
         return torch.where(usable.unsqueeze(-1) & usable.unsqueeze(-2), inner, 0.0)
 
     def squared_distances(self, index: Tensor) -> Tensor:
         """Squared distances: (..., k) -> (..., k, k) float64."""
-        return self._distances(index)[0].double()
+        return self._measured(index, self._distances(index)[0])
 
     def cosine_gaps(self, index: Tensor, origin: Tensor | None = None) -> Tensor:
         """1 - cosine of rows less the origin: (..., k) -> (..., k, k) float64."""
@@ -145,7 +146,7 @@ class PairGeometry:
                 out.view(-1, *distances.shape[-2:]).numpy(),
             )
             return out
-        distances = distances.double()
+        distances = self._measured(index, distances)
         squares = torch.where(usable, self._rows.squares[index.clamp(min=0)], 0.0)
         if origin is None:
             lengths = squares
@@ -167,6 +168,24 @@ class PairGeometry:
         gaps = torch.where(both, gaps, 1.0)
         same = torch.eye(index.shape[-1], dtype=torch.bool, device=index.device)
         return torch.where(same & directed.unsqueeze(-1), 0.0, gaps)
+
+    def _measured(self, index: Tensor, distances: Tensor) -> Tensor:
+        """Distances (..., k, k) between rows (..., k) as float64, those that overflowed float32 too."""
+        found, beyond = distances.double(), torch.isinf(distances)
+        if bool(beyond.any()):
+            where = beyond.nonzero(as_tuple=True)
+            lead, one, two = where[:-2], where[-2], where[-1]
+            pairs = torch.stack([index[(*lead, one)], index[(*lead, two)]], dim=1).sort(dim=1).values
+            unique, back = torch.unique(pairs, dim=0, return_inverse=True)
+            values = self._rows.values
+            far = torch.empty(len(unique), dtype=torch.float64, device=values.device)
+            step = max(1, (1 << 20) // values.shape[1])
+            for start in range(0, len(unique), step):
+                part = unique[start : start + step]
+                apart = values[part[:, 0]].double() - values[part[:, 1]].double()
+                far[start : start + step] = torch.linalg.vecdot(apart, apart)
+            found[where] = far[back]
+        return found
 
     def _again(self, gaps: Tensor, doubtful: Tensor, index: Tensor, roots: Tensor, origin: Tensor | None) -> None:
         where = doubtful.nonzero(as_tuple=True)

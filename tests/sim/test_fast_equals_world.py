@@ -16,6 +16,7 @@ from node.learning.errors import TaskWarning
 from node.learning.models import lenet, mlp
 from node.learning.optimizers import Optimizer, Sgd
 from node.learning.task import Task
+from simulator.attacks.attack import AttackView
 from simulator.attacks.registry import ATTACKS
 from simulator.conformance import engines_agree
 from simulator.fast.engine import FastEngine
@@ -86,6 +87,27 @@ def test_every_attack_on_data_and_model_meets_the_same_answer(attack: str) -> No
 @pytest.mark.parametrize("attack", COPIES)
 def test_krum_among_copies_takes_the_same_one(attack: str) -> None:
     check("krum", attack=attack)
+
+
+@pytest.mark.parametrize("compiled", [None, False])
+@pytest.mark.parametrize("size", [1e18, 1e20, 3e38])
+@pytest.mark.parametrize("rule", ["sybilwall", "sybilwall-bristle", "foolsgold", "krum", "hedgerow"])
+def test_models_whose_distances_are_beyond_float32_meet_the_same_verdicts(
+    rule: str, size: float, compiled: bool | None
+) -> None:
+    def alike(view: AttackView, models: Tensor) -> Tensor:
+        return torch.full_like(models, size)
+
+    def opposed(view: AttackView, models: Tensor) -> Tensor:
+        return torch.tensor([[size], [-size]]).expand(models.shape).clone()
+
+    def in_one_coordinate(view: AttackView, models: Tensor) -> Tensor:
+        sent = models.clone()
+        sent[:, 0] = size
+        return sent
+
+    for attack in (alike, opposed, in_one_coordinate):
+        engines_agree(prepare(Scenario.of({**SMALL, "attack": attack}), digits()), build_rule(rule), compiled)
 
 
 @pytest.mark.parametrize("rule", DECIDING)
