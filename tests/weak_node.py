@@ -226,8 +226,9 @@ def _malformed(patch: pytest.MonkeyPatch) -> None:
 
 
 def _patient(patch: pytest.MonkeyPatch) -> None:
-    """Waits for a payload for ever."""
+    """Waits for a payload for ever, its round over or not."""
     patch.setattr(Limits, "blob_seconds", lambda self, length: 3600.0)
+    patch.setattr(fetcher.Fetcher, "advance", lambda self, round: setattr(self.promises, "round", round))
 
 
 def _rate(patch: pytest.MonkeyPatch) -> None:

@@ -181,7 +181,9 @@ async def identify(machine: Handshake, socket: Socket, limits: Limits) -> Party:
 
 
 async def _leave(socket: Socket, limits: Limits) -> None:
-    with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
-        async with asyncio.timeout(limits.goodbye):
-            await socket.close()
-    socket.abort()
+    try:
+        with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
+            async with asyncio.timeout(limits.goodbye):
+                await socket.close()
+    finally:  # also where we are stopped meanwhile
+        socket.abort()

@@ -164,6 +164,11 @@ class Campaign:
                     for puppet in puppets[1:]:
                         with suppress(RemoteFault):  # a crowd finds fewer places than it is
                             await puppet.join(self._target)
+                    with suppress(TimeoutError):  # a target that dials nobody back asks nobody elsewhere
+                        async with asyncio.timeout(min(self._bounds.settle, self._bounds.seconds / 2)):
+                            for dripper in drippers:
+                                if dripper.address:
+                                    await dripper.proven.wait()
                     await self._act(trial, attack, puppets, peer, harm, before)
             except TimeoutError:
                 played = len(self._success)

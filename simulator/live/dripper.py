@@ -29,6 +29,7 @@ class Dripper:
         self.address = ""
         self.behind = ""  # "HOST:PORT" of the node behind the door; "" = nobody
         self.asked = 0  # requests so far
+        self.proven = asyncio.Event()  # a handshake went through to the node behind: payloads are asked for here now
 
     async def start(self, host: str = "127.0.0.1") -> str:
         """Begin to listen at any free port; returns the address."""
@@ -80,6 +81,7 @@ class Dripper:
             await asyncio.gather(*ways, return_exceptions=True)
         finally:
             outer.close()
+            self.proven.set()
 
 
 async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
