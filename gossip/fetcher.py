@@ -156,7 +156,7 @@ class Fetcher:
         del self._tasks[wanted.digest]
         self._asking.pop(wanted.digest, None)
         if task.cancelled() and not self._closed:
-            self._failed(wanted, RemoteFault(Drop.UNAVAILABLE, "its round is over"))
+            self._failed(wanted, RemoteFault(Drop.TIMEOUT, "its round is over"))
 
     async def _obtain(self, wanted: Wanted) -> Update:
         header = wanted.header

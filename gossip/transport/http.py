@@ -79,11 +79,8 @@ class HttpTransport:
     @property
     def address(self) -> str:
         """Where others can dial us, known after `start`."""
-        return self._advertise if self._advertise is not None else self.listening
-
-    @property
-    def listening(self) -> str:
-        """Where we listen, whatever others are told: "HOST:PORT", or ":PORT" on every interface."""
+        if self._advertise is not None:
+            return self._advertise
         listening = Address(self._host, self._port)
         return f":{self._port}" if listening.everywhere else str(listening)
 

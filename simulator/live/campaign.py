@@ -28,7 +28,7 @@ from aggregation.registry import build_rule
 from gossip.protocol.codec import payload_bytes
 from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import Limits
-from gossip.transport.http import HttpTransport
+from gossip.transport.contract import Transport
 from hedgerow_registry import UnknownName
 from identity.keys import PeerId, SigningKey, format_peer
 from node.config import parse_config
@@ -51,7 +51,7 @@ from simulator.live.suites import Trial
 AROUND = 3  # rounds that an attack takes besides those in which it acts: joining, settling
 _AGAIN = 0.05  # seconds between looks at the target's page
 
-Open = Callable[[PeerId, str | None], HttpTransport]
+Open = Callable[[PeerId, str | None], Transport]
 """Makes the transport of an identity; it may tell others another address than it listens at."""
 
 Read = Callable[[], Awaitable[Status]]
@@ -138,17 +138,13 @@ class Campaign:
         harm = Harm(self._learner, self._task, attack.measure)
         before, remark = await self._recovered()
         keys = identities(self._seed, trial.sybils)
-        drippers = [Dripper(payload_bytes(self._learner.schema)) for _ in keys]
+        dripper = Dripper(payload_bytes(self._learner.schema))
         if any(isinstance(fault, Drip) for fault in attack.faults):
-            for dripper in drippers:
-                await dripper.start()
-        transports = [
-            self._opening(key.peer, dripper.address or None) for key, dripper in zip(keys, drippers, strict=True)
-        ]
+            await dripper.start()
         puppets = [
-            Puppet(key, self._network, self._learner.schema, transport,
+            Puppet(key, self._network, self._learner.schema, self._opening(key.peer, dripper.address or None),
                    generator(self._seed, Purpose.ATTACK, address(key.peer)), Limits(degree=1))
-            for key, transport in zip(keys, transports, strict=True)
+            for key in keys
         ]  # fmt: skip
         ours = {format_peer(key.peer) for key in keys} | self._earlier
         trouble = ""
@@ -157,18 +153,12 @@ class Campaign:
         try:
             try:
                 async with asyncio.timeout(self._bounds.seconds):
-                    for puppet, transport, dripper in zip(puppets, transports, drippers, strict=True):
+                    for puppet in puppets:
                         await puppet.start()
-                        dripper.behind = transport.listening
                     peer = await puppets[0].join(self._target)
                     for puppet in puppets[1:]:
                         with suppress(RemoteFault):  # a crowd finds fewer places than it is
                             await puppet.join(self._target)
-                    with suppress(TimeoutError):  # a target that dials nobody back asks nobody elsewhere
-                        async with asyncio.timeout(min(self._bounds.settle, self._bounds.seconds / 2)):
-                            for dripper in drippers:
-                                if dripper.address:
-                                    await dripper.proven.wait()
                     await self._act(trial, attack, puppets, peer, harm, before)
             except TimeoutError:
                 played = len(self._success)
@@ -183,8 +173,7 @@ class Campaign:
         finally:
             for puppet in puppets:
                 await puppet.close()
-            for dripper in drippers:
-                await dripper.close()
+            await dripper.close()
         return score(
             suite,
             trial.attack,

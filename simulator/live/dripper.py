@@ -1,6 +1,4 @@
-"""A door before a node that gives payloads a byte at a time and passes all else on: the slow half of the attack `drip`.
-
-A target asks elsewhere for payloads only once the peer itself has answered there: so handshakes go through to it.
+"""A holder of payloads that answers properly and then gives a byte at a time: the slow half of the attack `drip`.
 
 Law: every connection ends when the dripper is closed, or when whoever asked has gone.
 """
@@ -8,9 +6,6 @@ Law: every connection ends when the dripper is closed, or when whoever asked has
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-
-from gossip.transport.listener import BLOB_PATH
 
 PAUSE = 0.2  # seconds between two bytes
 _HEAD = 4096  # bytes of a request that are read
@@ -27,9 +22,7 @@ class Dripper:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.address = ""
-        self.behind = ""  # "HOST:PORT" of the node behind the door; "" = nobody
         self.asked = 0  # requests so far
-        self.proven = asyncio.Event()  # a handshake went through to the node behind: payloads are asked for here now
 
     async def start(self, host: str = "127.0.0.1") -> str:
         """Begin to listen at any free port; returns the address."""
@@ -50,13 +43,10 @@ class Dripper:
         assert task is not None
         self._tasks.add(task)
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            if not head.startswith(f"GET {BLOB_PATH}".encode()):
-                await self._pass_on(head, reader, writer)
-                return
+            await reader.readuntil(b"\r\n\r\n")
             self.asked += 1
-            answer = f"HTTP/1.1 200 OK\r\nContent-Type: {_TYPE}\r\nContent-Length: {self._length}\r\n\r\n"
-            writer.write(answer.encode("ascii"))
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: {_TYPE}\r\nContent-Length: {self._length}\r\n\r\n"
+            writer.write(head.encode("ascii"))
             for _ in range(self._length):
                 writer.write(b"\0")
                 await writer.drain()
@@ -66,26 +56,3 @@ class Dripper:
         finally:
             self._tasks.discard(task)
             writer.close()
-
-    async def _pass_on(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, _, port = self.behind.rpartition(":")
-        if not port:
-            return
-        inner, outer = await asyncio.open_connection(host, int(port))
-        try:
-            outer.write(head)
-            ways = [asyncio.create_task(_copy(*way)) for way in ((reader, outer), (inner, writer))]
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-        finally:
-            outer.close()
-            self.proven.set()
-
-
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await source.read(_HEAD):
-            sink.write(data)
-            await sink.drain()

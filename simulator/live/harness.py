@@ -23,6 +23,7 @@ from typing import Any
 
 from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import MIB, Limits
+from gossip.transport.contract import Transport
 from gossip.transport.http import HttpTransport
 from hedgerow_registry import UnknownName
 from identity.keys import PeerId, SigningKey, format_peer
@@ -118,7 +119,7 @@ async def assault(
 
     with ThreadPoolExecutor(1, "attack") as pool:
 
-        def opening(me: PeerId, advertise: str | None) -> HttpTransport:
+        def opening(me: PeerId, advertise: str | None) -> Transport:
             return HttpTransport(me, pool, limits=_OPEN, advertise=advertise)
 
         await _admitted(where, str(status["network"]), task, opening, seed)

@@ -28,8 +28,7 @@ Pair = tuple[float | None, float | None]
 REFUSALS: Mapping[str, tuple[frozenset[Drop], ...]] = {
     "ahead": (frozenset({Drop.EARLY}),),
     "broken-chain": (frozenset({Drop.BROKEN_CHAIN}),),
-    # a stranger's payload is given up when its round is over, which may come before the payload's own deadline
-    "drip": (frozenset({Drop.TIMEOUT, Drop.UNAVAILABLE}),),
+    "drip": (frozenset({Drop.TIMEOUT}),),
     "equivocate": (frozenset({Drop.EQUIVOCATION}), frozenset({Drop.CONVICTED})),
     "flood": (frozenset({Drop.PEER_RATE, Drop.MALFORMED}), frozenset({Drop.AUTHOR_RATE})),
     "forge": (
@@ -47,7 +46,7 @@ REFUSALS: Mapping[str, tuple[frozenset[Drop], ...]] = {
     "silent": (),
     "tell": (frozenset({Drop.PEER_RATE}),),
     "truncate": (frozenset({Drop.MALFORMED}),),
-    "withhold": (frozenset({Drop.UNAVAILABLE}),),
+    "withhold": (frozenset({Drop.UNAVAILABLE, Drop.TIMEOUT}),),
     "wrong-length": (frozenset({Drop.LENGTH}),),
     "wrong-schema": (frozenset({Drop.SCHEMA}),),
 }

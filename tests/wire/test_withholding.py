@@ -112,7 +112,7 @@ async def test_what_a_stranger_owes_is_given_up_when_its_round_is_over_and_what_
         made.service.advance(1)
         await made.settle()
         assert sorted(desk.waiting) == sorted([friend.peer, other.peer])  # a relayed one is of use for a window
-        assert made.count(Drop.UNAVAILABLE) == 1
+        assert made.count(Drop.TIMEOUT) == 1
         made.service.advance(LIMITS.window + 1)
         await made.settle()
         assert desk.waiting == [friend.peer]
