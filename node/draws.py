@@ -42,6 +42,7 @@ class Purpose(IntEnum):
     PRIORITY = 15
     STRANGERS = 16
     ACQUAINTANCE = 17
+    FAR = 18
 
 
 def address(peer: bytes) -> int:
