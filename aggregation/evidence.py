@@ -156,7 +156,9 @@ class Evidence:
         peer_classes: (..., n, c) bool, classes that each neighbour says it trains, or None when unknown; all where a
             neighbour does not say it, as nodes do not whose own rule does not ask for `Need.CLASSES`.
         honest: (..., n) bool, only in a simulator (oracle mean).
-        trusted: (..., n) bool, neighbours on an allow-list, or None.
+        trusted: (..., n) bool, rows of peers that the node knows, near or far; None: nobody is told apart.
+        votes: (..., n + 1) > 0 and finite, unequal votes of the own row (first) and of known ones, in any unit; what
+            stands there for other rows is not read. None: all 1.
         probe: what models do here, or None.
         priority: (..., n) numbers drawn uniformly by the caller, for rules that look at only some neighbours (lowest
             first within a third); None: in order of peer id.
@@ -176,6 +178,7 @@ class Evidence:
     peer_classes: Tensor | None = None
     honest: Tensor | None = None
     trusted: Tensor | None = None
+    votes: Tensor | None = None
     probe: Probe | None = None
     priority: Tensor | None = None
     room: Tensor | None = None

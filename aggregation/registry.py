@@ -233,6 +233,12 @@ RULES: Registry[RuleSpec] = Registry(
             "this project",
         ),
         Entry(
+            "hedgerow-known",
+            "aggregation.rules.hedgerow_known:hedgerow_known",
+            "As hedgerow, but rows of peers that the node knows are not bounded; hears none of them: hedgerow.",
+            "this project",
+        ),
+        Entry(
             "hedgerow-bristle",
             "aggregation.rules.hedgerow_bristle:hedgerow_bristle",
             "One cluster one vote, then each class from those who train it and pass the own test, bounded.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,3 +121,17 @@ def alone_of(evidence: Evidence, node: int) -> tuple[np.ndarray, list[np.ndarray
         honest=evidence.honest[node],
     )
     return own, rows, single
+
+
+def linear_views(single: Evidence) -> list[Callable[[np.ndarray], np.ndarray]]:
+    """Parameters, parameters x activity, function: for a linear model the change of logits is linear in the pull."""
+    probe = single.probe
+    assert isinstance(probe, LinearProbe)
+    scale = probe.activity().double().numpy()
+    inputs = probe.inputs.double().numpy()
+
+    def function(v: np.ndarray) -> np.ndarray:
+        logits = inputs @ v.reshape(3, -1).T
+        return (logits - logits.mean(axis=1, keepdims=True)).ravel()
+
+    return [lambda v: v, lambda v: v * scale, function]

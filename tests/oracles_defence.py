@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -213,3 +214,92 @@ def hedgerow(
     rows = [np.zeros_like(own), *(pulls[j] for j in kept)]
     models = [own, *(heard[j] for j in kept)]
     return own + mixed_mean(rows, models, winsor_bound(len(rows), trim), mixing, slack), sorted(kept)
+
+
+def hedgerow_known(
+    own: Vector,
+    heard: list[Vector],
+    known: Sequence[bool],
+    views: Sequence[Callable[[Vector], Vector]],
+    clip_factor: float = 1.0,
+    threshold: float = 0.9,
+    gain: float = 0.3,
+    trim: float = 0.2,
+    mixing: bool = False,
+    votes: Sequence[float] | None = None,
+) -> tuple[Vector, list[int]]:
+    """Result, and who has a say (positions in `heard`). Votes: own first, then those of `heard`."""
+    if not any(known):
+        return hedgerow(own, heard, views, threshold=threshold)
+    models, sure = [own, *heard], [True, *known]
+    mine = [1.0] * len(models) if votes is None else list(votes)
+    everybody = range(len(models))
+    apart = [x - own for x in models]
+    said = votes_over(mine, sure, everybody)
+    tau = clip_factor * weighted_lower_median([norm(v) for v in apart[1:]], said[1:]) if clip_factor else math.inf
+    pulls = [clip(v, tau) for v in apart]
+    tables = [cosines([view(v) for v in pulls[1:]]) for view in views]
+    fixed = [votes is not None and yes for yes in sure]
+    kept: list[int] = []
+    for j in sorted(everybody[1:], key=lambda k: (not fixed[k], norm(apart[k]))):
+        if fixed[j] or not any(table[j - 1][k - 1] > threshold for k in kept for table in tables):
+            kept.append(j)
+    rows = least_spread([0, *sorted(kept)], models, gain, votes_over(mine, sure, [0, *kept]))
+    m, v = len(rows), votes_over(mine, sure, rows)
+    b = winsor_bound(m, trim) if trim else 0
+    limit = b * sum(v[k] for k in rows) / m * (1 + 1e-9)
+    near = [sorted(rows, key=lambda j: (j != k, norm(models[j] - models[k]), j))[: m - b] for k in rows]
+    held = {j: sum(j in some for some in near) / m for j in rows}
+    total, weight = np.zeros_like(own), 0.0
+    low, high = (np.array([from_one_side(rows, pulls, v, limit, c, s) for c in range(len(own))]) for s in (False, True))
+    for k in rows:
+        share = v[k] * (held[k] if mixing or not sure[k] else 1)
+        total = total + share * (pulls[k] if sure[k] else pulls[k].clip(low, high))
+        weight += share
+    return own + total / weight, sorted(k - 1 for k in rows if k)
+
+
+def votes_over(votes: Sequence[float], sure: Sequence[bool], rows: Sequence[int]) -> list[float]:
+    known = [votes[k] for k in rows if sure[k]]
+    return [vote if yes else sum(known) / len(known) for vote, yes in zip(votes, sure, strict=True)]
+
+
+def weighted_lower_median(values: Sequence[float], votes: Sequence[float]) -> float:
+    ordered, so_far = sorted(zip(values, votes, strict=True)), 0.0
+    for value, vote in ordered:
+        so_far += vote
+        if 2 * so_far >= sum(vote for _, vote in ordered) * (1 - 1e-12):
+            return value
+    raise AssertionError("no votes")
+
+
+def least_spread(rows: list[int], models: list[Vector], gain: float, votes: Sequence[float]) -> list[int]:
+    """The rows without the up to two, never the first, without which those left lie so much closer."""
+
+    def spread(some: list[int]) -> tuple[float, float]:
+        apart = [norm(models[j] - models[k]) for j, k in itertools.combinations(some, 2)]
+        return max(apart, default=0.0), sum(length**2 for length in apart)
+
+    mean = sum(votes[k] for k in rows) / len(rows) * (1 + 1e-9)
+    light = [k for k in rows[1:] if votes[k] <= mean]
+    best, width, gone = rows, spread(rows)[0], 0
+    for f in range(1, min(2, (len(rows) - 1) // 2) + 1) if gain else ():
+        choices = [[k for k in rows if k not in some] for some in itertools.combinations(light, f)]
+        if not choices:
+            continue
+        choice = min(choices, key=spread)
+        if spread(choice)[0] < (1 - gain) ** (f - gone) * width:
+            best, width, gone = choice, spread(choice)[0], f
+    return best
+
+
+def from_one_side(
+    rows: list[int], pulls: list[Vector], votes: Sequence[float], limit: float, c: int, above: bool
+) -> float:
+    """The first value of a coordinate, in order, at which the votes so far are more than the limit."""
+    so_far = 0.0
+    for k in sorted(rows, key=lambda j: float(pulls[j][c]), reverse=above):
+        so_far += votes[k]
+        if so_far > limit:
+            return float(pulls[k][c])
+    raise AssertionError("the limit holds everybody")

@@ -13,24 +13,31 @@ def shrink(lengths: Tensor, bound: Tensor) -> Tensor:
     return torch.where(lengths > bound, bound / torch.where(lengths > 0, lengths, 1.0), 1.0)
 
 
-def lower_median(values: Tensor, present: Tensor) -> Tensor:
-    """Lower median over present entries: (..., n) -> (..., 1); 0 when there is none."""
+def lower_median(values: Tensor, present: Tensor, votes: Tensor | None = None) -> Tensor:
+    """Lower median over present entries: (..., n) -> (..., 1); 0 when there is none.
+
+    Of unequal votes (..., n), the least entry such that it and those below it hold half of them.
+    """
     if values.shape[-1] == 0:
         return values.new_zeros((*values.shape[:-1], 1))
-    ordered = torch.where(present, values, torch.full_like(values, torch.inf)).sort(dim=-1).values
+    ordered, line = torch.where(present, values, torch.full_like(values, torch.inf)).sort(dim=-1, stable=True)
     count = present.sum(dim=-1, keepdim=True)
-    middle = ordered.gather(-1, ((count - 1) // 2).clamp(min=0))
+    place = (count - 1) // 2
+    if votes is not None:
+        reached = torch.where(present, votes, 0.0).gather(-1, line).cumsum(dim=-1)
+        place = (2 * reached < reached[..., -1:]).sum(dim=-1, keepdim=True)
+    middle = ordered.gather(-1, place.clamp(min=0))
     return torch.where(count > 0, middle, torch.zeros_like(middle))
 
 
-def median_bound(around: Neighbourhood, factor: float) -> Tensor:
-    """tau = factor x lower median of |x_j - x_i| over neighbours: (..., 1); factor 0: no bound.
+def median_bound(around: Neighbourhood, factor: float, votes: Tensor | None = None) -> Tensor:
+    """tau = factor x lower median of |x_j - x_i| over neighbours, by votes (..., n): (..., 1); factor 0: no bound.
 
     A majority of neighbours that repeat the own model makes tau 0: then nobody moves it.
     """
     if factor == 0:
         return torch.full((*around.heard.shape[:-1], 1), torch.inf, dtype=torch.float64, device=around.squares.device)
-    return factor * lower_median(around.lengths, around.heard)
+    return factor * lower_median(around.lengths, around.heard, votes)
 
 
 def adaptive_bound(around: Neighbourhood, bad: float) -> Tensor:

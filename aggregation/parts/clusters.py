@@ -28,10 +28,10 @@ def one_vote(similarity: Tensor, order: Tensor, present: Tensor, threshold: floa
     return torch.zeros_like(kept).scatter(-1, order, kept)
 
 
-def nearest_first(lengths: Tensor, present: Tensor, trusted: Tensor | None) -> Tensor:
-    """Line in which votes are given: trusted first, then the others, each by distance, ties by position: (..., n)."""
+def nearest_first(lengths: Tensor, present: Tensor, before: Tensor | None = None) -> Tensor:
+    """Line in which votes are kept: by distance, ties by position; some rows (..., n) before all others: (..., n)."""
     order = torch.where(present, lengths, torch.full_like(lengths, torch.inf)).argsort(dim=-1, stable=True)
-    if trusted is None:
+    if before is None:
         return order
-    late = (~trusted).gather(-1, order).to(torch.int8).argsort(dim=-1, stable=True)
+    late = (~before).gather(-1, order).to(torch.int8).argsort(dim=-1, stable=True)
     return order.gather(-1, late)

@@ -34,13 +34,12 @@ def check_bounds(clip: float, trim: float, slack: float = 0.0) -> None:
         raise RuleError(f"slack must be >= 0 (0: no row counts beyond the inner range) and finite, got {slack}")
 
 
-def winsor_bound(count: Tensor, trim: float, strangers: Tensor | None = None) -> Tensor:
-    """b = min(max(1, floor(trim m)), floor((m - 1) / 2)), and no more than there are strangers.
+def winsor_bound(count: Tensor, trim: float) -> Tensor:
+    """b = min(max(1, floor(trim m)), floor((m - 1) / 2)).
 
     Args:
         count: (...,) int64, rows m, own included.
         trim: share of rows bounded at each end; 0 leaves the bound out (b = 0).
-        strangers: (...,) rows that are not trusted, or None for all.
 
     Returns:
         (...,) int64, >= 0.
@@ -48,8 +47,7 @@ def winsor_bound(count: Tensor, trim: float, strangers: Tensor | None = None) ->
     if trim == 0:
         return torch.zeros_like(count)
     bound = torch.floor(trim * count.double() + 1e-9).long().clamp(min=1)
-    bound = bound.minimum(torch.div(count - 1, 2, rounding_mode="floor")).clamp(min=0)
-    return bound if strangers is None else bound.minimum(strangers)
+    return bound.minimum(torch.div(count - 1, 2, rounding_mode="floor")).clamp(min=0)
 
 
 def winsorised_mean(rows: Tensor, present: Tensor, bound: Tensor) -> Tensor:
@@ -137,9 +135,7 @@ def clipped_winsorised_mean(
         votes = torch.where(around.heard, weights.neighbours.double(), 0.0)
         kept = votes > 0
         factors = votes * shrink(around.lengths, median_bound(around, clip))
-        strangers = None if evidence.trusted is None else (kept & ~evidence.trusted).sum(dim=-1)
-        count = kept.sum(dim=-1) + 1
-        bound = winsor_bound(count, trim, strangers)
+        bound = winsor_bound(kept.sum(dim=-1) + 1, trim)
         held = held_near(around, kept, bound if mixing else torch.zeros_like(bound))
         params = _pull(evidence, around.index[..., 1:], kept, factors, bound, held, slack)
         said = (votes * held[..., 1:]).to(params.dtype)
@@ -176,7 +172,7 @@ def _pull(
             lanes.append(lane if full[k] else lane.masked_fill_(~kept[:, k, None], filler))
         ordered = [lane.clone() for lane in lanes]
         run(comparators(len(ordered)), ordered)
-        lowest, highest = _picked(ordered, low), _picked(ordered, votes.unsqueeze(-1) - low)
+        lowest, highest = picked(ordered, low), picked(ordered, votes.unsqueeze(-1) - low)
         reach = (highest - lowest).clamp_(max=filler).mul_(slack)
         below, above = lowest - reach, highest + reach
         total = torch.zeros_like(mine)
@@ -186,7 +182,7 @@ def _pull(
     return out.reshape(*evidence.own.shape, values.shape[-1])
 
 
-def _picked(lanes: list[Tensor], place: Tensor) -> Tensor:
+def picked(lanes: list[Tensor], place: Tensor) -> Tensor:
     """Row n of lane place[n]: m tensors (N, d), (N, 1) int64 -> (N, d)."""
     first = int(place[0])
     if bool((place == first).all()):

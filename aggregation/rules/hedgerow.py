@@ -36,11 +36,13 @@ def hedgerow(
 
     1. D_j = clip(x_j - x_i, tau), tau = clip x lower median of |x_j - x_i|.
     2. s_jk = largest over views of the cosine of D_j and D_k, each view centred over own (0) and neighbours.
-    3. Nearest first, trusted before others: j keeps its vote unless s_jk > threshold for a k that kept its own.
-    4. Rows 0 (own) and the kept D_j, m of them, b = min(max(1, floor(trim m)), floor((m - 1) / 2)), and b at most the
-       number of kept rows from neighbours that are not trusted. Per coordinate [l, h] is the range of the rows without
-       the b lowest and the b highest: a row counts at most `slack` widths of it beyond it.
+    3. Nearest first, j keeps its vote unless s_jk > threshold for a k that kept its own.
+    4. Rows 0 (own) and the kept D_j, m of them, b = min(max(1, floor(trim m)), floor((m - 1) / 2)). Per coordinate
+       [l, h] is the range of the rows without the b lowest and the b highest: a row counts at most `slack` widths of
+       it beyond it.
     5. Each row becomes the mean of its m - b nearest; x_i moves by the mean of these, bounded to [l, h].
+
+    Who is known is not asked: all rows are judged alike (`hedgerow-known` asks).
 
     Guarantee: for m >= 3, if at most b kept rows are dishonest, every coordinate of the result lies within [min, max]
     of own and honest kept rows. No neighbour: own model; one: the mean of both. A neighbour whose logits here are not
@@ -77,24 +79,50 @@ def one_cluster_one_vote(clip: float, views: Iterable[str], threshold: float) ->
         RuleError: clip < 0, threshold outside [-1, 1], or no such view.
     """
     names = read_views(views)
+    check_clusters(clip, threshold)
+
+    def weigh(evidence: Evidence) -> Weights:
+        around = neighbourhood(evidence)
+        return keep_votes(evidence, around, median_bound(around, clip), names, threshold)
+
+    return weigh
+
+
+def check_clusters(clip: float, threshold: float) -> None:
+    """Refuse what no clusters of clipped rows can be found with.
+
+    Raises:
+        RuleError: clip < 0, or threshold outside [-1, 1].
+    """
     if not clip >= 0:
         raise RuleError(f"clip must be >= 0 (0: no clipping), got {clip}")
     if not -1 <= threshold <= 1:
         raise RuleError(f"threshold must lie in [-1, 1], got {threshold}")
 
-    def weigh(evidence: Evidence) -> Weights:
-        around = neighbourhood(evidence)
-        factors = shrink(around.lengths, median_bound(around, clip))
-        likeness, sound = similarity(evidence, around, factors, names)
-        voters = around.heard & sound
-        kept = one_vote(likeness, nearest_first(around.lengths, voters, evidence.trusted), voters, threshold)
-        around.verdicts[kept & (factors < 1)] = int(Verdict.CLIPPED)
-        around.verdicts[voters & ~kept] = int(Verdict.DUPLICATE)
-        around.verdicts[around.heard & ~sound] = int(Verdict.NOT_FINITE)
-        votes = kept.to(evidence.table.values.dtype)
-        return Weights(own=torch.ones_like(evidence.own, dtype=votes.dtype), neighbours=votes, verdicts=around.verdicts)
 
-    return weigh
+def keep_votes(
+    evidence: Evidence,
+    around: Neighbourhood,
+    bound: Tensor,
+    views: Iterable[str],
+    threshold: float,
+    sure: Tensor | None = None,
+) -> Weights:
+    """Who keeps a vote, nearest first, of rows clipped at `bound` (..., 1).
+
+    `sure` rows (..., n) come before all others and keep theirs however alike they are to each other.
+    """
+    factors = shrink(around.lengths, bound)
+    likeness, sound = similarity(evidence, around, factors, views)
+    if sure is not None:
+        likeness = likeness.masked_fill(sure.unsqueeze(-1) & sure.unsqueeze(-2), -1.0)
+    voters = around.heard & sound
+    kept = one_vote(likeness, nearest_first(around.lengths, voters, sure), voters, threshold)
+    around.verdicts[kept & (factors < 1)] = int(Verdict.CLIPPED)
+    around.verdicts[voters & ~kept] = int(Verdict.DUPLICATE)
+    around.verdicts[around.heard & ~sound] = int(Verdict.NOT_FINITE)
+    said = kept.to(evidence.table.values.dtype)
+    return Weights(own=torch.ones_like(evidence.own, dtype=said.dtype), neighbours=said, verdicts=around.verdicts)
 
 
 def similarity(

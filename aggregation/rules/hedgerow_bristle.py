@@ -113,15 +113,11 @@ def _pull(evidence: Evidence, index: Tensor, speak: Tensor, factors: Tensor, tri
     index = index.reshape(-1, index.shape[-1])
     speak = speak.reshape(*index.shape, speak.shape[-1])
     shares = torch.cat([factors.new_ones(len(index), 1), factors.reshape(len(index), -1)], dim=-1).to(values.dtype)
-    strange = torch.ones_like(index, dtype=torch.bool)
-    if evidence.trusted is not None:
-        strange[:, 1:] = ~evidence.trusted.reshape(len(index), -1)
     out = values[index[:, 0]]
     for span, number in _spans(evidence.head, values.shape[-1], speak.shape[-1] - 1):
         nodes = torch.nonzero(speak[:, 1:, number].any(dim=-1)).flatten()
         who = speak[nodes, :, number]
-        strangers = None if evidence.trusted is None else (who & strange[nodes])[:, 1:].sum(dim=-1)
-        bound = winsor_bound(who.sum(dim=-1), trim, strangers)
+        bound = winsor_bound(who.sum(dim=-1), trim)
         for block in column_blocks(span.stop - span.start, 2 * index[nodes].numel()) if len(nodes) else ():
             part = slice(span.start + block.start, span.start + block.stop)
             apart = values[:, part][index[nodes]] - values[:, part][index[nodes, :1]]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from neighbours import DIMENSION, LinearProbe, alone_of, many_nodes, one_node, probes
+from neighbours import DIMENSION, LinearProbe, alone_of, linear_views, many_nodes, one_node, probes
 
 from aggregation.errors import RuleError
 from aggregation.evidence import Evidence, Rule, Verdict
@@ -41,6 +41,7 @@ NAMES = (
     "fltrust",
     "flag",
     "hedgerow",
+    "hedgerow-known",
 )
 RULES = {name: build_rule(name) for name in NAMES}
 CONVEX = [name for name in NAMES if name not in {"fltrust", "flag"}]
@@ -57,20 +58,6 @@ def _loss(single: Evidence) -> Callable[[np.ndarray], float]:
     probe = single.probe
     assert isinstance(probe, LinearProbe)
     return lambda x: float(probe.loss(torch.tensor(x, dtype=torch.float32).unsqueeze(0)))
-
-
-def linear_views(single: Evidence) -> list[Callable[[np.ndarray], np.ndarray]]:
-    """Parameters, parameters x activity, function: for a linear model the change of logits is linear in the pull."""
-    probe = single.probe
-    assert isinstance(probe, LinearProbe)
-    scale = probe.activity().double().numpy()
-    inputs = probe.inputs.double().numpy()
-
-    def function(v: np.ndarray) -> np.ndarray:
-        logits = inputs @ v.reshape(3, -1).T
-        return (logits - logits.mean(axis=1, keepdims=True)).ravel()
-
-    return [lambda v: v, lambda v: v * scale, function]
 
 
 ORACLES: dict[str, tuple[Rule, Oracle]] = {

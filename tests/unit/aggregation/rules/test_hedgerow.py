@@ -248,27 +248,17 @@ def test_golden_vectors() -> None:
         np.testing.assert_allclose(strict.params, case["winsorised"], atol=2e-6)
 
 
-def test_trusted_neighbours_lift_the_bound() -> None:
-    rng = np.random.default_rng(7)
-    rows = honest_rows(rng, 4)
-    evidence = one_node(np.zeros(WIDE), rows, probe=wide_probe(7))
-    everyone = hedgerow().decide(replace(evidence, trusted=torch.ones(4, dtype=torch.bool)))
-    torch.testing.assert_close(everyone.params.double(), torch.tensor(sum(rows) / 5), atol=1e-6, rtol=1e-5)
-    nobody = hedgerow().decide(replace(evidence, trusted=torch.zeros(4, dtype=torch.bool)))
-    assert torch.equal(nobody.params, hedgerow().decide(evidence).params)
-    one_stranger = hedgerow(trim=0.4).decide(replace(evidence, trusted=torch.tensor([True, True, True, False])))
-    torch.testing.assert_close(one_stranger.params, hedgerow().decide(evidence).params)
-
-
-def test_copy_of_a_trusted_neighbour_does_not_take_its_vote() -> None:
-    rng = np.random.default_rng(8)
-    friend, other = honest_rows(rng, 2)
-    evidence = one_node(np.zeros(WIDE), [0.99 * friend, friend, other], probe=wide_probe(8))
-    assert (hedgerow().decide(evidence).weights > 0).tolist() == [True, False, True]
-    trusting = replace(evidence, trusted=torch.tensor([False, True, False]))
-    decision = hedgerow().decide(trusting)
-    assert (decision.weights > 0).tolist() == [False, True, True]
-    assert decision.verdicts.tolist() == [int(Verdict.DUPLICATE), int(Verdict.TAKEN), int(Verdict.TAKEN)]
+@pytest.mark.parametrize("name", ["hedgerow", "hedgerow-bristle"])
+@pytest.mark.parametrize("known", [(True,) * 4, (False,) * 4, (True, False, True, False)])
+def test_who_is_known_makes_no_difference(name: str, known: tuple[bool, ...]) -> None:
+    rule = build_rule(name, test=False) if "bristle" in name else build_rule(name)
+    rows = honest_rows(np.random.default_rng(7), 3)
+    evidence = one_node(np.zeros(WIDE), [0.99 * rows[0], *rows], probe=wide_probe(7))
+    told = rule.decide(replace(evidence, trusted=torch.tensor(known), votes=torch.arange(1.0, 6.0)))
+    untold = rule.decide(evidence)
+    assert torch.equal(told.params, untold.params)
+    assert torch.equal(told.weights, untold.weights)
+    assert torch.equal(told.verdicts, untold.verdicts)
 
 
 def test_neighbour_that_breaks_the_model_here_has_no_vote() -> None:
