@@ -293,7 +293,6 @@ class Run:
             gossip=make,
             seed=seed,
             common=common,
-            trusted=config.network.allowed(),
             named=config.network.named(),
             served=store.ledger.served(),
             secret=int.from_bytes(os.urandom(8), "big"),

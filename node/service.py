@@ -87,7 +87,6 @@ class NodeService:
         gossip: makes the gossip service when given the two callbacks.
         seed: of batch order and relay draws; the same on all nodes of a network.
         common: (d,) float32 the network's common initial model, or None (histories `update` need it).
-        trusted: neighbours on an allow-list, or None.
         named: peers that the operator named, who are no strangers.
         served: rounds that strangers served before a restart.
         secret: seed of the draws by which strangers get their turn; None: `seed`.
@@ -123,7 +122,6 @@ class NodeService:
         gossip: MakeGossip,
         seed: int,
         common: Tensor | None = None,
-        trusted: frozenset[PeerId] | None = None,
         named: frozenset[PeerId] = frozenset(),
         served: Mapping[PeerId, int] | None = None,
         secret: int | None = None,
@@ -168,7 +166,6 @@ class NodeService:
             shard,
             common=common,
             rounds=policy.rounds,
-            trusted=trusted,
             honest=honest,
             own=identity,
             seed=seed,
@@ -407,7 +404,7 @@ class NodeService:
     async def _integrate(self, closed: ev.Integrate) -> None:
         began = self._now()
         relayed = [known.update for known in closed.relayed]
-        heard = Heard(closed.neighbours, closed.updates, relayed, closed.named, closed.knows)
+        heard = Heard(closed.neighbours, closed.updates, relayed, closed.named, closed.knows, closed.named)
         self._judged = await self._off(
             self._judge.decide, closed.round, self.params, self._trained, heard, self.buffers
         )

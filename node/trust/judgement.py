@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -54,6 +54,9 @@ class Heard:
         relayed: of others.
         named: neighbours that the node knows by name.
         knows: it knows somebody by name, a neighbour or not.
+        known: those whose rows the rule may take for known ones; None: the rule is told of nobody apart.
+        votes: unequal votes of peers, the node itself among them, > 0 and in any unit; 1 for whoever is not in it.
+            Empty: all alike.
     """
 
     neighbours: Sequence[PeerId]
@@ -61,6 +64,8 @@ class Heard:
     relayed: Sequence[Update]
     named: frozenset[PeerId] = frozenset()
     knows: bool = False
+    known: frozenset[PeerId] | None = None
+    votes: Mapping[PeerId, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,6 @@ class Judge:
         shard: this node's rows.
         common: (d,) the network's common initial model, or None.
         rounds: rounds of the whole run, or None.
-        trusted: neighbours on an allow-list, or None.
         honest: honest peers, known in a simulation only, or None.
         own: own peer id; with the seed, the address of draws.
         seed: of the draws by which some rules choose whom to look at.
@@ -112,7 +116,6 @@ class Judge:
         *,
         common: Tensor | None = None,
         rounds: int | None = None,
-        trusted: frozenset[PeerId] | None = None,
         honest: frozenset[PeerId] | None = None,
         own: PeerId,
         seed: int,
@@ -125,8 +128,8 @@ class Judge:
         self._learner = learner
         self._common = common
         self._rounds = rounds
-        self._trusted = trusted
         self._honest = honest
+        self._peer = own
         self._own = address(own)
         self._seed = seed
         self._probe = LocalProbe(learner, data, shard)
@@ -209,10 +212,17 @@ class Judge:
             own_classes=torch.tensor(read_mask(self._classes, classes)),
             peer_classes=torch.tensor(masks, dtype=torch.bool).reshape(-1, classes),
             honest=_among(heard.neighbours, self._honest),
-            trusted=_among(heard.neighbours, self._trusted),
+            trusted=_among(heard.neighbours, heard.known),
+            votes=self._votes(heard),
             priority=self._priority(round, heard.neighbours),
             probe=probe if self._probing else None,
         )
+
+    def _votes(self, heard: Heard) -> Tensor | None:
+        if not heard.votes:
+            return None
+        peers = (self._peer, *heard.neighbours)
+        return torch.tensor([heard.votes.get(peer, 1.0) for peer in peers], dtype=torch.float64)
 
     def _priority(self, round: int, peers: Sequence[PeerId]) -> Tensor | None:
         """Whom to look at first, for rules that test models: so nobody gains by the shape of its peer id."""
