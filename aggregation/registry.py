@@ -235,7 +235,7 @@ RULES: Registry[RuleSpec] = Registry(
         Entry(
             "hedgerow-known",
             "aggregation.rules.hedgerow_known:hedgerow_known",
-            "As hedgerow, but rows of peers that the node knows are not bounded; hears none of them: hedgerow.",
+            "Bounds strangers, by coordinate and by how many hold them near; peers that the node knows count in full.",
             "this project",
         ),
         Entry(

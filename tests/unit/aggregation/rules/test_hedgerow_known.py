@@ -271,6 +271,26 @@ def test_canary_without_leaving_out_two_known_liars_far_away_count() -> None:
     assert hedgerow_known(views="").decide(three).weights.tolist() == [1] * 9  # two of three leave nobody closer
 
 
+@given(
+    seed=seeds,
+    width=st.integers(0, 9),
+    gain=st.sampled_from([0.05, 0.3, 0.6]),
+    unequal=st.booleans(),
+    size=st.integers(1, 3),
+)
+def test_who_leaves_is_as_among_all_sets_of_two(seed: int, width: int, gain: float, unequal: bool, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = [(rng.normal(size=size) * 10 ** rng.choice([0, 0, 0.5, 1])).round(1) for _ in range(width + 1)]
+    votes = 10 ** rng.uniform(-1, 1, size=width + 1) if unequal else np.ones(width + 1)
+    known = torch.ones(width, dtype=torch.bool)
+    evidence = one_node(rows[0], rows[1:], trusted=known, votes=torch.tensor(votes) if unequal else None)
+    decision = hedgerow_known(views="", gain=gain).decide(evidence)
+    models = [row.astype(np.float32).astype(np.float64) for row in rows]
+    left = naive.least_spread(list(range(width + 1)), models, gain, votes.tolist())
+    gone = {k - 1 for k in range(1, width + 1)} - {k - 1 for k in left}
+    assert set(np.flatnonzero(decision.verdicts == int(Verdict.FAR))) == gone
+
+
 def test_the_own_row_never_leaves_however_far_it_stands() -> None:
     rng = np.random.default_rng(2)
     rows = [100 + rng.normal(size=40) for _ in range(5)]
