@@ -241,7 +241,7 @@ def hedgerow_known(
     tables = [cosines([view(v) for v in pulls[1:]]) for view in views]
     fixed = [votes is not None and yes for yes in sure]
     kept: list[int] = []
-    for j in sorted(everybody[1:], key=lambda k: (not fixed[k], norm(apart[k]))):
+    for j in sorted(everybody[1:], key=lambda k: (not sure[k], norm(apart[k]))):
         if fixed[j] or not any(table[j - 1][k - 1] > threshold for k in kept for table in tables):
             kept.append(j)
     rows = least_spread([0, *sorted(kept)], models, gain, votes_over(mine, sure, [0, *kept]))

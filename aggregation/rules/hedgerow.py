@@ -106,18 +106,20 @@ def keep_votes(
     bound: Tensor,
     views: Iterable[str],
     threshold: float,
-    sure: Tensor | None = None,
+    known: Tensor | None = None,
+    apart: bool = False,
 ) -> Weights:
     """Who keeps a vote, nearest first, of rows clipped at `bound` (..., 1).
 
-    `sure` rows (..., n) come before all others and keep theirs however alike they are to each other.
+    `known` rows (..., n) come before all others, so that no copy takes their vote; `apart`: they keep theirs however
+    alike they are to each other.
     """
     factors = shrink(around.lengths, bound)
     likeness, sound = similarity(evidence, around, factors, views)
-    if sure is not None:
-        likeness = likeness.masked_fill(sure.unsqueeze(-1) & sure.unsqueeze(-2), -1.0)
+    if known is not None and apart:
+        likeness = likeness.masked_fill(known.unsqueeze(-1) & known.unsqueeze(-2), -1.0)
     voters = around.heard & sound
-    kept = one_vote(likeness, nearest_first(around.lengths, voters, sure), voters, threshold)
+    kept = one_vote(likeness, nearest_first(around.lengths, voters, known), voters, threshold)
     around.verdicts[kept & (factors < 1)] = int(Verdict.CLIPPED)
     around.verdicts[voters & ~kept] = int(Verdict.DUPLICATE)
     around.verdicts[around.heard & ~sound] = int(Verdict.NOT_FINITE)

@@ -34,8 +34,8 @@ def hedgerow_known(
     """Clip, one cluster one vote, leave out who stands far apart, bound strangers: for neighbours j of node i.
 
     1. D_j = clip(x_j - x_i, tau), tau = clip x lower median of |x_j - x_i|.
-    2. s_jk = largest over views of the cosine of D_j and D_k, as in `hedgerow`. Nearest first, j keeps its vote unless
-       s_jk > threshold for a k that kept its own; known or not.
+    2. s_jk = largest over views of the cosine of D_j and D_k, as in `hedgerow`. Known before strangers, nearest first,
+       j keeps its vote unless s_jk > threshold for a k that kept its own: no copy of a known row takes its vote.
     3. Up to two rows leave if the largest distance between models shrinks by the share `gain` for each.
     4. m rows are left, b = min(max(1, floor(trim m)), floor((m - 1) / 2)). Per coordinate [l, h] is the range of all of
        them without the b lowest and the b highest. h_j = 1 for the own and known rows, R_j = D_j; a stranger's h_j is
@@ -84,8 +84,7 @@ def _votes(clip: float, views: Iterable[str], threshold: float) -> Weighting:
         around = neighbourhood(evidence)
         tau = median_bound(around, clip, row_votes(evidence, around.heard)[..., 1:])
         bound = torch.where(_knows(evidence).unsqueeze(-1), tau, median_bound(around, CLIP))
-        sure = None if evidence.votes is None else known_rows(evidence)
-        return keep_votes(evidence, around, bound, views, threshold, sure)
+        return keep_votes(evidence, around, bound, views, threshold, known_rows(evidence), evidence.votes is not None)
 
     return weigh
 

@@ -75,7 +75,7 @@ class Judged:
     Attributes:
         decision: params (d,), weights and verdicts (n,).
         braked: the first try lost too much on own samples; this is the second, with known peers alone.
-        kept: that lost too much as well: the decision is the trained model.
+        kept: that lost far too much as well: the decision is the trained model.
         backed: somebody known by name was heard, or nobody is known by name at all.
         lost: share of own held-out samples that the first try lost against training, if it braked; else 0.
     """

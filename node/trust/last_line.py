@@ -7,7 +7,7 @@
   with.
 - Brake: after a round the own held-out samples are asked. If fewer of them are right by more than `fall` than after
   training and than is usual (the lower median of `memory` rounds), the node decides once more with the neighbours that
-  it knows by name; if that falls too, it keeps the model that it trained.
+  it knows; if that falls by more than `known_fall`, it keeps the model that it trained.
 
 Laws:
 - Half of what sizes are remembered by is the node's own training, so what others send cannot raise the bound above
@@ -41,6 +41,8 @@ class LastLine:
         stretch: a round's move, in remembered sizes, at a node that knows somebody by name.
         wary: the same at a node that knows nobody.
         fall: share of own held-out samples that may be lost in a round, at least.
+        known_fall: the same where only known peers were heard: they are believed further, since honest specialists
+            lose that much to each other in peace (docs/adr/0008-the-last-line.md).
         spread: median deviations from the usual score that are borne, where they are more than `fall`; at most twice
             `fall`.
         memory: rounds that are remembered.
@@ -49,6 +51,7 @@ class LastLine:
     stretch: float = 2.0
     wary: float = 1.0
     fall: float = 0.2
+    known_fall: float = 0.4
     spread: float = 3.0
     memory: int = 16
 
@@ -179,7 +182,7 @@ def hold(
         weights[at] = again.weights
         verdicts[at] = torch.where(guilty, int(Verdict.BRAKED), again.verdicts)
         scores[some] = score(some, params[at]).double().cpu()
-        least = torch.minimum(usual[some], score(some, own[at]).double().cpu()) - memory.line.fall
+        least = torch.minimum(usual[some], score(some, own[at]).double().cpu()) - memory.line.known_fall
         still = some[scores[some] < least]
         if len(still):
             kept[still] = True

@@ -308,9 +308,11 @@ def test_nobody_leaves_where_rows_lie_alike(seed: int, unequal: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("votes", "kept"), [(None, [True, False, True, False]), ([1.0, 9.0, 2.0, 3.0, 4.0], [False, True, True, True])]
+    ("votes", "kept"), [(None, [False, True, True, False]), ([1.0, 9.0, 2.0, 3.0, 4.0], [False, True, True, True])]
 )
-def test_copies_share_a_vote_but_who_was_given_one_keeps_it(votes: list[float] | None, kept: list[bool]) -> None:
+def test_a_strangers_copy_takes_nobodys_vote_and_who_was_given_one_keeps_it(
+    votes: list[float] | None, kept: list[bool]
+) -> None:
     rng = np.random.default_rng(8)
     friend, other = rng.normal(size=DIMENSION), rng.normal(size=DIMENSION)
     evidence = one_node(

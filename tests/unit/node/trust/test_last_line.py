@@ -127,6 +127,15 @@ def test_if_that_falls_too_the_trained_model_stays_and_what_known_peers_give_bec
     assert 0 < kept <= LINE.memory  # a specialist among unlike known peers brakes for some rounds, not for ever
 
 
+def test_known_peers_alone_are_believed_twice_as_far() -> None:
+    game = Game()
+    game.play(1.0, 1.0, {})
+    held = game.play(2.5, 2.2, {2.5: 0.3, 2.2: 0.6})
+    assert bool(held.braked)
+    assert not bool(held.kept)
+    assert game.model == pytest.approx(2.2)
+
+
 def test_the_first_round_and_a_node_without_held_out_samples_never_brake() -> None:
     game = Game()
     assert not bool(game.play(1.5, 1.0, {1.5: 0.0}).braked)
