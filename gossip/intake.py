@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from gossip.chain.admission import Chains, Verdict, entry_of
 from gossip.chain.ledger import Entry, Ledger
 from gossip.fetcher import Wanted
-from gossip.protocol.codec import UPDATE, decode_header
-from gossip.protocol.errors import Drop, RemoteFault
+from gossip.protocol.codec import UPDATE, decode_header, payload_bytes, schema_digest
+from gossip.protocol.errors import Drop, LocalFault, RemoteFault
 from gossip.protocol.events import Equivocated, GossipEvent, PeerAhead, UpdateHeard, UpdateVerified
 from gossip.protocol.limits import Limits
-from gossip.protocol.messages import HeaderRequest, Relay, Update, UpdateHeader
+from gossip.protocol.messages import DTYPES, NO_DIGEST, HeaderRequest, Relay, Schema, Update, UpdateHeader
 from gossip.protocol.rates import Bucket
 from identity.envelope import digest_of, open_envelope, split
 from identity.errors import ForgedEnvelope
@@ -41,6 +41,22 @@ class Home:
     network: bytes
     schema: bytes
     payload_bytes: int
+
+
+def home_of(peer: PeerId, network: bytes, schema: Schema, limits: Limits) -> Home:
+    """A node's home.
+
+    Raises:
+        LocalFault: the network id or the schema is unusable, or payloads exceed `limits.payload`.
+    """
+    if len(network) != len(NO_DIGEST):
+        raise LocalFault(f"a network id has {len(NO_DIGEST)} bytes, not {len(network)}")
+    wrong = sorted({tensor.dtype for tensor in schema.tensors} - set(DTYPES))
+    if wrong:
+        raise LocalFault(f"a payload has f4, f2 and i1 only, not {', '.join(wrong)}")
+    if schema.nbytes > limits.payload:
+        raise LocalFault(f"payloads of {schema.nbytes} bytes exceed the limit of {limits.payload}")
+    return Home(peer, network, schema_digest(schema), payload_bytes(schema))
 
 
 @dataclass(slots=True, eq=False)

@@ -3,6 +3,8 @@
 Laws:
 - Peers that knew us before a restart have `Limits.recall` seconds, once, to come and to tell what they know.
 - While nothing of our chain is known, whoever has joined has `Limits.settle` seconds to tell.
+- If somebody told of a header that our ledger had lost, we listen on for `Limits.rival` seconds, once, for another
+  process that signs with our key.
 - A peer has told when its address records have come, the last that it sends to whom it meets, or when it has left.
 """
 
@@ -12,6 +14,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from gossip.chain.ledger import Ledger
+from gossip.chain.own_chain import OwnChain
 from gossip.protocol.limits import Limits
 from identity.keys import PeerId
 
@@ -39,6 +43,18 @@ class Hearing:
         """A peer has left; if it knew us before, it may come back."""
         self._untold.discard(peer)
         self._changed.set()
+
+    async def out(self, round: int, ledger: Ledger, own: OwnChain) -> None:
+        """Before a signature for a round: let those who know our key tell what they know."""
+        head = ledger.head()
+        if head is not None and round <= head.round:
+            return  # nothing new would be signed
+        await self.recall()
+        if ledger.head() is None:
+            await self.settle()
+        if own.listens:
+            await asyncio.sleep(self._limits.rival)
+            own.listens = False
 
     async def recall(self) -> None:
         """Wait for those who knew us; at once from the second call on."""
