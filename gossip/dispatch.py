@@ -1,4 +1,4 @@
-"""Who takes a message: headers the intake, addresses the book, proofs the doorstep, requests the exhibits.
+"""Who takes which message: intake headers, book addresses, doorstep proofs, grapevine statements, exhibits requests.
 
 Law: each case is one message of `gossip.protocol.messages.Frame`; what is wrong with it is raised as a RemoteFault.
 """
@@ -14,10 +14,11 @@ from gossip.exhibits import Exhibits
 from gossip.intake import Intake
 from gossip.protocol.codec import MAX_DISTANCE
 from gossip.protocol.errors import Drop, RemoteFault
-from gossip.protocol.messages import Announce, Frame, Goodbye, HeaderRequest, Peers, Redeem, Relay
+from gossip.protocol.messages import Announce, Frame, Goodbye, HeaderRequest, Peers, Redeem, Relay, Vouches
 from gossip.reach.book import AddressBook
 from gossip.reach.dialer import Dialer
 from gossip.reception import Reception
+from gossip.vouching import Grapevine
 from identity.keys import PeerId
 
 
@@ -34,6 +35,7 @@ class Dispatch:
         doorstep: Doorstep,
         book: AddressBook,
         dialer: Dialer,
+        grapevine: Grapevine,
     ) -> None:
         """Nothing has come."""
         self._reception = reception
@@ -44,6 +46,7 @@ class Dispatch:
         self._doorstep = doorstep
         self._book = book
         self._dialer = dialer
+        self._grapevine = grapevine
 
     def take(self, peer: PeerId, message: Frame, now: float) -> None:
         """Take a message of somebody who is here.
@@ -63,6 +66,10 @@ class Dispatch:
                 self._exhibits.show(peer, self._exhibits.headers(author, first, last))
             case Redeem(proof):
                 self._doorstep.redeem(peer, proof)
+            case Vouches(_, envelopes):
+                if not self._reception.patience.vouches(peer, now, len(envelopes)):
+                    raise RemoteFault(Drop.PEER_RATE, "more statements than are read of one peer")
+                self._grapevine.take(peer, message, now)
             case Goodbye():
                 self._reception.dismiss(peer, "said goodbye")
 

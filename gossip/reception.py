@@ -19,7 +19,7 @@ from gossip.protocol.codec import decode_frame
 from gossip.protocol.errors import DiskFault, Drop, LocalFault, RemoteFault
 from gossip.protocol.events import Broken, Dropped, GossipEvent
 from gossip.protocol.limits import Limits
-from gossip.protocol.messages import Announce, Frame, Goodbye, HeaderRequest, Peers, Redeem, Relay
+from gossip.protocol.messages import Announce, Frame, Goodbye, HeaderRequest, Peers, Redeem, Relay, Vouches
 from gossip.transport.contract import Transport
 from identity.keys import PeerId
 
@@ -122,7 +122,7 @@ def clock() -> float:
 def _price(message: Frame) -> int:
     """Tokens that a frame costs: one for each signature that is looked at, or header that is shown for it."""
     match message:
-        case Peers(envelopes):
+        case Peers(envelopes) | Vouches(_, envelopes):
             return max(1, len(envelopes))
         case HeaderRequest(_, first, last):
             return last - first + 1

@@ -39,6 +39,7 @@ from gossip.reach.vantage import Vantage
 from gossip.reception import Reception, clock
 from gossip.transport.blobs import BlobStore
 from gossip.transport.contract import Transport
+from gossip.vouching import Grapevine, Vouching
 from identity.keys import PeerId, SigningKey
 
 
@@ -70,6 +71,7 @@ class GossipService:
         recall: frozenset[PeerId] = frozenset(),
         serves: Callable[[PeerId], bool] | None = None,
         invitations: Invitations | None = None,
+        vouching: Vouching | None = None,
     ) -> None:
         """Nothing happens before `start`.
 
@@ -96,6 +98,7 @@ class GossipService:
                 seconds to come and tell what it knows of our key.
             serves: whether a peer is given payloads; None: everybody who is connected.
             invitations: what is kept of invitations, given and held; None: none are.
+            vouching: what is held of statements about who knows whom; None: none are.
 
         Raises:
             LocalFault: the network id or the schema is unusable, or payloads exceed `limits.payload`.
@@ -149,6 +152,9 @@ class GossipService:
         )
         self._exhibits = Exhibits(key, home, ledger, self._intake, self._book, lambda: self.address, self._send, limits)
         self._doorstep = Doorstep(self._lobby, self._reception, limits, self._send, on_event, self._let_in)
+        self._grapevine = Grapevine(
+            vouching, network, limits, self.peers, self._lobby.allows, self._send, self._reception.blame
+        )
         self._dispatch = Dispatch(
             self._reception,
             self._company,
@@ -158,6 +164,7 @@ class GossipService:
             self._doorstep,
             self._book,
             self._dialer,
+            self._grapevine,
         )
         self._dialling: asyncio.Task[None] | None = None
 
@@ -217,6 +224,7 @@ class GossipService:
         self._intake.round = round
         self._company.refresh()
         self._fetcher.advance(round)
+        self._grapevine.advance(round, clock())
         for via, distance, envelope in self._intake.take_early():
             self._reception.guard(via, partial(self._intake.take, envelope, via, distance, clock()))
 
@@ -297,6 +305,7 @@ class GossipService:
         self._company.left(peer)
         self._vantage.left(peer)
         self._deliveries.left(peer)
+        self._grapevine.left(peer)
         self._hearing.left(peer)
         self._on_event(PeerLeft(peer, reason))
         self._dialer.wake()
@@ -343,6 +352,7 @@ class GossipService:
         if proof is not None:  # the first: where an allow-list is set, nothing else is heard before it
             self._send(party.peer, proof)
         self._exhibits.show(party.peer, self._exhibits.at_join(party.peer, hello.sequence))
+        self._grapevine.joined(party.peer)
         self._send(party.peer, self._exhibits.records(party.peer))  # the last: it has seen all that we know
         self._hearing.joined(party.peer)
         self._dialer.wake()

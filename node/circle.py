@@ -7,8 +7,9 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from gossip.protocol.events import GossipEvent, PeerJoined, PeerLeft, PeerNamed, PeerRedeemed
 from identity.keys import PeerId
@@ -17,7 +18,9 @@ from node.core import events as ev
 from node.errors import NodeError
 from node.store.invitations import Invitations
 from node.store.people import People, Person, State, called
+from node.voucher import Voucher
 
+_NOBODY: Mapping[PeerId, float] = MappingProxyType({})
 UNANSWERED = 2  # rounds beside the inviter after which a ticket that it did not take is told
 
 
@@ -28,13 +31,17 @@ class Circle:
         people: the table; closed by whoever opened it.
         alarms: told when it cannot be used.
         say: told one line at a time who came to be known.
+        voucher: told whom the operator knows, or None.
     """
 
-    def __init__(self, people: People, alarms: Alarms, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, people: People, alarms: Alarms, say: Callable[[str], None], voucher: Voucher | None = None
+    ) -> None:
         self._people = people
         self._invitations = Invitations(people)
         self._alarms = alarms
         self._say = say
+        self._voucher = voucher
         self._round = people.round()
         self._rows: list[Person] = people.all()
         self._aliases = {person.peer: person.alias for person in self._rows}
@@ -58,7 +65,16 @@ class Circle:
             frozenset(person.peer for person in self._rows if person.state is state)
             for state in (State.KNOWN, State.DISTRUSTED)
         )
+        if self._voucher is not None:
+            self._voucher.acquainted(self._rows)
         return ev.Acquainted(known, distrusted)
+
+    def standing(self) -> Mapping[PeerId, float]:
+        """Standing by vouches (`node.trust.vouches`), the distrusted left out.
+
+        Computed at most once a round; the same object as long as nothing has changed.
+        """
+        return _NOBODY if self._voucher is None else self._voucher.standing
 
     def note(self, event: GossipEvent) -> None:
         """Something happened on the wire; told before the node is."""

@@ -98,6 +98,11 @@ class NetworkConfig(_Section):
         description='who is given models: "anybody" who connects, or "known": the peers in `known`, `allow` and those '
         "that `join` leads to; the others' nodes must name this one too",
     )
+    vouch: bool = Field(
+        default=True,
+        description="sign whom you trust, invite, or were invited by: everybody in this network can then see that "
+        "this node knows them, and friends of friends come to be known; false: names stay private",
+    )
     degree: int = Field(default=8, ge=1, le=64, description="neighbours we dial up to")
     wait_for: int = Field(
         default=1,

@@ -53,7 +53,9 @@ from node.store.folder import LEDGER, Store
 from node.store.journal import Journal
 from node.store.people import People
 from node.store.record import RoundView
+from node.store.vouches import VouchTable
 from node.trust.last_line import LastLine
+from node.voucher import Voucher
 from node.watch import Watch
 from node.worker import Worker
 
@@ -153,11 +155,13 @@ class Run:
             People(self.folder / LEDGER, wait=BUSY) as people,
             ThreadPoolExecutor(2, "gossip") as pool,
         ):
-            circle = Circle(people, self.alarms, self.say)
+            network = config.network_id()
+            voucher = Voucher(self.key, network, VouchTable(people, network), self.alarms, config.network.vouch)
+            circle = Circle(people, self.alarms, self.say, voucher)
             records = config.store.records
             journal = Journal(self.folder / records) if records else None
             try:
-                self._playing = service = self._service(store, pool, journal, circle)
+                self._playing = service = self._service(store, pool, journal, circle, voucher)
                 self._loop = asyncio.get_running_loop()
                 facts = Facts(
                     version=_version(),
@@ -222,7 +226,9 @@ class Run:
         except OSError as error:
             self.alarms.ring("found", f"cannot write {found}: {error.strerror}; ask for the status by address")
 
-    def _service(self, store: Store, pool: ThreadPoolExecutor, journal: Journal | None, circle: Circle) -> NodeService:
+    def _service(
+        self, store: Store, pool: ThreadPoolExecutor, journal: Journal | None, circle: Circle, voucher: Voucher
+    ) -> NodeService:
         config, learner, seed = self.config, self.learner, self.config.seed()
         common = learner.initial(seed)
         first, published, params, state = self._resume(store, common)
@@ -266,6 +272,7 @@ class Run:
                 recall=recall,
                 serves=None if config.network.models == "anybody" else lambda peer: peer in known_by_name(),
                 invitations=circle,
+                vouching=voucher,
             )
 
         def known_by_name() -> frozenset[PeerId]:

@@ -24,6 +24,9 @@ from node.show.status import fetch_status
 from node.store.folder import LEDGER
 from node.store.invitations import Invitations
 from node.store.people import People, State, called
+from node.store.vouches import VouchTable
+from node.trust.statements import Statements
+from node.trust.vouches import NEAR
 
 KEY_FILE = "key"  # in a node's folder
 
@@ -150,15 +153,22 @@ def say(folder: str | Path, text: str, state: State, name: str | None = None) ->
 
 
 def listed(folder: str | Path) -> list[dict[str, Any]]:
-    """Everybody of whom something is said, as plain values: what the table says goes before node.toml.
+    """Everybody of whom something is said, as plain values: what the table says goes before node.toml, and that before
+    what peers say of each other. `standing` is P by their statements as the node held them last, None where none lead.
 
     Raises:
         NodeError: there is no node, or the table cannot be used.
     """
     folder = Path(folder).expanduser()
-    network = load_config(folder / FILE).network
+    config = load_config(folder / FILE)
+    network = config.network
     with people_of(folder) as people:
         table, held = people.all(), Invitations(people).held()
+        statements = Statements(_own(folder), held=VouchTable(people, config.network_id()).all())
+        round = people.round()
+    distrusted = frozenset(person.peer for person in table if person.state is State.DISTRUSTED)
+    statements.settle(round, distrusted=distrusted)
+    standing = {format_peer(peer): share for peer, share in statements.standing.items()}
     rows: list[dict[str, Any]] = [
         {"peer": format_peer(person.peer), "state": person.state.value, "name": person.alias, "since": person.since}
         for person in table
@@ -169,9 +179,29 @@ def listed(folder: str | Path) -> list[dict[str, Any]]:
         {"peer": peer, "state": f"known by {FILE}", "name": "", "since": None} for peer in toml if peer not in there
     ]
     waiting = sorted(format_peer(peer) for peer in held)
-    return rows + [
-        {"peer": peer, "state": "has not taken our invitation yet", "name": "", "since": None} for peer in waiting
+    rows += [{"peer": peer, "state": "has not taken our invitation yet", "name": "", "since": None} for peer in waiting]
+    named = {row["peer"] for row in rows if row["state"] != State.ASKS}
+    near = sorted((peer for peer, share in standing.items() if share >= NEAR), key=lambda peer: -standing[peer])
+    rows += [
+        {"peer": peer, "state": "near by vouches", "name": "", "since": None} for peer in near if peer not in named
     ]
+    return [{**row, "standing": standing.get(row["peer"])} for row in rows]
+
+
+def told(folder: str | Path, knows: bool = True) -> str:
+    """Who will see that a node knows a peer, or does so no more: half a sentence for people.
+
+    Raises:
+        NodeError: there is no node.
+    """
+    if not load_config(Path(folder).expanduser() / FILE).network.vouch:
+        return f"{FILE} says [network] vouch = false: nobody else is told"
+    if knows:
+        return (
+            "everybody in this network will be able to see that this node knows it; [network] vouch = false keeps "
+            "names private"
+        )
+    return "if this node has vouched for it, everybody in this network will be told that it does so no more"
 
 
 def _own(folder: Path) -> PeerId:

@@ -39,19 +39,23 @@ from gossip.protocol.messages import (
     Ticket,
     UpdateHeader,
     UpdateKind,
+    Vouch,
+    Vouches,
 )
 from identity.envelope import DIGEST_BYTES, OVERHEAD_BYTES, digest_of
 from identity.keys import PeerId
 
-UPDATE, HELLO, RECORD, SCHEMA = "update", "hello", "record", "schema"
+UPDATE, HELLO, RECORD, VOUCH, SCHEMA = "update", "hello", "record", "vouch", "schema"
 """Kinds of signed bodies, and of the schema's bytes: the words in their domains."""
 
 MAX_DISTANCE = 16
+SUMS, SUM_BYTES = 16, 8  # digests of what is held in a vouches frame: one for each first four bits of the issuer
 MAX_COUNT = 2**63 - 1
 MAX_ROUND = 2**40  # one a millisecond for thirty years; whoever is led this far can still sign the next round
 
-_ANNOUNCE, _RELAY, _PEERS, _REQUEST, _GOODBYE, _REDEEM = 1, 2, 3, 4, 5, 10
+_ANNOUNCE, _RELAY, _PEERS, _REQUEST, _GOODBYE, _REDEEM, _VOUCHES = 1, 2, 3, 4, 5, 10, 11
 _GOODBYE_LETTERS = 64
+_VOUCH_BYTES = 128  # a statement's body: three times 32 and two counts
 _RECORD_BYTES = 256  # a record's body: 32 + 32 + an address + 16
 
 Message = TypeVar("Message")
@@ -127,6 +131,20 @@ def decode_record(body: bytes, limits: Limits) -> PeerRecord:
     return _decode(body, _RECORD_BYTES, 5, lambda fields: _record(fields, limits), encode_record)
 
 
+def encode_vouch(vouch: Vouch) -> bytes:
+    """The body of a sealed statement."""
+    return _pack([vouch.version, vouch.issuer, vouch.subject, vouch.network, vouch.sequence, vouch.until])
+
+
+def decode_vouch(body: bytes, limits: Limits) -> Vouch:
+    """Read a statement.
+
+    Raises:
+        RemoteFault: OVERSIZE, WRONG_VERSION or MALFORMED.
+    """
+    return _decode(body, _VOUCH_BYTES, 6, _vouch, encode_vouch)
+
+
 def encode_frame(frame: Frame) -> bytes:
     """The bytes of a control frame."""
     match frame:
@@ -142,6 +160,8 @@ def encode_frame(frame: Frame) -> bytes:
             return _pack([_GOODBYE, reason])
         case Redeem(proof):
             return _pack([_REDEEM, proof])
+        case Vouches(sums, envelopes):
+            return _pack([_VOUCHES, list(sums), list(envelopes)])
 
 
 def decode_frame(data: bytes, limits: Limits) -> Frame:
@@ -293,6 +313,17 @@ def _record(fields: list[object], limits: Limits) -> PeerRecord:
     )
 
 
+def _vouch(fields: list[object]) -> Vouch:
+    _version(fields[0])
+    return Vouch(
+        issuer=PeerId(_digest(fields[1])),
+        subject=PeerId(_digest(fields[2])),
+        network=_digest(fields[3]),
+        sequence=_count(fields[4], 1),
+        until=_count(fields[5], most=MAX_ROUND),
+    )
+
+
 def _frame(fields: list[object], limits: Limits) -> Frame:
     most = limits.header + OVERHEAD_BYTES
     match fields:
@@ -311,6 +342,11 @@ def _frame(fields: list[object], limits: Limits) -> Frame:
             return Goodbye(_text(reason, _GOODBYE_LETTERS))
         case [10, proof]:
             return Redeem(_digest(proof))
+        case [11, list(sums), list(envelopes)] if len(sums) in (0, SUMS) and len(envelopes) <= limits.vouches_in_frame:
+            return Vouches(
+                tuple(_bytes(one, SUM_BYTES, SUM_BYTES) for one in sums),
+                tuple(_bytes(one, OVERHEAD_BYTES, OVERHEAD_BYTES + _VOUCH_BYTES) for one in envelopes),
+            )
         case _:
             raise RemoteFault(Drop.MALFORMED, "no such frame")
 

@@ -44,6 +44,7 @@ class Drop(StrEnum):
     NOT_ALLOWED = "not-allowed"  # not on the allow-list
     DISTRUSTED = "distrusted"  # whoever runs this node said so
     INVITATION = "invitation"  # not open to this peer on this link: never given, expired, revoked, used, replayed
+    VOUCH = "vouch"  # a statement that cannot count: about oneself, or about more peers than one can know
     UNEXPECTED_PEER = "unexpected-peer"  # somebody else answers at this address
     SELF = "self"  # we dialled ourselves, or our own hello came back
     TIMEOUT = "timeout"  # a deadline passed

@@ -29,6 +29,12 @@ class Limits:
     chunk: int = 1 * MIB  # a write to the socket: a view, not a copy; smaller ones cost a turn of the loop each
     # counts
     peers_in_frame: int = 8  # signed address records in one Peers frame
+    vouches_in_frame: int = 16  # signed statements in one Vouches frame: with the sums they fill it
+    vouches: int = 16384  # statements held, 4 MB on disk and 12 in memory; the ranking takes some 50 ms of them
+    vouches_each: int = 64  # of these, by one issuer: more people than anybody knows well
+    vouches_waiting: int = (
+        256  # of issuers to whom no statement leads (yet): a newcomer's own may come before its host's
+    )
     headers_in_request: int = 16  # headers that one HeaderRequest may ask for
     queue: int = 64  # frames waiting for one peer; the oldest goes first
     degree: int = 8  # neighbours we dial up to (memberlist and gossipsub both hold 6 to 12)
@@ -66,6 +72,8 @@ class Limits:
     window: int = 16  # rounds that an update may lag behind (W): the most that a relayed record can be of use
     ahead: int = 2  # rounds that an update may lead
     distrust: int = 16  # that a stranger is not fetched from after it broke its promises: `window`, when all are stale
+    term: int = 65_536  # that a statement holds: who is gone is forgotten in a day, at the default pace of one a second
+    terms: int = 4  # terms that one may lie ahead: two nodes' rounds differ, and another version may choose longer ones
     invited: int = 604_800  # that an invitation stays open: a week at the default pace of a round a second
     # bytes in store
     blobs: int = 512 * MIB  # payloads kept to serve to others; a daemon takes an eighth of its memory if that is less
@@ -78,6 +86,9 @@ class Limits:
     )
     strangers_burst: float = 2000.0
     peers_rate: float = 0.1  # peers frames from one peer beside those at a join; honest nodes send none
+    # statements from one peer: renewing 16 000 of them costs one in four rounds, catching up with as many ten minutes
+    vouches_rate: float = 32.0
+    vouches_burst: float = 256.0  # at a join: all that eight people know of each other in a network of thirty
     control_rate: float = 4.0  # pings and pongs over one connection: one in 10 s is usual
     control_burst: float = 32.0
     # bytes over a socket that others opened: `peer_rate` headers; fragments without content are seen nowhere else

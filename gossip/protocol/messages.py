@@ -141,6 +141,25 @@ class PeerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Vouch:
+    """A peer's statement that it knows another one; of one issuer and subject the higher sequence replaces the lower.
+
+    Attributes:
+        issuer: the signer; must equal the envelope's key.
+        subject: whom it knows.
+        sequence: from 1; grows with every statement about that subject.
+        until: round in which it ends; 0: it is taken back.
+    """
+
+    network: bytes
+    issuer: PeerId
+    subject: PeerId
+    sequence: int
+    until: int
+    version: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """The sender's own new update: a sealed `UpdateHeader`."""
 
@@ -185,7 +204,21 @@ class Redeem:
     proof: bytes
 
 
-Frame: TypeAlias = Announce | Relay | Peers | HeaderRequest | Goodbye | Redeem
+@dataclass(frozen=True, slots=True)
+class Vouches:
+    """Sealed `Vouch`es that the sender holds, and perhaps a digest of all that it holds.
+
+    Attributes:
+        sums: empty, or 16 digests of 8 bytes: of the statements whose issuer's first four bits are 0, 1, ... 15 the
+            sorted digests, hashed (`gossip.vouching.sum_of`).
+        envelopes: at most 16.
+    """
+
+    sums: tuple[bytes, ...] = ()
+    envelopes: tuple[bytes, ...] = ()
+
+
+Frame: TypeAlias = Announce | Relay | Peers | HeaderRequest | Goodbye | Redeem | Vouches
 
 
 @dataclass(frozen=True, slots=True)

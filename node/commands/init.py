@@ -45,7 +45,9 @@ def init(
     hedgerow init bob --listen 127.0.0.1:7701 --part 1/2 --join 127.0.0.1:7700
     hedgerow init carol --ticket hedgerow1...
     """
+    from gossip.protocol.ticket import parse_ticket
     from node.daemon import init_node
+    from node.society import told
 
     settings = node_settings(
         listen=listen, advertise=advertise, join=join, allow=allow, task=task, model=model, data_dir=data_dir,
@@ -57,5 +59,7 @@ def init(
     typer.echo(f"settings   {made.config}")
     typer.echo(f"start it   hedgerow run {folder}")
     typer.echo(f"look at it hedgerow status {folder}")
+    if ticket and parse_ticket(ticket).invitation:
+        typer.echo(f"the inviter: once it has taken the ticket, {told(directory)}", err=True)
     if made.join:
         typer.echo(f"others     hedgerow run DIR --join {shlex.quote(made.join)}")

@@ -24,7 +24,8 @@ def invite(
 ) -> None:
     """Print one line by which somebody joins.
 
-    It counts once, for one key. Then both nodes know each other. Pass it on as you would a password.
+    It counts once, for one key. Then both nodes know each other. Pass it on as you would a password. Both also vouch
+    for each other, for everybody in the network to see; [network] vouch = false in node.toml keeps names private.
 
     Example:
     hedgerow invite alice --name bob
@@ -33,7 +34,7 @@ def invite(
     """
     from identity.keys import format_peer
     from node.society import invite as make_ticket
-    from node.society import people_of
+    from node.society import people_of, told
     from node.store.invitations import Invitations
 
     if revoke is None and not listed:
@@ -42,6 +43,8 @@ def invite(
             typer.echo(
                 f"{made.address} is for this machine only: for others, set [network] listen or advertise", err=True
             )
+        if not everybody:
+            typer.echo(f"once it is redeemed, {told(directory)}", err=True)
         typer.echo(made.ticket)
         return
     with people_of(directory) as people:

@@ -1,8 +1,8 @@
 """Whom the operator knows, whom he distrusts, and who asks to be known: a table in the ledger that commands write too.
 
 Laws:
-- Durable on return (synchronous=FULL). A running node and a command may write at the same time: the log is SQLite's,
-  and every write is one short transaction.
+- Durable on return (synchronous=FULL), but for what others can tell again (`writing(quick=True)`). A running node and a
+  command may write at the same time: the log is SQLite's, and every write is one short transaction.
 - Only a person changes what a person said: nobody who answers, asks or redeems an invitation becomes known who is
   distrusted, and nobody distrusted comes back but by `trust` or `forget`.
 - Bounded whoever comes: `PEOPLE` that were named, of those who ask the newest `ASKS`, and one for each address that the
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from identity.errors import BadPeerId
-from identity.keys import PeerId, format_peer, parse_peer, short
+from identity.keys import TEXT_LETTERS, PeerId, format_peer, parse_peer, short
 from node.errors import ConfigError, StoreError
 
 PEOPLE = 1024  # known and distrusted: more than a person tells apart
@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS person (number INTEGER PRIMARY KEY AUTOINCREMENT, pee
 CREATE TABLE IF NOT EXISTS invitation (number INTEGER PRIMARY KEY AUTOINCREMENT, mark BLOB UNIQUE, alias TEXT,
     until INTEGER, peer BLOB) STRICT;
 CREATE TABLE IF NOT EXISTS ticket (peer BLOB PRIMARY KEY, invitation BLOB) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS vouch (issuer BLOB, subject BLOB, envelope BLOB, PRIMARY KEY (issuer, subject)) STRICT,
+    WITHOUT ROWID;
 """
 _MET = {"person": "peer", "linked": "peer", "other": "author"}  # tables that name peers, and the column
 
@@ -85,7 +87,7 @@ class People:
             with self._sentence():
                 self.connection.execute("PRAGMA journal_mode = WAL")
                 self.connection.execute("PRAGMA synchronous = FULL")
-                if not self._has("ticket"):  # a disk that is full for now is no reason not to start
+                if not self._has("vouch"):  # a disk that is full for now is no reason not to start
                     self.connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
         except StoreError:
             self.connection.close()
@@ -108,7 +110,9 @@ class People:
             return named[0]
         try:
             return parse_peer(word)
-        except BadPeerId:
+        except BadPeerId as error:
+            if len(word) == TEXT_LETTERS:
+                raise ConfigError(f"'{word}' is no peer: {error}") from None
             letters = word.lower()
         met = self._met() if len(letters) >= PREFIX else set()
         alike = sorted(format_peer(peer) for peer in met if format_peer(peer).startswith(letters))
@@ -197,13 +201,17 @@ class People:
             return self.connection.execute(query, values).fetchall()
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, quick: bool = False) -> Iterator[None]:
         """One transaction, durable at its end; nothing of it if anything in it fails.
+
+        Args:
+            quick: it need not survive a crash of the machine, only one of the process.
 
         Raises:
             StoreError: the disk refuses, or another process writes for too long.
         """
         with self._sentence():
+            self.connection.execute(f"PRAGMA synchronous = {'NORMAL' if quick else 'FULL'}")
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield

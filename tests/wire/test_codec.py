@@ -20,11 +20,13 @@ from gossip.protocol.codec import (
     MAX_ROUND,
     RECORD,
     UPDATE,
+    VOUCH,
     decode_frame,
     decode_header,
     decode_hello,
     decode_record,
     decode_ticket,
+    decode_vouch,
     digest_payload,
     encode_frame,
     encode_header,
@@ -32,6 +34,7 @@ from gossip.protocol.codec import (
     encode_record,
     encode_schema,
     encode_ticket,
+    encode_vouch,
     payload_bytes,
     schema_digest,
 )
@@ -48,9 +51,12 @@ from gossip.protocol.messages import (
     Relay,
     Ticket,
     UpdateHeader,
+    Vouch,
+    Vouches,
 )
 from gossip.protocol.payload import encode_payload
 from gossip.protocol.ticket import acceptance, format_ticket, mark, parse_ticket, redemption
+from gossip.vouching import sum_of
 from identity.envelope import digest_of, open_envelope, seal
 from identity.keys import PeerId, SigningKey, format_peer
 
@@ -92,6 +98,9 @@ hellos = st.builds(
     round=rounds,
 )
 records = st.builds(PeerRecord, network=digests, peer=peers, address=texts, sequence=counts)
+vouches = st.builds(
+    Vouch, network=digests, issuer=peers, subject=peers, sequence=st.integers(1, 2**63 - 1), until=rounds
+)
 requests = st.builds(
     lambda who, first, count: HeaderRequest(who, first, first + count),
     peers,
@@ -105,6 +114,11 @@ frames = st.one_of(
     requests,
     st.builds(Goodbye, texts),
     st.builds(Redeem, digests),
+    st.builds(
+        Vouches,
+        st.lists(st.binary(min_size=8, max_size=8), min_size=16, max_size=16).map(tuple) | st.just(()),
+        st.lists(st.binary(min_size=96, max_size=224), max_size=16).map(tuple),
+    ),
 )
 
 DECODERS: dict[str, Callable[[bytes], object]] = {
@@ -112,6 +126,8 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "hello": lambda data: encode_hello(decode_hello(data, LIMITS)),
     "record": lambda data: encode_record(decode_record(data, LIMITS)),
     "frame": lambda data: encode_frame(decode_frame(data, LIMITS)),
+    "vouch": lambda data: encode_vouch(decode_vouch(data, LIMITS)),
+    "vouches": lambda data: encode_frame(decode_frame(data, LIMITS)),
     "redeem": lambda data: encode_frame(decode_frame(data, LIMITS)),
     "ticket": lambda data: encode_ticket(decode_ticket(data, LIMITS)),
 }
@@ -134,6 +150,13 @@ def test_a_record_comes_back_as_it_went(record: PeerRecord) -> None:
     assert decode_record(encode_record(record), LIMITS) == record
 
 
+@given(vouches)
+def test_a_statement_comes_back_as_it_went_and_sixteen_fit_a_frame_with_sums(vouch: Vouch) -> None:
+    body = encode_vouch(vouch)
+    assert decode_vouch(body, LIMITS) == vouch
+    assert len(encode_frame(Vouches((bytes(8),) * 16, (bytes(96) + body,) * 16))) <= LIMITS.frame
+
+
 @given(frames)
 def test_a_frame_comes_back_as_it_went_and_fits(frame: Announce) -> None:
     data = encode_frame(frame)
@@ -151,6 +174,11 @@ def sample(kind: str) -> bytes:
             return encode_hello(Hello(NETWORK, who.peer, bytes(32), bytes(32), bytes(32), bytes(32), "host:1", 1, 300))
         case "record":
             return encode_record(PeerRecord(NETWORK, who.peer, "host:1", 70_000))
+        case "vouch":
+            return encode_vouch(Vouch(NETWORK, who.peer, author(2).peer, 300, 70_000))
+        case "vouches":
+            sealed = seal(who.key, VOUCH, encode_vouch(Vouch(NETWORK, who.peer, author(2).peer, 300, 70_000)))
+            return encode_frame(Vouches((bytes(range(8)),) * 16, (sealed, sealed)))
         case "redeem":
             return encode_frame(Redeem(bytes(range(32))))
         case "ticket":
@@ -284,7 +312,7 @@ def respelled(value: object) -> list[bytes]:
     return [b"\xd9" + bytes([len(value)]) + value.encode(), b"\xda" + len(value).to_bytes(2, "big") + value.encode()]
 
 
-@pytest.mark.parametrize("kind", ["header", "hello", "record"])
+@pytest.mark.parametrize("kind", ["header", "hello", "record", "vouch"])
 def test_only_one_encoding_of_each_field_is_accepted(kind: str) -> None:
     values = msgpack.unpackb(sample(kind))
     for index, value in enumerate(values):
@@ -296,7 +324,7 @@ def test_only_one_encoding_of_each_field_is_accepted(kind: str) -> None:
                 DECODERS[kind](bytes([0x90 | len(values)]) + b"".join(parts))
 
 
-@pytest.mark.parametrize("kind", ["header", "hello", "record"])
+@pytest.mark.parametrize("kind", ["header", "hello", "record", "vouch"])
 def test_every_field_has_one_type_and_one_range(kind: str) -> None:
     values = msgpack.unpackb(sample(kind))
     strange = [None, True, -1, 2**63, 1.5, "x" * 129, "é", "\n", b"", bytes(31), bytes(33), bytes(300), [], [1]]
@@ -313,8 +341,8 @@ def test_every_field_has_one_type_and_one_range(kind: str) -> None:
             DECODERS[kind](msgpack.packb(arity))
 
 
-@pytest.mark.parametrize(("kind", "place"), [("header", 5), ("hello", 9)])
-def test_a_round_beyond_the_last_is_malformed_in_a_header_and_in_a_hello(kind: str, place: int) -> None:
+@pytest.mark.parametrize(("kind", "place"), [("header", 5), ("hello", 9), ("vouch", 5)])
+def test_a_round_beyond_the_last_is_malformed_in_a_header_a_hello_and_a_statement(kind: str, place: int) -> None:
     values = msgpack.unpackb(sample(kind))
     last = msgpack.packb([*values[:place], MAX_ROUND, *values[place + 1 :]])
     assert DECODERS[kind](last) == last  # read, and written again
@@ -362,6 +390,14 @@ def test_another_version_or_an_unknown_kind_is_refused() -> None:
         [10, bytes(33)],
         [10, "x" * 32],
         [10, bytes(32), bytes(32)],
+        [11, []],
+        [11, [], [bytes(100)] * 17],
+        [11, [], [bytes(95)]],
+        [11, [], [bytes(225)]],
+        [11, [bytes(8)] * 15, []],
+        [11, [bytes(8)] * 17, []],
+        [11, [bytes(7)] * 16, []],
+        [11, bytes(16), []],
     ],
 )
 def test_a_frame_outside_the_grammar_is_malformed(values: list[object]) -> None:
@@ -397,6 +433,8 @@ def golden() -> dict[str, str]:
     body = encode_header(header)
     envelope = seal(key, UPDATE, body)
     record_envelope = seal(key, RECORD, encode_record(record))
+    vouch = Vouch(network, key.peer, other.peer, 300, 65_836)
+    vouch_envelope = seal(key, VOUCH, encode_vouch(vouch))
     ticket = Ticket("hedgerow", "digits", "", bytes(range(16)), ((key.peer, "host.example:4701"),))
     kept, session = mark(ticket.invitation), bytes([3]) * 32
     return {
@@ -418,6 +456,11 @@ def golden() -> dict[str, str]:
         "update_envelope": envelope.hex(),
         "hello_envelope": seal(key, HELLO, encode_hello(hello)).hex(),
         "record_envelope": record_envelope.hex(),
+        "vouch": encode_vouch(vouch).hex(),
+        "vouch_envelope": vouch_envelope.hex(),
+        "vouch_sum": sum_of([digest_of(VOUCH, encode_vouch(vouch))]).hex(),
+        "frame_vouches": encode_frame(Vouches((), (vouch_envelope,))).hex(),
+        "frame_sums": encode_frame(Vouches((sum_of([]),) * 16)).hex(),
         "frame_announce": encode_frame(Announce(envelope)).hex(),
         "frame_relay": encode_frame(Relay(2, envelope)).hex(),
         "frame_peers": encode_frame(Peers((record_envelope,))).hex(),
@@ -444,6 +487,9 @@ def test_golden_vectors_are_read_back() -> None:
     assert (header.author, header.sequence, header.round) == (raw["peer"], 2, 300)
     assert header.payload_length == payload_bytes(SCHEMA) == len(raw["payload"])
     assert decode_hello(open_envelope(raw["hello_envelope"], HELLO).body, LIMITS).address == "host.example:4701"
+    vouch = open_envelope(raw["vouch_envelope"], VOUCH)
+    assert sum_of([vouch.digest]) == raw["vouch_sum"]
+    assert decode_vouch(vouch.body, LIMITS) == decode_vouch(raw["vouch"], LIMITS)
     assert decode_record(open_envelope(raw["record_envelope"], RECORD).body, LIMITS).sequence == 2
     for name in raw:
         if name.startswith("frame_"):

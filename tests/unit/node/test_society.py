@@ -148,4 +148,4 @@ def test_what_is_said_of_peers_before_a_first_run(tmp_path: Path) -> None:
     assert say(tmp_path / "alice", format_peer(OTHER), State.KNOWN, "bob").startswith("bob (")
     assert say(tmp_path / "alice", "bob", State.DISTRUSTED).startswith("bob (")
     (row,) = listed(tmp_path / "alice")
-    assert row == {"peer": format_peer(OTHER), "state": "distrusted", "name": "bob", "since": 0}
+    assert row == {"peer": format_peer(OTHER), "state": "distrusted", "name": "bob", "since": 0, "standing": None}
