@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from gossip.protocol.messages import Ticket
+from gossip.protocol.codec import VOUCH, encode_vouch
+from gossip.protocol.messages import Ticket, Vouch
 from gossip.protocol.ticket import format_ticket, mark, parse_ticket
+from gossip.vouching import Statement
+from identity.envelope import digest_of, seal
 from identity.keys import PeerId, SigningKey, format_peer, parse_peer
 from node.config import FILE, load_config
 from node.daemon import init_node
@@ -17,6 +21,16 @@ from node.errors import ConfigError, NodeError
 from node.society import invite, listed, people_of, say
 from node.store.invitations import Invitations
 from node.store.people import State
+from node.store.vouches import VouchTable
+from node.trust.vouches import NEAR
+from simulator.cli import app
+
+
+def statement(network: bytes, issuer: SigningKey, subject: PeerId) -> Statement:
+    vouch = Vouch(network, issuer.peer, subject, 1, 60_000)
+    body = encode_vouch(vouch)
+    return Statement.of(vouch, digest_of(VOUCH, body), seal(issuer, VOUCH, body))
+
 
 OTHER = SigningKey(bytes([7]) * 32).peer
 
@@ -149,3 +163,52 @@ def test_what_is_said_of_peers_before_a_first_run(tmp_path: Path) -> None:
     assert say(tmp_path / "alice", "bob", State.DISTRUSTED).startswith("bob (")
     (row,) = listed(tmp_path / "alice")
     assert row == {"peer": format_peer(OTHER), "state": "distrusted", "name": "bob", "since": 0, "standing": None}
+
+
+def test_who_is_near_by_vouches_stands_with_p_beside_the_named(tmp_path: Path) -> None:
+    made(tmp_path / "alice", name="garden")
+    key = SigningKey.load(tmp_path / "alice" / "key")
+    bob, carol = SigningKey(bytes([8]) * 32), SigningKey(bytes([9]) * 32)
+    network = load_config(tmp_path / "alice" / FILE).network_id()
+    say(tmp_path / "alice", format_peer(bob.peer), State.KNOWN, "bob")
+    with people_of(tmp_path / "alice") as people:
+        pairs = [(key, bob), (bob, key), (bob, carol), (carol, bob)]
+        statements = [statement(network, issuer, subject.peer) for issuer, subject in pairs]
+        VouchTable(people, network).keep({each.pair: each for each in statements}, key.peer)
+    named, near = listed(tmp_path / "alice")
+    assert (named["name"], named["state"], named["standing"] > 0.3) == ("bob", "known", True)
+    assert (near["peer"], near["state"], near["standing"] > NEAR) == (format_peer(carol.peer), "near by vouches", True)
+    said = CliRunner().invoke(app, ["people", str(tmp_path / "alice")]).stdout.splitlines()
+    assert said[1] == f"{format_peer(carol.peer)}  near by vouches  -  P {near['standing']:.3f}"
+    say(tmp_path / "alice", "bob", State.DISTRUSTED)
+    assert [(row["state"], row["standing"]) for row in listed(tmp_path / "alice")] == [("distrusted", None)]
+
+
+@pytest.mark.parametrize(
+    ("vouch", "trusted", "untrusted"),
+    [
+        (True, "everybody in this network will be able to see", "will be told that it does so no more"),
+        (False, "nobody else is told", "nobody else is told"),
+    ],
+)
+def test_each_command_says_to_whom_it_shows_what(tmp_path: Path, vouch: bool, trusted: str, untrusted: str) -> None:
+    made(tmp_path / "alice", vouch=vouch)
+    folder, run = str(tmp_path / "alice"), CliRunner().invoke
+    peer = format_peer(OTHER)
+    ticket = run(app, ["invite", folder])
+    assert trusted in ticket.stderr
+    assert ticket.stdout.startswith("hedgerow1")
+    assert ticket.stdout.count("\n") == 1
+    assert "able to see" not in run(app, ["invite", folder, "--open"]).stderr
+    assert trusted in run(app, ["trust", folder, peer]).stdout
+    assert untrusted in run(app, ["distrust", folder, peer]).stdout
+    assert untrusted in run(app, ["people", folder, "--forget", peer]).stderr
+    told = run(app, ["init", str(tmp_path / "bob"), "--ticket", ticket.stdout.strip()])
+    assert "able to see" in told.stderr
+
+
+def test_what_is_no_peer_is_said_in_a_sentence(tmp_path: Path) -> None:
+    made(tmp_path / "alice")
+    for text, words in (("a" * 52, "small order"), ("1" * 52, "a-z and 2-7"), ("nobody", "nobody here")):
+        with pytest.raises(ConfigError, match=words):
+            say(tmp_path / "alice", text, State.KNOWN)
