@@ -30,7 +30,7 @@ class Limits:
     # counts
     peers_in_frame: int = 8  # signed address records in one Peers frame
     vouches_in_frame: int = 16  # signed statements in one Vouches frame: with the sums they fill it
-    vouches: int = 16384  # statements held, 4 MB on disk and 12 in memory; the ranking takes some 50 ms of them
+    vouches: int = 16384  # statements held, 4 MB on disk and 12 in memory; to rank them takes some 25 ms of a core
     vouches_each: int = 64  # of these, by one issuer: more people than anybody knows well
     vouches_waiting: int = (
         256  # of issuers to whom no statement leads (yet): a newcomer's own may come before its host's
@@ -86,9 +86,9 @@ class Limits:
     )
     strangers_burst: float = 2000.0
     peers_rate: float = 0.1  # peers frames from one peer beside those at a join; honest nodes send none
-    # statements from one peer: renewing 16 000 of them costs one in four rounds, catching up with as many ten minutes
+    # statements from one peer: 16 384 are renewed by one in two rounds; over one link they come in a quarter of an hour
     vouches_rate: float = 32.0
-    vouches_burst: float = 256.0  # at a join: all that eight people know of each other in a network of thirty
+    vouches_burst: float = 256.0  # at a join: a network of thirty nodes that know eight each
     control_rate: float = 4.0  # pings and pongs over one connection: one in 10 s is usual
     control_burst: float = 32.0
     # bytes over a socket that others opened: `peer_rate` headers; fragments without content are seen nowhere else

@@ -24,7 +24,7 @@ from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.limits import Limits
 from gossip.vouching import Pair, Statement, number_of, sum_of
 from identity.keys import PeerId
-from node.trust.vouches import standing_of
+from node.trust.vouches import flow
 
 
 class Statements:
@@ -254,8 +254,16 @@ class Statements:
 
     def _rank(self) -> None:
         self.rankings += 1
-        pairs = (each.pair for each in self if each.until and self._distrusted.isdisjoint(each.pair))
-        standing = standing_of(pairs, self._me)
+        mutual = [
+            each.pair
+            for each in self
+            if each.until
+            and each.issuer < each.subject
+            and (back := self.get(each.subject, each.issuer)) is not None
+            and back.until
+            and self._distrusted.isdisjoint(each.pair)
+        ]
+        standing = flow(mutual, self._me)
         if standing != self.standing:
             self.standing = MappingProxyType(standing)
 

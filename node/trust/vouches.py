@@ -46,7 +46,12 @@ def standing_of(statements: Iterable[tuple[PeerId, PeerId]], me: PeerId) -> dict
         P > 0 by peer, in order of peer id.
     """
     said = set(statements)
-    mutual = [(one, other) for one, other in said if one < other and (other, one) in said]
+    return flow([(one, other) for one, other in said if one < other and (other, one) in said], me)
+
+
+def flow(mutual: Iterable[tuple[PeerId, PeerId]], me: PeerId) -> dict[PeerId, float]:
+    """As `standing_of`, of mutual statements: each once, the lower peer id first."""
+    mutual = list(mutual)
     peers = sorted({me}.union(*mutual))
     number = {peer: place for place, peer in enumerate(peers)}
     links = np.array([(number[one], number[other]) for one, other in mutual], dtype=np.int64).reshape(-1, 2)

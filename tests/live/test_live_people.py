@@ -19,6 +19,7 @@ from identity.keys import SigningKey, format_peer
 from node.daemon import KEY
 from node.errors import NodeError
 from node.show.status import fetch_status
+from node.society import listed
 
 COMMON = ["network.name=people", "round.pace=0.2", "round.evaluate_every=0", "task.parts=4"]
 
@@ -163,3 +164,40 @@ def test_an_allow_list_lets_in_whoever_redeems_and_keeps_out_the_others(started:
     assert there == {name(bob)}
     assert name(stranger) not in people(alice)
     assert name(thief) not in people(alice)
+
+
+def near(daemon: Daemon) -> dict[str, str]:
+    """Whom statements lead to, and how that stands."""
+    return {row["peer"]: row["state"] for row in listed(daemon.folder) if row["standing"] is not None}
+
+
+def newest(daemon: Daemon) -> int:
+    rounds = [int(record["round"]) for record in daemon.records()]
+    return max(rounds, default=0)
+
+
+def test_a_vouch_reaches_a_friends_friend_survives_kill_9_and_is_forgotten_within_ten_rounds(
+    started: list[Daemon], tmp_path: Path
+) -> None:
+    alice = start(started, tmp_path / "alice", "task.part=0")
+    bob = start(
+        started, tmp_path / "bob", "task.part=1", ticket=hedgerow("invite", alice.folder, "--name", "bob").strip()
+    )
+    carol = start(
+        started, tmp_path / "carol", "task.part=2", ticket=hedgerow("invite", bob.folder, "--name", "carol").strip()
+    )
+    until(lambda: near(carol).get(name(alice)) == "near by vouches")
+    until(lambda: near(alice) == {name(bob): "known", name(carol): "near by vouches"})
+    for daemon in (alice, carol):
+        daemon.kill()
+    assert near(alice) == {name(bob): "known", name(carol): "near by vouches"}  # from its table
+    for daemon in (alice, carol):
+        daemon.start()
+    until(lambda: linked(alice, bob, "named") and linked(carol, bob, "named"))
+    until(lambda: abs(newest(alice) - newest(bob)) <= 2)
+    hedgerow("distrust", bob.folder, "carol")
+    said = max(newest(alice), newest(bob))
+    until(lambda: name(carol) not in near(alice))
+    assert newest(alice) <= said + 10
+    assert near(alice) == {name(bob): "known"}
+    assert near(bob) == {name(alice): "known"}
