@@ -45,6 +45,7 @@ class Circle:
         self._round = people.round()
         self._rows: list[Person] = people.all()
         self._aliases = {person.peer: person.alias for person in self._rows}
+        self._by_name: Collection[PeerId] = ()  # as the last round ended
         self._here: dict[PeerId, int] = {}  # who is linked -> rounds that ended since
         self._came: dict[PeerId, bool] = {}  # who dialled us and is here -> whether it was when the last round ended
 
@@ -66,7 +67,7 @@ class Circle:
             for state in (State.KNOWN, State.DISTRUSTED)
         )
         if self._voucher is not None:
-            self._voucher.acquainted(self._rows)
+            self._voucher.acquainted(self._rows, self._by_name)
         return ev.Acquainted(known, distrusted)
 
     def standing(self) -> Mapping[PeerId, float]:
@@ -98,7 +99,7 @@ class Circle:
 
     def after(self, round: int, by_name: Collection[PeerId]) -> None:
         """A round is over."""
-        self._round = round
+        self._round, self._by_name = round, by_name
         stayed = {peer for peer, before in self._came.items() if before}
         self._came = dict.fromkeys(self._came, True)
         self._here = {peer: rounds + 1 for peer, rounds in self._here.items()}

@@ -65,11 +65,11 @@ class Voucher:
         """P by peer, the distrusted left out; the same object as long as nothing has changed."""
         return self._statements.standing
 
-    def acquainted(self, people: Sequence[Person]) -> None:
-        """What the operator says of people now."""
+    def acquainted(self, people: Sequence[Person], by_name: Collection[PeerId] = ()) -> None:
+        """What the operator says of people now; `by_name` are known by node.toml or an address too."""
         self._wanted = [each.peer for each in people if vouched(each)] if self._open else ()
         self._distrusted = frozenset(each.peer for each in people if each.state is State.DISTRUSTED)
-        self._named = frozenset(each.peer for each in people if each.state is State.KNOWN)
+        self._named = frozenset(each.peer for each in people if each.state is State.KNOWN).union(by_name)
 
     # what `gossip.vouching` asks
 

@@ -316,3 +316,16 @@ async def test_own_words_from_after_a_backup_are_adopted_and_answered_by_newer_o
         assert (said[CAROL.peer].sequence, said[CAROL.peer].until) == (601, 0)  # and she is not
         await here.tell(DAVE, vouch(me, BOB, 499))
         assert here.rig.count(Drop.REPLAY) == 1
+
+
+async def test_a_newcomer_to_an_old_network_takes_what_lies_too_far_ahead_when_it_has_caught_up(people: People) -> None:
+    async with node(people) as here:
+        said = vouch(BOB, CAROL, until=10**6 + 60_000)
+        await here.tell(DAVE, said)
+        assert here.rig.count(Drop.EARLY) == 1
+        await here.advance(10**6)
+        assert any(frame.sums for who in (BOB, CAROL, DAVE) for frame in here.told(who))  # it asks again by itself
+        await here.tell(DAVE, said)
+        assert said in here.held
+        own = [read(each) for each in here.held if read(each).issuer == OWN.peer]
+        assert [(each.sequence, each.until) for each in own] == [(10**6, 10**6 + Limits().term)]

@@ -8,12 +8,19 @@ from pathlib import Path
 import pytest
 from peers import peer
 
+from gossip.protocol.codec import VOUCH, encode_vouch
 from gossip.protocol.events import PeerJoined, PeerLeft, PeerNamed, PeerRedeemed
+from gossip.protocol.messages import Vouch
+from gossip.vouching import Statement
+from identity.envelope import digest_of, seal
+from identity.keys import SigningKey
 from node.alarms import Alarms
 from node.circle import Circle
 from node.core.events import Acquainted
 from node.store.invitations import Invitations
 from node.store.people import People, State
+from node.store.vouches import VouchTable
+from node.voucher import Voucher
 
 BOB, CAROL, DAVE = peer(1), peer(2), peer(3)
 
@@ -103,3 +110,26 @@ def test_a_ticket_that_the_inviter_does_not_take_is_told_until_it_is_taken(peopl
     circle.taken(BOB)
     circle.after(4, ())
     assert alarms.sentence("ticket") is None
+
+
+def test_standing_is_the_vouchers_and_nobodys_without_one(people: People) -> None:
+    key, network = SigningKey(bytes([1]) * 32), bytes(32)
+    bob = SigningKey(bytes([2]) * 32)
+    assert dict(Circle(people, Alarms(), lambda line: None).standing()) == {}
+    voucher = Voucher(key, network, VouchTable(people, network), Alarms())
+    circle = Circle(people, Alarms(), lambda line: None, voucher)
+    people.say(bob.peer, State.KNOWN)
+    circle.said()
+    voucher.advance(1)
+    vouch = Vouch(network, bob.peer, key.peer, 1, 60_000)
+    body = encode_vouch(vouch)
+    voucher.admit(Statement.of(vouch, digest_of(VOUCH, body), seal(bob, VOUCH, body)))
+    voucher.advance(2)
+    first = circle.standing()
+    assert set(first) == {bob.peer}
+    voucher.advance(3)
+    assert circle.standing() is first
+    people.say(bob.peer, State.DISTRUSTED)
+    circle.said()
+    voucher.advance(4)
+    assert dict(circle.standing()) == {}
