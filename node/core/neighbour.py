@@ -85,10 +85,10 @@ class Neighbour:
             del self.stamps[key]
 
 
-def waited_for(live: Sequence[Neighbour], policy: RoundPolicy) -> list[Neighbour]:
-    """Those a round waits for: all that are trusted, and of those ever heard at least the better half."""
+def waited_for(live: Sequence[Neighbour], policy: RoundPolicy, least: int | None = None) -> list[Neighbour]:
+    """Those a round waits for: all that are trusted, and `least` of those ever heard (None: the better half)."""
     heard = [n for n in live if n.lag is not None or n.trusted(policy)]
-    least = (len(heard) + 1) // 2
+    least = (len(heard) + 1) // 2 if least is None else least
     ranked = sorted(heard, key=lambda n: (-n.trust, n.peer))
     return [n for position, n in enumerate(ranked) if position < least or n.trusted(policy)]
 

@@ -4,8 +4,9 @@ Laws:
 - Whoever is connected is a neighbour, and so is one that left, until it is removed.
 - What moves a round (signed headers, deadlines, who is waited for) is asked of its guides: the neighbours with a say in
   it that the node knows by name. Where none of these is here, of strangers with a say that have delivered a payload of
-  an earlier round, in this run or before it: a promise alone moves nobody who has heard anybody. Where nobody has
-  delivered yet (the first node of a network, restarted empty-handed), of all who have a say.
+  an earlier round, in this run or before it: a promise alone moves nobody who has heard anybody. A round in which none
+  of those is drawn, though one is here, has no guides: silence costs it nothing, and a claim does not move it. Where
+  nobody here has delivered yet (the first node of a network, restarted empty-handed), of all who have a say.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Neighbourhood(Collection[PeerId]):
         neighbour = self._members.get(peer)
         if neighbour is not None:
             neighbour.updates.clear()
-            neighbour.lag, neighbour.trust = None, 0.0
+            neighbour.lag, neighbour.trust, neighbour.delivered = None, 0.0, -1
             if not neighbour.live:
                 self.remove(peer)
 
@@ -116,9 +117,11 @@ class Neighbourhood(Collection[PeerId]):
         heeded = self.heeded(round)
         backing = self.standing.backing(neighbour.peer for neighbour in heeded)
         known = [neighbour for neighbour in heeded if neighbour.peer in backing]
+        if known:
+            return known
         served = self.standing.served()
-        proven = [each for each in heeded if 0 <= each.delivered < round or each.peer in served]
-        return known or proven or heeded
+        proven = {each.peer for each in self.live() if 0 <= each.delivered < round or each.peer in served}
+        return [each for each in heeded if each.peer in proven] if proven else heeded
 
     def guests(self, round: int, policy: RoundPolicy) -> list[Neighbour]:
         """Others with a say beside the guides whose update is not here, if they are mostly in time."""
@@ -146,8 +149,16 @@ class Neighbourhood(Collection[PeerId]):
         return left_behind(round, self.guides(round))
 
     def waited_for(self, round: int, policy: RoundPolicy) -> list[Neighbour]:
-        """Those without whom the round does not close before its deadline."""
-        return waited_for(self.guides(round), policy)
+        """Those without whom the round does not close before its deadline.
+
+        Of strangers a crowd may be the better half, whatever it has delivered once: one is waited for that is mostly
+        late only while nobody is here that is mostly in time.
+        """
+        guides = self.guides(round)
+        if not guides or not self.led_by_strangers(round):
+            return waited_for(guides, policy)
+        reliable = any(each.lag is not None and each.trusted(policy) for each in self.live())
+        return waited_for(guides, policy, least=0 if reliable else 1)
 
     def deadline(self, round: int, policy: RoundPolicy) -> float:
         """Seconds from own publication to the close of the round."""

@@ -14,7 +14,8 @@ neighbour needs, a silent stranger not at all, and silent strangers alone, come 
 `most` seconds between two words of others. A neighbour's trust is a running share of the rounds in which its update
 came before the deadline (also when the round had closed earlier without it), from 1: `t += (in time - t) / 8`. Once it
 is as low as after `patience` misses in a row it is no longer waited for, until it has risen again or the neighbour
-connects anew (but of those that were ever heard at least the better half is waited for). What it sends still counts
+connects anew (but of those that were ever heard at least the better half is waited for; of strangers, of whom a crowd
+may be the better half, one at least, and only while none is here that is mostly in time). What it sends still counts
 when it is there. Trust rises slowly on purpose: nodes wait for nodes that wait, so a slow peer that were forgiven for a
 lucky round would stretch everybody's.
 

@@ -40,7 +40,7 @@ def _model(attack: str, **parameters: object) -> Trial:
 
 
 def _crowd(attack: str, sybils: int, **parameters: object) -> Trial:
-    return Trial(attack, parameters, sybils, 6)
+    return Trial(attack, parameters, sybils, 12)  # a node learns in two rounds with a say whom not to wait for
 
 
 def _sybil(attack: str, sybils: int = 5, **parameters: object) -> Trial:

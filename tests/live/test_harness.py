@@ -126,6 +126,16 @@ async def test_a_siege_by_strangers_is_held_where_neighbours_are_known(tmp_path:
     assert [each["connected"] for each in known] == [True] * 3
 
 
+async def test_a_siege_by_strangers_that_deliver_nothing_is_held_where_nobody_is_known(tmp_path: Path) -> None:
+    crowds = [("siege", trial) for trial in SUITES["siege"] if trial.attack in ("withhold", "silent")]
+    with running(tmp_path, QUICK | {"round": QUICK["round"] | {"most": 8.0}}, others=2) as folder:
+        status = fetch_status(grown(folder))
+        assert {each["standing"].partition(",")[0] for each in status["neighbours"]} == {"stranger"}
+        rows = await assault(folder, trials=crowds, bounds=Bounds(seconds=40, seed=6))
+    assert [(row.attack, row.passed) for row in rows] == [("withhold", True), ("silent", True)], rows
+    assert all(row.rounds >= 6 for row in rows), rows
+
+
 async def test_without_neighbours_the_row_says_so_and_every_row_and_step_is_told(tmp_path: Path) -> None:
     told: list[tuple[Row, float]] = []
     steps: list[Step] = []

@@ -20,6 +20,7 @@ from node.core.events import (
     Joined,
     Left,
     Named,
+    Phase,
     Published,
     Timer,
     Trained,
@@ -44,15 +45,24 @@ class Bench:
     def __init__(
         self, limit: Strangers | None, named: Sequence[PeerId] = tuple(FRIENDS), crowd: Sequence[PeerId] = tuple(CROWD)
     ) -> None:
+        self.now = 10.0
+        self.woken_at = float("inf")  # when the round ends by itself
         self.core = NodeCore(ME, RoundPolicy(least=1.0, most=5.0), 7, Standing(ME, limit, 7, named))
         self.tell(Begin(0), *(Joined(each) for each in [*FRIENDS, *crowd]))
 
     def tell(self, *events: Event) -> list[Effect]:
         effects: list[Effect] = []
         for event in events:
-            effects = self.core.handle(event, 10.0)
+            effects = self.core.handle(event, self.now)
             self.core.validate()
+            for effect in effects:
+                if isinstance(effect, Wake):
+                    self.woken_at = effect.at
         return effects
+
+    def after(self, seconds: float, *events: Event) -> list[Effect]:
+        self.now += seconds
+        return self.tell(*events)
 
     def publish(self) -> None:
         self.tell(Trained(self.core.round))
@@ -140,7 +150,7 @@ def test_only_what_a_known_peer_signed_is_followed_however_far() -> None:
     bench.tell(Trained(0))
     assert bench.core.round == 0  # one of three friends is no majority
     bench.tell(Published(0), Ahead(FRIENDS[1], 400))
-    assert bench.core.phase.value == "integrating"
+    assert bench.core.phase is Phase.INTEGRATING
     bench.tell(Integrated(0))
     assert bench.core.round == 400
 
@@ -155,16 +165,77 @@ def test_strangers_that_claim_move_nobody_who_was_served_by_another_and_never_mo
     assert core.round == 0  # they claim, and have delivered nothing
     for each in (honest, *liars):
         bench.tell(Announced(each, 0, each), Arrived(update(each, 0), each, 1))
-    if core.phase.value == "waiting":
-        bench.tell(Woken(Timer.DEADLINE, 0))
+    assert core.phase is Phase.INTEGRATING
     bench.tell(Integrated(0, frozenset([honest, *liars])))
-    if core.round == 1:
-        bench.tell(Trained(1))
     assert core.round == LEAP  # they have paid, and are three of four
-    if core.phase.value == "training":
-        bench.tell(Trained(LEAP))
-    bench.tell(Published(LEAP))
-    assert core.phase.value == "waiting"  # nor do they hasten the round that they led to
+    bench.tell(Trained(LEAP), Published(LEAP))
+    assert core.phase is Phase.WAITING  # nor do they hasten the round that they led to
+
+
+def beside_a_crowd(bench: Bench, honest: Sequence[PeerId], rounds: int) -> list[float]:
+    """Seconds of each round: training takes .1, honest updates .1 more; the crowd signs headers and delivers nothing.
+
+    Only honest updates that the node asks for come, and those of the first round, in which everybody is new.
+    """
+    core, took = bench.core, []
+    for _ in range(rounds):
+        round, opened = core.round, bench.now
+        bench.after(0.1, Trained(round))
+        bench.tell(Published(core.round), *(Announced(each, core.round, each) for each in CROWD))
+        bench.now += 0.1
+        for each in honest:
+            if Want() in bench.tell(Announced(each, core.round, each)) or round == 0:
+                bench.tell(Arrived(update(each, core.round), each, 1))
+        while core.phase is Phase.WAITING:
+            bench.now = bench.woken_at
+            bench.tell(Woken(Timer.DEADLINE, core.round))
+        took.append(bench.now - opened)
+        bench.tell(Integrated(core.round, frozenset(honest)))
+    return took
+
+
+def test_where_nobody_is_known_a_crowd_that_never_delivers_stretches_no_round_once_anybody_has_delivered() -> None:
+    bench = Bench(Strangers(seats=1, company=8, probation=0), named=())
+    first, *later = beside_a_crowd(bench, FRIENDS, 100)
+    assert first > 1.0
+    assert max(later) < 0.5  # twice as long as training and an honest update take
+    assert bench.core.round == 100
+
+
+def test_where_nobody_is_known_a_crowd_that_never_delivers_moves_nobody_once_anybody_has_delivered() -> None:
+    bench = Bench(Strangers(seats=1, company=8, probation=0), named=())
+    beside_a_crowd(bench, FRIENDS, 1)
+    bench.tell(*(Ahead(each, 10**9) for each in CROWD))
+    beside_a_crowd(bench, FRIENDS, 100)
+    assert bench.core.round == 101
+
+
+def test_where_nobody_is_known_a_crowd_that_delivered_once_is_waited_for_twice_in_all() -> None:
+    crowd = CROWD[:8]
+    bench = Bench(Strangers(seats=1, company=11, probation=0), named=(), crowd=crowd)
+    bench.play([*FRIENDS, *crowd])
+    assert [seconds > 0.5 for seconds in beside_a_crowd(bench, FRIENDS, 20)] == [True, True, *[False] * 18]
+
+
+def test_where_nobody_is_known_one_that_is_late_is_waited_for_while_nobody_better_is_here() -> None:
+    bench = Bench(Strangers(seats=1, company=8, probation=0), named=(), crowd=())
+    bench.play(FRIENDS)
+    beside_a_crowd(bench, (), 4)
+    bench.publish()
+    assert bench.core.phase is Phase.WAITING
+    bench.tell(*(Arrived(update(each, bench.core.round), each, 1) for each in FRIENDS))
+    assert bench.core.phase is Phase.INTEGRATING
+
+
+def test_where_only_silent_ones_are_left_who_has_a_say_is_believed_again() -> None:
+    """New keys of a whole network that is ahead: nobody who delivered is here any more."""
+    bench = Bench(Strangers(seats=1, company=8, probation=0), named=(), crowd=CROWD[:2])
+    bench.tell(*(Ahead(each, 57) for each in CROWD[:2]))
+    bench.core.standing.note(-1, FRIENDS, FRIENDS)
+    bench.tell(Trained(0))
+    assert bench.core.round == 0
+    bench.tell(Published(0), *(Left(each) for each in FRIENDS), Woken(Timer.DEADLINE, 0), Integrated(0))
+    assert bench.core.round == 57
 
 
 def test_a_node_that_was_served_before_a_restart_catches_up_with_who_served_it() -> None:
@@ -195,13 +266,15 @@ def test_a_stranger_beside_known_peers_may_take_as_long_again_as_they_took_and_n
 def test_a_stranger_that_leaves_and_comes_back_gets_no_new_patience() -> None:
     bench = Bench(Strangers(seats=1), crowd=CROWD[:1])
     stranger = CROWD[0]
-    for _ in range(3):  # silent in every round
+    for round in range(2):  # it is silent, and indulged
         bench.publish()
-        for each in FRIENDS:
-            bench.tell(Announced(each, bench.core.round, each), Arrived(update(each, bench.core.round), each, 1))
-        if bench.core.phase.value == "waiting":
-            bench.tell(Woken(Timer.DEADLINE, bench.core.round))
-        bench.tell(Integrated(bench.core.round), Left(stranger), Joined(stranger))
+        bench.tell(*(Arrived(update(each, round), each, 1) for each in FRIENDS))
+        assert bench.core.phase is Phase.WAITING
+        bench.tell(Woken(Timer.DEADLINE, round), Integrated(round), Left(stranger), Joined(stranger))
+    bench.publish()
+    bench.tell(*(Arrived(update(each, 2), each, 1) for each in FRIENDS))
+    assert bench.core.phase is Phase.INTEGRATING
+    bench.tell(Integrated(2), Left(stranger), Joined(stranger))
     (neighbour,) = (each for each in bench.core.neighbours() if each.peer == stranger)
     assert neighbour.trust < 0.8
     (friend,) = (each for each in bench.core.neighbours() if each.peer == FRIENDS[0])
