@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from simulator.live.scorecard import Row
 
 SUITES = ("all", "wire", "siege", "model", "sybil")
+UNCLEAR = (
+    "Inconclusive rows say nothing for or against the node: too little happened to judge by. Attack it again once it "
+    "has played a few rounds, and with more --seconds"
+)
 
 
 def attack(
@@ -26,7 +31,7 @@ def attack(
     ] = "all",
     seconds: Annotated[float, typer.Option(min=1, help="Longest time for one attack, in seconds.")] = 60.0,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Rounds of the node in which each attack acts. If absent, 4 or 8.")
+        int | None, typer.Option(min=1, help="Rounds of the node in which each attack acts. If absent, 4 to 12.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of keys and draws. If absent, keys are new.")] = None,
     task: Annotated[
@@ -42,7 +47,8 @@ def attack(
 ) -> None:
     """Attack a live node of yours, and show what it withstood.
 
-    The node must run on this machine, or agree to be attacked. The exit code is 1 if an attack did harm.
+    The node must run on this machine, or agree to be attacked. The exit code is 1 if an attack did harm, or if it
+    cannot be said whether one did: such a row is inconclusive.
 
     Example:
     hedgerow attack alice --suite wire
@@ -61,7 +67,7 @@ def attack(
     from node.show.terminal import clock, progress, tell
     from simulator.live.campaign import Bounds
     from simulator.live.harness import Step, assault
-    from simulator.live.scorecard import prospect
+    from simulator.live.scorecard import Verdict, prospect
     from simulator.live.suites import SUITES
 
     chosen = choose("suite", suite, {"all": list(SUITES)} | {name: [name] for name in SUITES})
@@ -81,7 +87,7 @@ def attack(
 
         def seen(row: Row, left: float) -> None:
             rows.append(row)
-            verdict = "pass" if row.passed else f"FAIL, {row.note}"
+            verdict = row.verdict.word + ("" if row.passed else f", {row.note}")
             done = f"{len(rows)} of {bar.tasks[job].total:.0f}, about {clock(left)} left"
             tell(f"{row.suite}: {_name(row)}: {verdict} ({done})")
 
@@ -91,12 +97,19 @@ def attack(
                 asyncio.run(assault(address, chosen, task=theirs, bounds=bounds, key=mine, observe=seen, watch=where))
         except KeyboardInterrupt:
             stopped = True
-    failed = [row for row in rows if not row.passed]
+    counts = Counter(row.verdict for row in rows)
+    failed = counts.total() > counts[Verdict.PASS]
     if as_json:
         passed = not failed and not stopped
-        typer.echo(json.dumps({"passed": passed, "stopped": stopped, "rows": [asdict(row) for row in rows]}))
+        found = [asdict(row) | {"passed": row.passed} for row in rows]
+        tally = {verdict.value: counts[verdict] for verdict in Verdict}
+        typer.echo(json.dumps({"passed": passed, "stopped": stopped, "counts": tally, "rows": found}))
     elif rows:
         _scorecard(rows)
+    if rows:
+        tell(f"{len(rows)} attacks: " + ", ".join(f"{count} {verdict.word}" for verdict, count in counts.items()))
+    if counts[Verdict.INCONCLUSIVE]:
+        tell(UNCLEAR)
     if stopped:
         tell(f"Stopped after {len(rows)} attacks; the node forgets ours by itself")
         raise typer.Exit(STOPPED)
@@ -112,6 +125,9 @@ def _scorecard(rows: Sequence[Row]) -> None:
     from rich.text import Text
 
     from node.show.terminal import OUT
+    from simulator.live.scorecard import Verdict
+
+    styles = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.INCONCLUSIVE: "yellow"}
 
     def pair(values: tuple[float | None, float | None]) -> str:
         return " > ".join("-" if value is None else f"{value:.2f}" for value in values)
@@ -132,7 +148,7 @@ def _scorecard(rows: Sequence[Row]) -> None:
     for row in rows:
         share = "-" if row.share is None or row.fair is None else f"{row.share:.0%} ({row.fair:.0%})"
         others = f"{row.neighbours[1]} of {row.neighbours[0]}"
-        mark = Text("pass", "green") if row.passed else Text("FAIL", "red")
+        mark = Text(row.verdict.word, styles[row.verdict])
         counts = [str(value) for value in (row.tried, row.taken, row.ignored)]
         grid.add_row(
             row.suite, _name(row), *counts, share, pair(row.accuracy), pair(row.success), pair(row.pace), others, mark
@@ -144,4 +160,6 @@ def _scorecard(rows: Sequence[Row]) -> None:
         if any(words):
             refused, note = words
             said = "; ".join(filter(None, (note, f"refused: {refused}" if refused else "")))
-            OUT.print(f"{row.suite}: {_name(row)}: {said}", style=None if row.passed else "red", soft_wrap=True)
+            OUT.print(
+                f"{row.suite}: {_name(row)}: {said}", style=None if row.passed else styles[row.verdict], soft_wrap=True
+            )

@@ -133,10 +133,10 @@ class Campaign:
 
     async def run(self, suite: str, trial: Trial) -> Row:
         """Join, attack, leave, and say what came of it."""
-        began = time.monotonic()
         attack = build_attack(trial.attack, trial.parameters)
         harm = Harm(self._learner, self._task, attack.measure)
         before, remark = await self._recovered()
+        began = time.monotonic()
         keys = identities(self._seed, trial.sybils)
         dripper = Dripper(payload_bytes(self._learner.schema))
         if any(isinstance(fault, Drip) for fault in attack.faults):
@@ -222,7 +222,7 @@ class Campaign:
         for turn in range(2 * rounds):
             status = await self._read()
             self._note(status)
-            if turn >= rounds and settled(trial.attack, before, status, ours):
+            if turn >= rounds and settled(trial.attack, before, status, ours, trial.sybils):
                 return
             last, honest = await self._newer(puppets, target, last)
             await self._look(first, target, harm)
@@ -289,7 +289,7 @@ class Campaign:
             wanted = int(status["round"]) + 2 if wanted is None else wanted
             waited = loop.time() - began
             over = int(status["round"]) >= wanted
-            late = not settled(trial.attack, before, status, ours) and waited < self._bounds.settle
+            late = not settled(trial.attack, before, status, ours, trial.sybils) and waited < self._bounds.settle
             if (over and not (late and puppet.sent)) or waited > self._bounds.seconds:
                 return status
             await asyncio.sleep(_AGAIN)

@@ -9,6 +9,10 @@ Laws:
 - How much weight all identities of the adversary had is told beside what one identity would have had; it is a reason to
   worry, and no harm by itself. Harm is never excused by it either: an attack that is known to succeed fails its row.
 - What was never decided on did no harm and shows nothing: the row says so, also where too little was there to replay.
+- A row that could not be judged (the attack did not run, no round was over in so short a time, nothing was measured) is
+  inconclusive: neither a pass nor harm.
+- A crowd that sends more than its rate is read in turn, all of it by one rate (`gossip.patience`), so that none of it
+  need be refused: of crowds no refusal for rates is asked, and what they cost is judged.
 - A node without other neighbours has no evidence but the attacker's: no rule can tell who is right, so the row says so,
   whatever it came to.
 """
@@ -17,10 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from statistics import median
 from typing import Any
 
 from gossip.protocol.errors import Drop
+from node.core.events import Phase
 
 Status = Mapping[str, Any]
 Pair = tuple[float | None, float | None]
@@ -52,17 +58,35 @@ REFUSALS: Mapping[str, tuple[frozenset[Drop], ...]] = {
 }
 """By attack on the wire: reasons of which a healthy node gives at least one from each group."""
 
+RATES = frozenset({Drop.PEER_RATE, Drop.AUTHOR_RATE})
+
 ASIDE = frozenset({Drop.UNWANTED.value, Drop.UNREACHABLE.value})
 """Drops that say nothing about a peer: the round was over, or the peer had gone."""
 
 SLOWER, GRACE = 2.0, 1.0
 """A round may take so many times as long as before, and so many seconds more."""
 
+MEASURED = ("model", "sybil")
+"""Suites whose harm is what a model does."""
+
 JUMP = 20
 """Rounds that a node may go on without having played them: to catch up with its neighbours is no harm."""
 
 STILL = 2
 """Rounds that a node goes on before a neighbour counts as standing still."""
+
+
+class Verdict(StrEnum):
+    """What a row comes to."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+    @property
+    def word(self) -> str:
+        """The same for people, who look for what went wrong."""
+        return "FAIL" if self is Verdict.FAIL else self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +130,7 @@ class Row:
         accuracy, success: as in `Sight`.
         neighbours: others that the target was connected to when the attack began, and those of them that went on.
         seconds: how long the attack took.
-        passed: no harm was done, and what was broken was refused.
+        verdict: pass: no harm was done, and what was broken was refused; inconclusive: nobody can tell.
         note: what harm there was, and what to know about it, in a few words.
     """
 
@@ -126,8 +150,13 @@ class Row:
     success: Pair
     neighbours: tuple[int, int]
     seconds: float
-    passed: bool
+    verdict: Verdict
     note: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is known that no harm was done."""
+        return self.verdict is Verdict.PASS
 
 
 def prospect(status: Status) -> str:
@@ -184,11 +213,10 @@ def score(
     before, after = sight.before, sight.after
     usual = _pace(sight.first or before, -1)
     others = _others(before, ours)
-    counts = (len(ours), tried)
     if after is None:
         return Row(
-            suite, spelling, *counts, 0, 0, {}, 0.0, None, None, 0, (usual, None),
-            (sight.accuracy[0], None), sight.success, (len(others), 0), seconds, False, "no answer",
+            suite, spelling, sybils, tried, 0, 0, {}, 0.0, None, None, 0, (usual, None),
+            (sight.accuracy[0], None), sight.success, (len(others), 0), seconds, Verdict.FAIL, "no answer",
         )  # fmt: skip
     since = int(before["round"])
     opinions = _opinions(after, since)
@@ -200,16 +228,24 @@ def score(
     going = _others(after, ours).keys() & others.keys()
     taken = sum(weight > 0 for weight in mine)
     vague = len(mine) < (2 if "replay" in attack.split("+") else suite != "wire")
+    still = rounds < 1
+    rests = after["phase"] == Phase.PACING.value or usual is None or seconds <= SLOWER * usual + GRACE
     faults = [
-        trouble,
+        "rounds stand still" if still and not rests else "",
         *_standing(before, after, rounds, others, _others(after, ours), pace),
         _lost(sight.accuracy, loss),
         _gained(sight.success, gain),
         f"{taken} broken updates had a weight" if broken and taken else "",
-        "" if vague or trouble or not tried else _unrefused(attack, refused),
+        "" if vague or trouble or not tried else _unrefused(attack, refused, sybils),
+    ]
+    doubts = [
+        trouble,
+        f"no round was over in {seconds:.0f} s" if still and rests else "",
+        "its model was not measured" if suite in MEASURED and sight.accuracy[1] is None else "",
     ]
     notes = [
         *faults,
+        *doubts,
         f"{sybils} identities had {votes:.1f} votes" if sybils > 1 and votes > 1.5 else "",
         "" if others or suite == "wire" else "it has no other neighbour to compare with",
         "too little was here in time to tell" if vague else "",
@@ -232,14 +268,14 @@ def score(
         success=sight.success,
         neighbours=(len(others), len(going)),
         seconds=round(seconds, 1),
-        passed=not any(faults),
+        verdict=Verdict.FAIL if any(faults) else Verdict.INCONCLUSIVE if any(doubts) else Verdict.PASS,
         note="; ".join(filter(None, notes)),
     )
 
 
-def settled(attack: str, before: Status, after: Status, ours: Collection[str]) -> bool:
+def settled(attack: str, before: Status, after: Status, ours: Collection[str], sybils: int) -> bool:
     """Whether a healthy node would have nothing more to say: all that should be refused is."""
-    return not _unrefused(attack, _refused(before, after, ours))
+    return not _unrefused(attack, _refused(before, after, ours), sybils)
 
 
 def _others(status: Status, ours: Collection[str]) -> dict[str, int]:
@@ -299,8 +335,6 @@ def _standing(
 ) -> list[str]:
     """What is wrong with the target's rounds, and with its neighbours'."""
     found = []
-    if rounds < 1:
-        found.append("rounds stand still")
     jumped = rounds - (int(after["rounds_played"]) - int(before["rounds_played"]))
     if others and jumped > JUMP:
         found.append(f"it was led {jumped} rounds ahead")
@@ -329,10 +363,11 @@ def _gained(success: Pair, gain: float) -> str:
     return f"the attack succeeds at {worst:.2f}, before at {before:.2f}"
 
 
-def _unrefused(attack: str, refused: Mapping[str, int]) -> str:
+def _unrefused(attack: str, refused: Mapping[str, int], sybils: int) -> str:
     """What should have been refused and was not, or ""."""
     for stage in attack.split("+"):
         for reasons in REFUSALS.get(stage, ()):
-            if not reasons & refused.keys():
+            waits = sybils > 1 and reasons & RATES
+            if not waits and not reasons & refused.keys():
                 return f"nothing was refused as {' or '.join(sorted(reasons))}"
     return ""

@@ -208,6 +208,31 @@ def test_every_attack_is_in_a_suite_and_can_be_built() -> None:
     assert all(trial.sybils > 1 for trial in SUITES["sybil"])
 
 
+def test_a_node_that_is_too_slow_to_be_attacked_in_time_makes_rows_that_are_inconclusive(tmp_path: Path) -> None:
+    with running(tmp_path, QUICK | {"round": QUICK["round"] | {"pace": 600.0}}) as folder:
+        words = [
+            sys.executable,
+            "-m",
+            "hedgerow",
+            "attack",
+            str(folder),
+            "--suite",
+            "siege",
+            "--seconds",
+            "1",
+            "--json",
+        ]
+        ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    count = len(SUITES["siege"])
+    assert ended.returncode == 1
+    assert ended.stderr.count(": inconclusive, ") == count
+    assert f"{count} attacks: {count} inconclusive" in ended.stderr
+    assert "once it has played a few rounds, and with more --seconds" in ended.stderr
+    answer = json.loads(ended.stdout)
+    assert answer["counts"] == {"pass": 0, "fail": 0, "inconclusive": count}
+    assert {(row["verdict"], row["passed"]) for row in answer["rows"]} == {("inconclusive", False)}
+
+
 def test_whoever_is_stopped_shows_what_there_is(tmp_path: Path) -> None:
     with running(tmp_path, QUICK, others=1) as folder:
         words = [sys.executable, "-m", "hedgerow", "attack", str(grown(folder)), "--suite", "wire", "--json"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulator.live.scorecard import Row, Sight, prospect, score
+from simulator.live.scorecard import Row, Sight, Verdict, prospect, score, settled
 
 OURS = ("sybil-1", "sybil-2")
 BOUNDS = {"sybils": 2, "loss": 0.1, "gain": 0.1, "seconds": 1.0}
@@ -23,7 +23,8 @@ def peer(name: str, weights: dict[int, float], **changes: Any) -> dict[str, Any]
 def status(round: int = 10, neighbours: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
     rows = [peer("honest", dict.fromkeys(range(round), 1.0), round=round)] if neighbours is None else neighbours
     course = [{"round": r, "accuracy": 0.9, "seconds": 1.0} for r in range(round)]
-    return {"round": round, "rounds_played": round, "accuracy": 0.9, "neighbours": rows, "course": course, **changes}
+    here = {"round": round, "rounds_played": round, "phase": "waiting"}
+    return {**here, "accuracy": 0.9, "neighbours": rows, "course": course, **changes}
 
 
 def judged(after: dict[str, Any] | None, attack: str = "label-flip", **given: Any) -> Row:
@@ -46,7 +47,8 @@ def test_a_healthy_node_passes() -> None:
     ("given", "note"),
     [
         ({"after": None}, "no answer"),
-        ({"after": status(10)}, "rounds stand still"),
+        ({"after": status(10), "seconds": 60.0}, "rounds stand still"),
+        ({"after": status(10), "seconds": 60.0, "trouble": "slow"}, "rounds stand still; slow"),
         ({"after": status(40, rounds_played=15)}, "it was led 25 rounds ahead"),
         ({"after": status(15, [peer("honest", {}, connected=False)])}, "it lost 1 of 1 honest neighbours"),
         ({"after": status(15, [peer("honest", {}, round=10)])}, "1 of 1 honest neighbours stand still"),
@@ -56,14 +58,43 @@ def test_a_healthy_node_passes() -> None:
         ),
         ({"after": status(15), "accuracy": (0.9, 0.7)}, "accuracy fell from 0.90 to 0.70"),
         ({"after": status(15), "success": (0.0, 0.2)}, "the attack succeeds at 0.20, before at 0.00"),
-        ({"after": status(15), "trouble": "it let us go"}, "it let us go"),
         ({"after": status(15), "attack": "not-finite"}, "nothing was refused as not-finite"),
     ],
 )
 def test_each_kind_of_harm_fails_the_row_and_is_named(given: dict[str, Any], note: str) -> None:
     row = judged(**given)
-    assert not row.passed
+    assert row.verdict is Verdict.FAIL
     assert row.note == note
+
+
+@pytest.mark.parametrize(
+    ("given", "note"),
+    [
+        ({"after": status(15), "trouble": "it let us go"}, "it let us go"),
+        ({"after": status(10)}, "no round was over in 1 s"),
+        ({"after": status(10, phase="pacing"), "seconds": 60.0}, "no round was over in 60 s"),
+        (
+            {"after": status(10, course=[]), "before": status(10, course=[]), "seconds": 60.0},
+            "no round was over in 60 s",
+        ),
+        ({"after": status(15), "suite": "model", "accuracy": (None, None)}, "its model was not measured"),
+    ],
+)
+def test_where_too_little_happened_the_row_is_inconclusive_and_says_why(given: dict[str, Any], note: str) -> None:
+    row = judged(**given)
+    assert row.verdict is Verdict.INCONCLUSIVE
+    assert not row.passed
+    assert row.note.startswith(note)
+
+
+@pytest.mark.parametrize("attack", ["pester", "tell", "flood"])
+def test_a_crowd_that_is_read_in_turn_need_not_be_refused_for_its_rate_and_one_need(attack: str) -> None:
+    rows = [peer("honest", {}, round=15), *(peer(name, {11: 1.0}) for name in OURS)]
+    before, after = status(), status(15, rows)
+    assert judged(after, attack, suite="siege").passed
+    assert settled(attack, before, after, OURS, sybils=2)
+    assert "nothing was refused as" in judged(after, attack, sybils=1).note
+    assert not settled(attack, before, after, OURS, sybils=1)
 
 
 def test_votes_are_told_and_do_no_harm_by_themselves() -> None:
@@ -98,9 +129,10 @@ def test_a_broken_update_with_a_weight_fails_whatever_was_refused() -> None:
 
 
 def test_what_was_never_decided_on_shows_nothing() -> None:
-    assert judged(status(15), suite="sybil").note == "too little was here in time to tell"
+    seen = {"accuracy": (0.9, 0.9)}
+    assert judged(status(15), suite="sybil", **seen).note == "too little was here in time to tell"
     rows = [peer("honest", {}, round=15), peer("sybil-1", {11: 0.0})]
-    assert judged(status(15, rows), suite="sybil").note == ""
+    assert judged(status(15, rows), suite="sybil", **seen).note == ""
 
 
 def test_what_was_never_taken_in_cannot_be_replayed() -> None:
