@@ -47,6 +47,7 @@ from node.society import KEY_FILE, accept, hold
 from node.store.backup import Backup, back_up
 from node.store.folder import LEDGER, Store
 from node.store.ledger import Wish
+from node.store.people import checked_alias
 from node.worker import Worker
 
 KEY = KEY_FILE
@@ -69,7 +70,9 @@ class NewNode:
     join: str
 
 
-def init_node(folder: str | Path, values: Values | None = None, ticket: str | None = None) -> NewNode:
+def init_node(
+    folder: str | Path, values: Values | None = None, ticket: str | None = None, inviter: str | None = None
+) -> NewNode:
     """Make a node: a folder with a fresh key and a commented node.toml.
 
     Args:
@@ -77,6 +80,7 @@ def init_node(folder: str | Path, values: Values | None = None, ticket: str | No
         values: section -> key -> value for node.toml ({"network": {"listen": "0.0.0.0:7700"}}); the rest stays at its
             default.
         ticket: a line that `hedgerow invite` printed; what `values` say goes first.
+        inviter: what to call whoever made the ticket; None: it has no name.
 
     Raises:
         UnknownName: no such task; the message names the nearest one.
@@ -85,6 +89,9 @@ def init_node(folder: str | Path, values: Values | None = None, ticket: str | No
     folder = Path(folder).expanduser()
     chosen = {section: dict(keys) for section, keys in (values or {}).items()}
     given: Ticket | None = None
+    if inviter is not None and ticket is None:
+        raise ConfigError("--inviter names whoever made a ticket: give the line with --ticket")
+    alias = None if inviter is None else checked_alias(inviter)
     if ticket is not None:
         told, given = accept(ticket, chosen.get("task", {}).get("name"))
         chosen = {section: {**told.get(section, {}), **chosen.get(section, {})} for section in {**told, **chosen}}
@@ -98,7 +105,7 @@ def init_node(folder: str | Path, values: Values | None = None, ticket: str | No
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if given is not None:
-            hold(folder, config, given)
+            hold(folder, config, given, alias)
         path.write_text(write_template(chosen), encoding="utf-8")
         key.save(folder / KEY)
     except (OSError, IdentityError) as error:

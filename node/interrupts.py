@@ -2,7 +2,7 @@
 
 Laws:
 - Before the work begins there is nothing to keep, so the process ends at once: an exception out of an import ends in a
-  trace, or is swallowed by it.
+  trace, or is swallowed by it. The line says what there is (`meanwhile`), once a command knows.
 - During the work (`raising`) Ctrl-C is a KeyboardInterrupt, so that the command can say what is kept. Inside an import
   or a finaliser, which would swallow it, it is put off until they are over.
 - The second Ctrl-C ends the process at once.
@@ -25,6 +25,8 @@ from node.exits import STOPPED
 AGAIN = 0.05  # seconds after which a Ctrl-C that was put off is tried again
 _SHOW_CURSOR = b"\r\x1b[K\x1b[?25h"  # a progress bar hides it
 
+_there = b""  # what there is to say besides, while Ctrl-C ends the process at once
+
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -32,6 +34,12 @@ def end_at_once() -> None:
     """From now on Ctrl-C says `Stopped` and ends the process. Nothing changes where it is ignored."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _end)
+
+
+def meanwhile(words: str) -> None:
+    """Until the work begins, Ctrl-C says this besides: what was done, and where it is."""
+    global _there
+    _there = f": {words}".encode(errors="replace")
 
 
 @contextmanager
@@ -50,6 +58,8 @@ def as_python_does() -> Iterator[None]:
 
 @contextmanager
 def _handling(handler: Handler) -> Iterator[None]:
+    global _there
+    _there = b""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         yield
@@ -92,5 +102,5 @@ def _swallows(frame: FrameType | None) -> bool:
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     with suppress(OSError):  # nobody reads
-        os.write(2, (_SHOW_CURSOR if os.isatty(2) else b"") + b"Stopped\n")
+        os.write(2, (_SHOW_CURSOR if os.isatty(2) else b"") + b"Stopped" + _there + b"\n")
     os._exit(STOPPED)

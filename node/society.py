@@ -120,15 +120,20 @@ def accept(line: str, own_task: str | None = None) -> tuple[dict[str, dict[str, 
     return {"network": network, "task": task}, ticket
 
 
-def hold(folder: Path, config: NodeConfig, ticket: Ticket) -> None:
-    """Keep an invitation until its inviter has taken it.
+def hold(folder: Path, config: NodeConfig, ticket: Ticket, inviter: str | None = None) -> None:
+    """Keep an invitation until its inviter has taken it, and what the inviter is called.
 
     Raises:
         StoreError: the disk refuses.
     """
-    if ticket.invitation:
-        with People(folder / config.store.folder / LEDGER) as people:
-            Invitations(people).hold(ticket.peers[0][0], ticket.invitation)
+    if not ticket.invitation and inviter is None:
+        return
+    peer = ticket.peers[0][0]
+    with People(folder / config.store.folder / LEDGER) as people:
+        if ticket.invitation:
+            Invitations(people).hold(peer, ticket.invitation)
+        if inviter is not None:
+            people.say(peer, State.KNOWN, inviter)
 
 
 def say(folder: str | Path, text: str, state: State, name: str | None = None) -> str:

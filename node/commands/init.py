@@ -35,6 +35,10 @@ def init(
     rule: Rule = None,
     part: Part = None,
     ticket: Ticket = None,
+    inviter: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What to call whoever made the ticket, on the page and in commands."),
+    ] = None,
 ) -> None:
     """Make a node: a folder with its key and its settings.
 
@@ -43,18 +47,20 @@ def init(
     Example:
     hedgerow init alice --listen 127.0.0.1:7700 --part 0/2
     hedgerow init bob --listen 127.0.0.1:7701 --part 1/2 --join 127.0.0.1:7700
-    hedgerow init carol --ticket hedgerow1...
+    hedgerow init carol --ticket hedgerow1... --inviter alice
     """
     from gossip.protocol.ticket import parse_ticket
     from node.daemon import init_node
+    from node.interrupts import meanwhile
     from node.society import told
 
     settings = node_settings(
         listen=listen, advertise=advertise, join=join, allow=allow, task=task, model=model, data_dir=data_dir,
         rule=rule, part=part,
     )  # fmt: skip
-    made = init_node(directory, settings, ticket)
     folder = shlex.quote(str(directory))
+    meanwhile(f"{folder} may hold half a node; remove it, and type the same again")
+    made = init_node(directory, settings, ticket, inviter)
     typer.echo(f"peer id    {made.peer}")
     typer.echo(f"settings   {made.config}")
     typer.echo(f"start it   hedgerow run {folder}")

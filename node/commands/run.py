@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,10 @@ def run(
     hedgerow run alice
     hedgerow run bob --join 127.0.0.1:7700
     """
+    from node.interrupts import meanwhile
+
+    folder = shlex.quote(str(directory))
+    meanwhile(f"the node had not begun, and its folder {folder} is as it was; the same command starts it")
     from node.daemon import announce, run_node
 
     settings = node_settings(
@@ -53,4 +58,7 @@ def run(
     )  # fmt: skip
     outcome = run_node(directory, settings, more=rounds, forget_training=forget_training)
     accuracy = "not measured" if outcome.accuracy is None else f"{outcome.accuracy:.1%}"
-    announce(f"stopped before round {outcome.round}, accuracy {accuracy}; the same command goes on from there")
+    announce(
+        f"stopped before round {outcome.round}, accuracy {accuracy}; model and chain are kept in {folder}, "
+        "and the same command goes on from there"
+    )

@@ -54,6 +54,9 @@ def attack(
     hedgerow attack alice --suite wire
     hedgerow attack 127.0.0.1:8080 --suite sybil --json
     """
+    from node.interrupts import as_python_does, meanwhile
+
+    meanwhile("nothing was attacked yet")
     import asyncio
     from dataclasses import asdict
 
@@ -61,7 +64,6 @@ def attack(
 
     from hedgerow_registry import choose
     from identity.keys import SigningKey
-    from node.interrupts import as_python_does
     from node.learning.tasks import make_task
     from node.show.status import fetch_status
     from node.show.terminal import clock, progress, tell

@@ -38,6 +38,9 @@ def matrix(
     hedgerow matrix smoke
     hedgerow matrix my-plan.toml --out results
     """
+    from node.interrupts import meanwhile
+
+    meanwhile("nothing was run yet; what is kept of an earlier run stays")
     from simulator.work.nursery import open_nursery, several
 
     if several(workers):

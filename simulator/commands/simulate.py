@@ -23,6 +23,12 @@ ATTACKS = registered("simulator.attacks.registry", "ATTACKS", joined_by="+")
 TOPOLOGIES = registered("simulator.study.registry", "TOPOLOGIES")
 
 
+def _above_zero(value: float | None) -> float | None:
+    if value is not None and not value > 0:
+        raise typer.BadParameter(f"{value} is not above 0")
+    return value
+
+
 def simulate(
     scenario: Annotated[
         str | None,
@@ -31,8 +37,8 @@ def simulate(
     task: Task = None,
     model: Model = None,
     data_dir: DataDir = None,
-    nodes: Annotated[int | None, typer.Option(help="Number of honest nodes.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Number of rounds.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Number of honest nodes.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Number of rounds.")] = None,
     rule: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,7 +63,9 @@ def simulate(
             autocompletion=PARTITIONS,
         ),
     ] = None,
-    alpha: Annotated[float | None, typer.Option(help="For dirichlet: small = each node has few classes.")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(callback=_above_zero, help="For dirichlet: small = each node has few classes.")
+    ] = None,
     attack: Annotated[
         str | None,
         typer.Option(
@@ -67,14 +75,14 @@ def simulate(
         ),
     ] = None,
     sybils: Annotated[
-        int | None, typer.Option(help="Number of identities of the adversary. It counts more than --phi.")
+        int | None, typer.Option(min=0, help="Number of identities of the adversary. It counts more than --phi.")
     ] = None,
-    phi: Annotated[float | None, typer.Option(help="Links to the adversary, per honest node.")] = None,
+    phi: Annotated[float | None, typer.Option(min=0, help="Links to the adversary, per honest node.")] = None,
     strangers: Annotated[
-        int | None, typer.Option(help="Strangers that a node hears in a round. If absent, all.")
+        int | None, typer.Option(min=0, help="Strangers that a node hears in a round. If absent, all.")
     ] = None,
     known: Annotated[
-        float | None, typer.Option(help="Share of links between honest nodes that know each other, 0 to 1.")
+        float | None, typer.Option(min=0, max=1, help="Share of links between honest nodes that know each other.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(metavar="SEED", help="Seed of all draws. May be repeated.")] = None,
     engine: Annotated[
@@ -120,6 +128,9 @@ def simulate(
         "engine": engine,
     }  # fmt: skip
     given = {key: value for key, value in typed.items() if value is not None}
+    from node.interrupts import meanwhile
+
+    meanwhile("nothing was simulated yet, and nothing is kept")
     file = None if scenario is None or _names_a_task(scenario, given) else Path(scenario)
     if sybils is not None and phi is None and file is not None:
         given["phi"] = None

@@ -133,6 +133,26 @@ def test_wrong_words_give_one_sentence_and_exit_2(tmp_path: Path, words: tuple[s
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("nodes", "0"),
+        ("rounds", "0"),
+        ("alpha", "0"),
+        ("sybils", "-1"),
+        ("phi", "-1"),
+        ("strangers", "-1"),
+        ("known", "2"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_before_anything_heavy_is_imported(option: str, value: str) -> None:
+    light = "import sys; sys.modules['torch'] = None; sys.argv[0] = 'hedgerow'; import hedgerow; hedgerow.main()"
+    words = [sys.executable, "-c", light, "simulate", f"--{option}={value}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert f"--{option}" in done.stderr
+
+
 def test_what_the_machine_refuses_gives_one_sentence_and_exit_1(tmp_path: Path) -> None:
     hedgerow("init", "n", cwd=tmp_path)
     (tmp_path / "n" / "key").chmod(0o644)

@@ -27,6 +27,7 @@ sys.meta_path.insert(0, Terminal())
 import hedgerow
 hedgerow.main()
 """
+SIMULATED = ": nothing was simulated yet, and nothing is kept"
 SMALL = ("--nodes", "4", "--rounds", "2", "--rule", "mean", "--rule", "median", "--topology", "ring")
 
 
@@ -49,31 +50,31 @@ def interrupted(cwd: Path, moment: str, *words: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("moment", "words"),
+    ("moment", "words", "there"),
     [
-        ("typer", ("rules",)),
-        ("rich", ("rules",)),
-        ("simulator.commands.rules", ("rules",)),
-        ("simulator.commands.simulate", ("simulate",)),
-        ("torch", ("simulate", *SMALL)),
-        ("torch.nn", ("simulate", *SMALL)),
-        ("networkx", ("simulate", *SMALL)),
-        ("multiprocessing.forkserver", ("simulate", *SMALL, "--workers", "2")),
-        ("simulator.study.scenario", ("simulate", *SMALL, "--workers", "2")),
-        ("simulator.engines", ("simulate", *SMALL, "--workers", "2")),
-        ("simulator.matrix.run", ("matrix", "smoke")),
-        ("node.learning.pretraining", ("pretrain", "x", "--task", "digits")),
-        ("simulator.live.suites", ("attack", "127.0.0.1:1")),
-        ("aiohttp", ("status", "127.0.0.1:1")),
-        ("node.daemon", ("init", "n")),
+        ("typer", ("rules",), ""),
+        ("rich", ("rules",), ""),
+        ("simulator.commands.rules", ("rules",), ""),
+        ("simulator.commands.simulate", ("simulate",), ""),
+        ("torch", ("simulate", *SMALL), SIMULATED),
+        ("torch.nn", ("simulate", *SMALL), SIMULATED),
+        ("networkx", ("simulate", *SMALL), SIMULATED),
+        ("multiprocessing.forkserver", ("simulate", *SMALL, "--workers", "2"), SIMULATED),
+        ("simulator.study.scenario", ("simulate", *SMALL, "--workers", "2"), SIMULATED),
+        ("simulator.engines", ("simulate", *SMALL, "--workers", "2"), SIMULATED),
+        ("simulator.matrix.run", ("matrix", "smoke"), ": nothing was run yet; what is kept of an earlier run stays"),
+        ("node.learning.pretraining", ("pretrain", "x", "--task", "digits"), ""),
+        ("simulator.live.suites", ("attack", "127.0.0.1:1"), ": nothing was attacked yet"),
+        ("aiohttp", ("status", "127.0.0.1:1"), ""),
+        ("node.daemon", ("init", "n"), ""),
     ],
 )
-def test_before_the_work_begins_it_is_one_word(tmp_path: Path, moment: str, words: tuple[str, ...]) -> None:
-    assert interrupted(tmp_path, moment, *words) == "Stopped\n"
+def test_before_the_work_begins_it_is_one_line(tmp_path: Path, moment: str, words: tuple[str, ...], there: str) -> None:
+    assert interrupted(tmp_path, moment, *words) == f"Stopped{there}\n"
 
 
 @pytest.mark.parametrize("moment", ["node.daemon", "torch", "uvloop"])
-def test_a_node_that_has_not_begun_says_one_word_too(tmp_path: Path, moment: str) -> None:
+def test_a_node_that_has_not_begun_says_so_and_where_it_is(tmp_path: Path, moment: str) -> None:
     subprocess.run(
         [sys.executable, "-m", "hedgerow", "init", "n", "--listen", "127.0.0.1:0"],
         cwd=tmp_path,
@@ -82,7 +83,8 @@ def test_a_node_that_has_not_begun_says_one_word_too(tmp_path: Path, moment: str
         capture_output=True,
         timeout=120,
     )
-    assert interrupted(tmp_path, moment, "run", "n") == "Stopped\n"
+    there = "the node had not begun, and its folder n is as it was; the same command starts it"
+    assert interrupted(tmp_path, moment, "run", "n") == f"Stopped: {there}\n"
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

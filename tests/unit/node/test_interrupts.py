@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 PROLOGUE = """
 import signal, sys, time
-from node.interrupts import as_python_does, end_at_once, raising
+from node.interrupts import as_python_does, end_at_once, meanwhile, raising
 def interrupt():
     signal.raise_signal(signal.SIGINT)
 def wait():
@@ -31,6 +31,11 @@ def told(code: str) -> tuple[int, str, str]:
 def test_before_the_work_it_ends_the_process_at_once_whoever_catches_what() -> None:
     code = "end_at_once()\ntry:\n    interrupt()\nexcept BaseException:\n    print('caught')\nprint('went on')"
     assert told(code) == (130, "", "Stopped\n")
+
+
+def test_before_the_work_it_says_what_there_is_and_afterwards_no_more() -> None:
+    assert told("end_at_once()\nmeanwhile('nothing in ä')\ninterrupt()") == (130, "", "Stopped: nothing in ä\n")
+    assert told("end_at_once()\nmeanwhile('nothing')\nwith raising(): pass\ninterrupt()") == (130, "", "Stopped\n")
 
 
 def test_it_stays_ignored_where_it_was_ignored() -> None:

@@ -63,6 +63,22 @@ def test_a_ticket_makes_a_node_that_joins_knows_its_inviter_and_holds_the_invita
     ]
 
 
+def test_whoever_joins_by_a_ticket_may_name_its_inviter(tmp_path: Path) -> None:
+    alice = made(tmp_path / "alice")
+    line = invite(tmp_path / "alice", "bob").ticket
+    with pytest.raises(ConfigError, match="--ticket"):
+        init_node(tmp_path / "bob", inviter="my friend")
+    with pytest.raises(ConfigError, match="a name has 1 to 32"):
+        init_node(tmp_path / "bob", ticket=line, inviter=" ")
+    assert not (tmp_path / "bob").exists()
+    init_node(tmp_path / "bob", ticket=line, inviter="my friend")
+    rows = [(row["peer"], row["state"], row["name"]) for row in listed(tmp_path / "bob")]
+    assert rows[0] == (format_peer(alice), "known", "my friend")
+    with people_of(tmp_path / "bob") as people:
+        assert people.find("my friend") == alice
+        assert list(Invitations(people).held()) == [alice]
+
+
 def test_an_open_ticket_makes_nobody_known(tmp_path: Path) -> None:
     made(tmp_path / "alice")
     line = invite(tmp_path / "alice", everybody=True)
