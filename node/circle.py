@@ -2,7 +2,8 @@
 
 Laws:
 - What is refused by the disk, or held up by another process, costs a sentence and no round: what was read last holds.
-- Whoever dials us and stays for a round asks to be known. It costs a row and gives nothing.
+- Whoever dials us and stays for a round asks to be known. It costs a row and gives nothing. The row goes when the peer
+  has been gone for `FADED` rounds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from node.store.people import People, Person, State, called
 from node.voucher import Voucher
 
 _NOBODY: Mapping[PeerId, float] = MappingProxyType({})
+FADED = 3600
+"""Rounds after which who asked to be known, and went, is forgotten: an hour at the default pace. Who wants to be known
+is there, or dials again, and then asks again."""
 UNANSWERED = 2  # rounds beside the inviter after which a ticket that it did not take is told
 
 
@@ -47,6 +51,7 @@ class Circle:
         self._aliases = {person.peer: person.alias for person in self._rows}
         self._by_name: Collection[PeerId] = ()  # as the last round ended
         self._here: dict[PeerId, int] = {}  # who is linked -> rounds that ended since
+        self._gone: dict[PeerId, int] = {}  # who asked and is not linked -> since which round
         self._came: dict[PeerId, bool] = {}  # who dialled us and is here -> whether it was when the last round ended
 
     def rows(self) -> list[Person]:
@@ -115,7 +120,16 @@ class Circle:
                 self._alarms.clear("ticket", "the ticket was taken")
             self._invitations.begin(round)
             self._people.ask(stayed - set(by_name), round)
+            self._fade(round)
             self._alarms.clear("people", "the table of people can be used again")
+
+    def _fade(self, round: int) -> None:
+        """Forget who asked and has been gone for long; of what was before this run only when it began is known."""
+        away = [row.peer for row in self._rows if row.state is State.ASKS and row.peer not in self._here]
+        self._gone = {peer: self._gone.get(peer, round) for peer in away}
+        faded = [peer for peer, since in self._gone.items() if round - since >= FADED]
+        if faded:
+            self._people.fade(faded)
 
     # what `gossip.lobby` asks
 

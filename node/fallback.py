@@ -180,8 +180,12 @@ class Fallback:
 
 def went_back(kept: Checkpoint, round: int) -> str:
     """What was done, in words."""
+    # a rule compares neighbours as they are seen from the own model: its distance is what they have in common
     then = "" if kept.accuracy is None else f", accuracy then {percent(kept.accuracy)}"
-    return f"goes on in round {round} from the model of round {kept.round}{then}; the optimizer begins anew"
+    return (
+        f"goes on in round {round} from the model of round {kept.round}{then}; the optimizer begins anew. Seen from "
+        "there honest neighbours are alike: until the node has caught up some may be called duplicate"
+    )
 
 
 def percent(share: float) -> str:

@@ -36,6 +36,7 @@ from identity.envelope import split
 from identity.keys import PeerId, SigningKey, format_peer
 from node import draws
 from node.alarms import Alarms
+from node.bulletin import Bulletin
 from node.circle import Circle
 from node.config import NodeConfig
 from node.errors import StoreError
@@ -279,6 +280,7 @@ class Run:
             return service.core.standing.by_name
 
         missed: set[PeerId] = set(recall)
+        bulletin = Bulletin(self.say, time.monotonic, circle.name)
 
         def observe(view: RoundView) -> None:
             with suppress(DiskFault):
@@ -286,6 +288,7 @@ class Run:
                 if missed and service.played == 1:
                     store.ledger.unlink(sorted(missed - set(service.gossip.peers())))
             circle.after(view.record.round, service.core.standing.by_name)
+            bulletin.note(view.record)
             if journal is not None:
                 self._record(journal, view)
 

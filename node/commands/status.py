@@ -33,7 +33,7 @@ def status(
     """
     from rich.table import Table
 
-    from node.show.page import ASKS, called, others, ranked, remarks_on
+    from node.show.page import ASKS, called, link_of, others, ranked, remarks_on
     from node.show.status import fetch_status
     from node.show.terminal import OUT
     from node.trust.opinions import WHY
@@ -55,9 +55,8 @@ def status(
         round = "-" if peer["round"] is None else str(peer["round"])
         here = peer["connected"]  # what was thought of somebody who left stands in the history
         weight = "-" if peer["weight"] is None or not here else f"{peer['weight']:.2f}"
-        link = peer["standing"] if here else "gone"
         line, counts = _history(peer["history"])
-        grid.add_row(called(peer), round, weight, (here and peer["verdict"]) or "-", link, line, counts)
+        grid.add_row(called(peer), round, weight, (here and peer["verdict"]) or "-", link_of(peer), line, counts)
     if shown:
         OUT.print(grid)
     else:

@@ -91,17 +91,28 @@ def others(status: Mapping[str, Any]) -> list[str]:
 
 
 def ranked(neighbours: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], int]:
-    """Neighbours as people want to see them: connected ones first, of those that left the last few; how many are not
-    among them."""
+    """Neighbours as people want to see them: connected ones first, of those that left the distrusted, those who
+    misbehaved and the last few; how many are not among them."""
     here = [peer for peer in neighbours if peer["connected"]]
     left = [peer for peer in neighbours if not peer["connected"]]
-    left.sort(key=lambda peer: (not peer.get("remarks"), -max((row["round"] for row in peer["history"]), default=-1)))
+
+    def order(peer: Mapping[str, Any]) -> tuple[bool, bool, int]:
+        latest = max((row["round"] for row in peer["history"]), default=-1)
+        return link_of(peer) == "gone", not peer.get("remarks"), -latest
+
+    left.sort(key=order)
     return [*here, *left[:GONE]], len(left[GONE:])
 
 
 def called(peer: Mapping[str, Any]) -> str:
     """A neighbour for people: "bob (k5g6abcd...)", or the beginning of its id; not escaped."""
     return f"{peer['name']} ({peer['peer'][:8]}...)" if peer.get("name") else str(peer["peer"][:12])
+
+
+def link_of(peer: Mapping[str, Any]) -> str:
+    """What it is to the node: its standing while it is here, "gone"; "distrusted" wherever it is. Not escaped."""
+    here = peer["connected"] or peer.get("standing") == "distrusted"
+    return str(peer["standing"]) if here else "gone"
 
 
 def remarks_on(peer: Mapping[str, Any]) -> list[str]:
@@ -116,7 +127,7 @@ def remarks_on(peer: Mapping[str, Any]) -> list[str]:
 def _row(peer: Mapping[str, Any], newest: int) -> str:
     weight = "" if peer["weight"] is None else f"{peer['weight']:.2f}"
     round = "" if peer["round"] is None else peer["round"]
-    link = escape(peer["standing"]) if peer["connected"] else "gone"
+    link = escape(link_of(peer))
     said = "<br>".join(escape(remark) for remark in remarks_on(peer))
     return (
         f'<tr class="{"" if peer["connected"] else "gone"}"><td><code title="{escape(peer["peer"])}">'

@@ -44,7 +44,8 @@ def snapshot(
         people: whom the operator knows, whom he distrusts, and who asks.
     """
     live = {neighbour.peer: neighbour for neighbour in service.core.neighbours()}
-    peers = sorted({*live, *service.opinions, *service.conduct.guilty()})
+    distrusted = service.core.standing.distrusted
+    peers = sorted({*live, *service.opinions, *service.conduct.guilty(), *distrusted})
     record = service.record
     names = {person.peer: person.alias for person in people}
     return {

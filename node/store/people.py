@@ -165,6 +165,12 @@ class People:
                 (ASKS,),
             )
 
+    def fade(self, peers: Collection[PeerId]) -> None:
+        """These do not ask any more; whoever became something else meanwhile stays that."""
+        with self.writing():
+            for peer in peers:
+                self.connection.execute("DELETE FROM person WHERE peer = ? AND state = 'asks'", (peer,))
+
     def redeemed(self, peer: PeerId, alias: str) -> bool:
         """It was invited under this name; call while `writing`. False if it is distrusted."""
         if self.rows("SELECT 1 FROM person WHERE peer = ? AND state = 'distrusted'", peer):

@@ -11,6 +11,7 @@ from identity.keys import PeerId
 from node.store.record import NeighbourRecord
 
 ROUNDS = 64  # opinions kept of one peer
+FADED = 1024  # rounds without an opinion after which a peer is forgotten: its strip has been empty for a quarter hour
 PEERS = 256  # peers of whom opinions are kept; whoever was judged least recently goes first
 
 WHY: Mapping[str, str] = {
@@ -21,7 +22,8 @@ WHY: Mapping[str, str] = {
     "far": "farther away than others",
     "harmful": "does worse on this node's own samples",
     "clipped": "counts, shortened: it is far away",
-    "duplicate": "acts like a nearer neighbour: the two have one vote, and that one keeps it",
+    "duplicate": "acts like a nearer neighbour: the two have one vote, and that one keeps it; from far behind, as "
+    "after a rollback, honest neighbours look alike too",
     "trimmed": "counts, bounded coordinate by coordinate",
     "unproven": "nothing to judge it by yet",
     "unheard": "this rule listens to nobody",
@@ -55,12 +57,16 @@ class Opinions:
             kept = self._kept.setdefault(neighbour.peer, deque(maxlen=self._rounds))
             kept.append(Opinion(round, neighbour.weight, neighbour.verdict))
             self._kept.move_to_end(neighbour.peer)
-        while len(self._kept) > self._peers:
+        while self._kept and (len(self._kept) > self._peers or self._oldest() <= round - FADED):
             self._kept.popitem(last=False)
 
     def of(self, peer: PeerId) -> tuple[Opinion, ...]:
         """Opinions of one peer, oldest first; empty if there are none."""
         return tuple(self._kept.get(peer, ()))
+
+    def _oldest(self) -> int:
+        """The round of the opinion that is longest ago of all peers' newest."""
+        return next(iter(self._kept.values()))[-1].round
 
     def __iter__(self) -> Iterator[PeerId]:
         """Peers of whom there are opinions, in order of peer id."""

@@ -15,7 +15,7 @@ from gossip.vouching import Statement
 from identity.envelope import digest_of, seal
 from identity.keys import SigningKey
 from node.alarms import Alarms
-from node.circle import Circle
+from node.circle import FADED, Circle
 from node.core.events import Acquainted
 from node.store.invitations import Invitations
 from node.store.people import People, State
@@ -47,6 +47,28 @@ def test_whoever_dials_and_stays_for_a_round_asks_and_nobody_else(people: People
     circle.after(6, ())
     assert asking(people) == {BOB: 5}
     assert circle.said() == Acquainted(frozenset(), frozenset())  # to ask gives nothing
+
+
+def test_who_asked_and_has_been_gone_for_long_is_forgotten_and_may_ask_again(people: People) -> None:
+    circle = Circle(people, Alarms(), lambda line: None)
+    for each in (BOB, CAROL, DAVE):
+        circle.note(PeerJoined(each, 0, 0, "", dialled=False))
+    circle.after(0, ())
+    circle.after(1, ())
+    circle.said()
+    circle.note(PeerLeft(BOB, ""))
+    circle.note(PeerLeft(DAVE, ""))
+    people.say(DAVE, State.KNOWN)
+    circle.after(2, ())
+    circle.after(1 + FADED, ())
+    assert asking(people) == {BOB: 1, CAROL: 1}
+    circle.after(2 + FADED, ())
+    assert asking(people) == {CAROL: 1}  # who is still here stays
+    assert circle.said().known == {DAVE}
+    circle.note(PeerJoined(BOB, 0, 0, "", dialled=False))
+    circle.after(3 + FADED, ())
+    circle.after(4 + FADED, ())
+    assert asking(people) == {CAROL: 1, BOB: 4 + FADED}
 
 
 def test_who_is_known_by_name_does_not_ask(people: People) -> None:

@@ -86,7 +86,8 @@ async def test_the_best_model_is_kept_in_one_file_and_outlives_the_process(tmp_p
     assert back.state.buffers["seen"].tolist() == [2.0]
     again.done(back, 12)
     assert wishes.answers == [
-        "goes on in round 12 from the model of round 5, accuracy then 90 %; the optimizer begins anew"
+        "goes on in round 12 from the model of round 5, accuracy then 90 %; the optimizer begins anew. Seen from there "
+        "honest neighbours are alike: until the node has caught up some may be called duplicate"
     ]
 
 

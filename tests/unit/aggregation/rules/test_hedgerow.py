@@ -135,6 +135,18 @@ def test_canary_without_clusters_clones_outvote_honest_rows() -> None:
     assert pull(hedgerow(threshold=1), honest, sybils, target, wide_probe(2)) > 0.4
 
 
+def test_from_far_behind_honest_rows_look_alike_and_share_a_vote() -> None:
+    rng = np.random.default_rng(7)
+    rows = honest_rows(rng, 2)
+    ahead = 10 * unit(rng.normal(size=WIDE))  # a node that went back to an old model, or has just begun
+    near, far = (
+        hedgerow().decide(one_node(np.zeros(WIDE), [row + shift for row in rows], probe=wide_probe(7)))
+        for shift in (np.zeros(WIDE), ahead)
+    )
+    assert sum(near.verdicts == int(Verdict.DUPLICATE)) == 0
+    assert sum(far.verdicts == int(Verdict.DUPLICATE)) == 1
+
+
 def test_canary_without_the_function_view_noise_that_own_inputs_do_not_see_hides_sybils() -> None:
     rng = np.random.default_rng(3)
     probe = wide_probe(3)

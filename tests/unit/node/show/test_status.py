@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry
 from aggregation.evidence import Verdict
 from node.daemon import init_node, parse_values
 from node.errors import ConfigError, NodeError
-from node.show.page import COLOURS, GONE, ranked, render
+from node.show.page import COLOURS, GONE, link_of, ranked, render
 from node.show.status import FOUND_IN, StatusServer, _Metrics, fetch_status, status_address
 from node.store.record import NeighbourRecord
-from node.trust.opinions import WHY, Opinions
+from node.trust.opinions import FADED, WHY, Opinions
 from node.worker import Worker
 
 
@@ -200,6 +200,33 @@ def test_opinions_are_bounded_in_both_directions() -> None:
     opinions.note(6, [NeighbourRecord(peer(2), 1.0, Verdict.TAKEN)] * 4)
     assert [opinion.round for opinion in opinions.of(peer(2))] == [6, 6, 6]
     assert opinions.of(peer(1)) == ()
+
+
+def test_who_was_not_judged_for_long_is_forgotten() -> None:
+    opinions = Opinions()
+    for number, round in ((1, 0), (2, 5), (3, FADED), (3, FADED + 4)):
+        opinions.note(round, [NeighbourRecord(peer(number), 1.0, Verdict.TAKEN)])
+    assert list(opinions) == [peer(2), peer(3)]
+    opinions.note(FADED + 5, [])
+    assert list(opinions) == [peer(3)]
+
+
+def test_who_is_distrusted_is_said_to_be_it_and_shown_also_when_it_is_gone() -> None:
+    gone = {"connected": False, "round": None, "trust": None, "lag_seconds": None, "weight": None, "verdict": None}
+    others = [
+        {
+            **gone,
+            "peer": f"{number:052}",
+            "standing": "stranger",
+            "history": [{"round": 9, "weight": 1, "verdict": "taken"}],
+        }
+        for number in range(GONE + 4)
+    ]
+    bad = {**gone, "peer": "z" * 52, "standing": "distrusted", "history": []}
+    shown, hidden = ranked([*others, bad])
+    assert (shown[0], hidden) == (bad, 5)
+    assert [link_of(each) for each in shown[:2]] == ["distrusted", "gone"]
+    assert '<td class="link">distrusted<' in render(status(neighbours=[bad]))
 
 
 def test_the_worker_runs_calls_in_order_and_hands_on_errors() -> None:
