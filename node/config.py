@@ -14,10 +14,9 @@ import hashlib
 import tomllib
 from pathlib import Path
 from shlex import quote
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aggregation.errors import RuleError
 from aggregation.registry import build_rule
@@ -29,20 +28,10 @@ from identity.errors import BadPeerId
 from identity.keys import PeerId, format_peer, parse_peer
 from node.core.policy import RoundPolicy
 from node.errors import ConfigError
+from node.misfit import SECONDS, sentence
 from node.trust.strangers import Strangers
 
 FILE = "node.toml"
-_SECONDS: dict[str, JsonValue] = {"unit": "seconds"}
-_KINDS: dict[object, str] = {
-    tuple: "a list of texts",
-    dict: "a table",
-    bool: "true or false",
-    float: "a number",
-    int: "a whole number",
-    str: "a text",
-    Path: "a path",
-}
-_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 Parameter = bool | int | float | str
 
 
@@ -110,9 +99,7 @@ class NetworkConfig(_Section):
         le=64,
         description="neighbours to wait for before the first round (only with `join`, or above 1)",
     )
-    gather: float = Field(
-        default=30.0, ge=0, json_schema_extra=_SECONDS, description="seconds to wait for them at most"
-    )
+    gather: float = Field(default=30.0, ge=0, json_schema_extra=SECONDS, description="seconds to wait for them at most")
 
     @field_validator("listen")
     @classmethod
@@ -228,16 +215,16 @@ class RoundConfig(_Section):
     pace: float = Field(
         default=1.0,
         ge=0,
-        json_schema_extra=_SECONDS,
+        json_schema_extra=SECONDS,
         description="least duration of a round (half of it while most are ahead)",
     )
     least: float = Field(
         default=1.0,
         ge=0,
-        json_schema_extra=_SECONDS,
+        json_schema_extra=SECONDS,
         description="shortest deadline; the deadline itself follows what neighbours need",
     )
-    most: float = Field(default=60.0, gt=0, json_schema_extra=_SECONDS, description="longest deadline")
+    most: float = Field(default=60.0, gt=0, json_schema_extra=SECONDS, description="longest deadline")
     deviations: float = Field(
         default=4.0, ge=0, description="mean deviations above its mean lag that a neighbour is allowed"
     )
@@ -353,85 +340,7 @@ def parse_config(raw: dict[str, Any]) -> NodeConfig:
     try:
         return NodeConfig.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_sentence(error)) from None
-
-
-def write_template(values: dict[str, dict[str, Any]] | None = None) -> str:
-    """The text of a `node.toml`: every key with its comment; keys at their default are commented out.
-
-    Args:
-        values: section -> key -> value that shall stand in it.
-    """
-    values = values or {}
-    lines = ["# A hedgerow node. Lines that begin with # show defaults."]
-    for section, field in NodeConfig.model_fields.items():
-        kind = field.annotation
-        assert isinstance(kind, type)
-        assert issubclass(kind, BaseModel)
-        chosen = values.get(section, {})
-        lines += ["", f"[{section}]"]
-        for key, spec in kind.model_fields.items():
-            lines += _line(key, spec, chosen)
-    return "\n".join(lines) + "\n"
-
-
-def _line(key: str, spec: FieldInfo, chosen: dict[str, Any]) -> list[str]:
-    comment = f"# {spec.description}"
-    if key in chosen:
-        return [comment, f"{key} = {_toml(chosen[key])}"]
-    return [comment, f"# {key} = {'' if spec.default is None else _toml(spec.default)}".rstrip()]
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _sentence(error: ValidationError) -> str:
-    """What is wrong first, in our words: what stands there, and what was wanted."""
-    fault = error.errors()[0]
-    where = [str(part) for part in fault["loc"]]
-    kind: Any = NodeConfig
-    named = NodeConfig.model_fields[where[0]] if where[0] in NodeConfig.model_fields else FieldInfo()
-    for part in where[: -1 if fault["type"] == "extra_forbidden" else None]:
-        field = kind.model_fields.get(part) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-        if field is None:
-            break
-        kind, named = field.annotation, field
-    if fault["type"] == "extra_forbidden":
-        place = f"key in [{where[0]}]" if len(where) > 1 else "section"
-        return str(UnknownName(place, where[-1], kind.model_fields))
-    message = fault["msg"].removeprefix("Value error, ")
-    if len(where) < 2 or fault["type"] == "value_error":
-        place = f"[{where[0]}] {where[1]}: " if len(where) > 1 else f"[{where[0]}] "
-        return (
-            f"{place}{message}" if fault["type"] == "value_error" else f"{place}is {fault['input']!r}; wanted a table"
-        )
-    return f"[{where[0]}] {where[1]} is {fault['input']!r}; wanted {_wanted(named)}"
-
-
-def _wanted(field: FieldInfo) -> str:
-    """A field's kind and bounds, in words."""
-    if get_origin(field.annotation) is Literal:
-        return " or ".join(f'"{word}"' for word in get_args(field.annotation))
-    kinds = get_args(field.annotation) or (field.annotation,)
-    names = [word for kind, word in _KINDS.items() if kind in kinds or get_origin(field.annotation) is kind]
-    bounds = []
-    for rule in field.metadata:
-        for attribute, word in _BOUNDS.items():
-            if hasattr(rule, attribute):
-                bounds.append(f"{word} {getattr(rule, attribute):g}")
-    seconds = " of seconds" if (field.json_schema_extra == _SECONDS) else ""
-    least = ["not empty"] if any(getattr(rule, "min_length", 0) for rule in field.metadata) else []
-    return ", ".join([(names or ["something else"])[0] + seconds, *bounds, *least])
+        raise ConfigError(sentence(NodeConfig, error)) from None
 
 
 def _listened(text: str) -> str:

@@ -34,7 +34,7 @@ from hedgerow_registry import UnknownName
 from identity.errors import IdentityError
 from identity.keys import SigningKey, format_peer
 from node.aside import TICK, Aside, in_a_loop
-from node.config import FILE, NodeConfig, load_config, parse_config, write_template
+from node.config import FILE, NodeConfig, load_config, parse_config
 from node.errors import Busy, ConfigError, NodeError
 from node.fallback import NO_GOOD, went_back
 from node.learning.blame import reported
@@ -48,6 +48,7 @@ from node.store.backup import Backup, back_up
 from node.store.folder import LEDGER, Store
 from node.store.ledger import Wish
 from node.store.people import checked_alias
+from node.template import write_template
 from node.worker import Worker
 
 KEY = KEY_FILE

@@ -24,7 +24,6 @@ from torch import Tensor
 from aggregation.registry import build_rule
 from gossip.intake import Wants
 from gossip.protocol.address import Address
-from gossip.protocol.codec import decode_header, schema_digest
 from gossip.protocol.errors import DiskFault
 from gossip.protocol.events import GossipEvent, PeerJoined
 from gossip.protocol.limits import Limits
@@ -32,7 +31,6 @@ from gossip.reach.vantage import outward
 from gossip.service import GossipService
 from gossip.transport.files import raise_limit
 from gossip.transport.http import HttpTransport
-from identity.envelope import split
 from identity.keys import PeerId, SigningKey, format_peer
 from node import draws
 from node.alarms import Alarms
@@ -40,16 +38,15 @@ from node.bulletin import Bulletin
 from node.circle import Circle
 from node.config import NodeConfig
 from node.errors import StoreError
-from node.fallback import NO_GOOD, Fallback, went_back
+from node.fallback import Fallback
 from node.learning.learner import Learner, TrainState
-from node.learning.optimizers import Adam
 from node.learning.partition import Shard, hold_out, partition
 from node.learning.task import Task
 from node.refusals import Refusals
 from node.service import NodeService, OnEvent
 from node.show.snapshot import Facts, snapshot
 from node.show.status import FOUND_IN, StatusServer
-from node.store.checkpoint import other_model
+from node.start import form_of, resume
 from node.store.folder import LEDGER, Store
 from node.store.journal import Journal
 from node.store.people import People
@@ -149,7 +146,7 @@ class Run:
         raise_limit()
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # peers that hang up are counted, not logged
         began = time.monotonic()
-        form = _form(learner)
+        form = form_of(learner)
         opened = Store(self.folder, learner.dimension, form, self._key_file)
         with (
             opened as store,
@@ -232,7 +229,8 @@ class Run:
     ) -> NodeService:
         config, learner, seed = self.config, self.learner, self.config.seed()
         common = learner.initial(seed)
-        first, published, params, state = self._resume(store, common)
+        start = resume(store, learner, common, self.folder, self.say, self._forget)
+        first, published = start.round, start.published
         recall = store.ledger.linked() - circle.said().distrusted  # who is refused cannot tell
         if recall and not published:
             limit = Limits().recall
@@ -299,7 +297,7 @@ class Run:
             data=self._task.train,
             shard=self.shard,
             rule=build_rule(config.rule.name, **config.rule.parameters),
-            initial=params,
+            initial=start.params,
             gossip=make,
             seed=seed,
             common=common,
@@ -308,7 +306,7 @@ class Run:
             secret=int.from_bytes(os.urandom(8), "big"),
             first_round=first,
             published=published,
-            state=state,
+            state=start.state,
             executor=self.worker,
             background=pool,
             clock=time.monotonic,
@@ -334,39 +332,6 @@ class Run:
         else:
             self.alarms.clear("records", "records are written again")
 
-    def _resume(self, store: Store, common: Tensor) -> tuple[int, bool, Tensor, TrainState | None]:
-        """The first round, whether its own update is in the ledger already, and the model to start from."""
-        if self._forget:
-            store.forget_training()
-            self.say("the training begins anew; key and chain stay")
-        self._wished(store)
-        checkpoint = store.resume()
-        if checkpoint is not None:
-            self.learner.check(checkpoint.state)
-        head = store.ledger.head()
-        first = 0 if checkpoint is None else checkpoint.round
-        params = common if checkpoint is None else checkpoint.params
-        kept = head is not None and store.ledger.payload(head.sequence) is not None
-        if head is not None and kept:
-            header = decode_header(split(head.envelope).body, Limits())
-            if header.schema != schema_digest(self.learner.schema):
-                raise StoreError(other_model(self.folder))
-        published = head is not None and head.round >= first and kept
-        if head is not None and head.round >= first:
-            first = head.round if published else head.round + 1
-        if first:
-            self.say(f"resuming at round {first}" + (" with the update that was signed before" if published else ""))
-        return first, published, params, None if checkpoint is None else checkpoint.state
-
-    def _wished(self, store: Store) -> None:
-        """Go back to the last good model if that was asked for, and not done before the node stopped."""
-        if not store.ledger.wished("rollback"):
-            return
-        went = store.go_back()
-        words = NO_GOOD if went is None else went_back(*went)
-        store.ledger.answer("rollback", words)
-        self.say(words)
-
     def _evaluate(self) -> Callable[[int, Tensor, TrainState | None], float | None] | None:
         every, count = self.config.round.evaluate_every, self.config.round.evaluate_samples
         test = self._task.test
@@ -389,13 +354,6 @@ class Run:
             os._exit(128 + number)
         self.say(f"{number.name}: saying goodbye; once more to leave at once")
         service.stop()
-
-
-def _form(learner: Learner) -> str:
-    """What a checkpoint's numbers are of: the schema, and what the optimizer carries from round to round."""
-    optimizer = learner.task.optimizer
-    carried = "adam" if isinstance(optimizer, Adam) else "momentum" if optimizer.momentum else "nothing"
-    return f"{schema_digest(learner.schema).hex()} {carried if optimizer.keep_state else 'nothing'}"
 
 
 def memory_there(limit: Path = MEMORY_LIMIT) -> int:

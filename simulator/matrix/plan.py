@@ -27,14 +27,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from hedgerow_registry import UnknownName, choose
 from simulator.attacks.attack import Stage
 from simulator.attacks.registry import ATTACKS
-from simulator.study.choice import Choice, Spelled
+from simulator.matrix.dimensions import Attackers, Block, Entry, Named, Network, Part, Split
+from simulator.study.choice import Choice
 from simulator.study.scenario import Scenario, ScenarioError, worded
 
 PRESETS: Mapping[str, str] = {
@@ -53,134 +54,6 @@ _TAKEN = ("name", "rules", "seeds", "attack", "partition", "alpha", "topology", 
 
 class MatrixError(ValueError):
     """A matrix that cannot be run; the message is one sentence that names the key."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Entry(_Part):
-    """A rule or an attack of the matrix, and how the page calls it.
-
-    In TOML a string as in a scenario, or a table of its name, its parameters and, if it likes, a `label`.
-    """
-
-    choice: Spelled
-    label: str = ""
-
-    def title(self) -> str:
-        """The label, or its spelling with parameters, as records have it."""
-        return self.label or str(self.choice)
-
-
-def _entry(value: object) -> object:
-    if isinstance(value, Mapping):
-        if "choice" in value:
-            return value
-        inner = {key: item for key, item in value.items() if key not in ("name", "label")}
-        return {"choice": {"name": value.get("name"), "parameters": inner}, "label": value.get("label", "")}
-    return value if isinstance(value, Entry) else {"choice": value}
-
-
-Named = Annotated[Entry, BeforeValidator(_entry)]
-
-
-class Split(_Part):
-    """How the data is split.
-
-    Attributes:
-        partition: one of PARTITIONS, or a table of its name and parameters.
-        alpha: concentration, for `dirichlet`.
-        label: on the page.
-    """
-
-    partition: str | dict[str, Any] = "dirichlet"
-    alpha: float | None = Field(default=None, gt=0)
-    label: str = ""
-
-    def title(self) -> str:
-        """The label, or a name made of the values."""
-        if self.label:
-            return self.label
-        name = self.partition if isinstance(self.partition, str) else _flat(self.partition)
-        return name if self.alpha is None else f"{name} {self.alpha:g}"
-
-
-class Network(_Part):
-    """Who is whose neighbour.
-
-    Attributes:
-        topology: one of TOPOLOGIES, or a table of its name and parameters.
-        nodes: honest nodes.
-        label: on the page.
-    """
-
-    topology: str | dict[str, Any] = "random-geometric"
-    nodes: int = Field(default=20, ge=1)
-    label: str = ""
-
-    def title(self) -> str:
-        """The label, or a name made of the values."""
-        name = self.topology if isinstance(self.topology, str) else _flat(self.topology)
-        return self.label or f"{name}, {self.nodes} nodes"
-
-
-class Attackers(_Part):
-    """How many identities the adversary has, and where. One of share, sybils and phi.
-
-    Attributes:
-        share: f / n, identities among all nodes; each has `sybil_degree` links.
-        sybils: identities.
-        phi: attack edges per honest node.
-        placement: as in a scenario.
-        sybil_degree: most links of an identity.
-        label: on the page.
-    """
-
-    share: float | None = Field(default=None, gt=0, lt=1)
-    sybils: int | None = Field(default=None, ge=1)
-    phi: float | None = Field(default=None, gt=0)
-    placement: Literal["dense", "spread", "all"] = "dense"
-    sybil_degree: int = Field(default=7, ge=1)
-    label: str = ""
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if sum(value is not None for value in (self.share, self.sybils, self.phi)) != 1:
-            raise ValueError("attackers: give one of share, sybils and phi")
-        return self
-
-    def title(self) -> str:
-        """The label, or a name made of the values."""
-        if self.label:
-            return self.label
-        if self.phi is not None:
-            return f"phi {self.phi:g}"
-        return f"{self.sybils} Sybils" if self.sybils is not None else f"f/n {self.share:g}"
-
-    def values(self, nodes: int) -> dict[str, object]:
-        """Fields of a scenario with so many honest nodes."""
-        sybils = self.sybils
-        if self.share is not None:
-            sybils = max(1, round(self.share * nodes / (1 - self.share)))
-        return {
-            "sybils": sybils,
-            "phi": self.phi,
-            "placement": self.placement,
-            "sybil_degree": self.sybil_degree,
-        }
-
-
-class Block(_Part):
-    """A cross product; what is absent is the matrix's. `scenario` adds to the matrix's."""
-
-    rules: tuple[Named, ...] = ()
-    attacks: tuple[Named, ...] = ()
-    splits: tuple[Split, ...] = ()
-    networks: tuple[Network, ...] = ()
-    attackers: tuple[Attackers, ...] = ()
-    seeds: tuple[int, ...] = ()
-    scenario: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +89,7 @@ class Condition:
         return self.scenario.but(attack=_poison(attack).model_dump())
 
 
-class Matrix(_Part):
+class Matrix(Part):
     """Every input of a matrix. Attributes as in the module's example; `about` is shown on the page."""
 
     name: str = Field(default="matrix", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -370,11 +243,6 @@ def _poison(attack: Choice) -> Choice:
 def _folder() -> Path:
     """Where the presets lie."""
     return Path(__file__).resolve().parent / "presets"
-
-
-def _flat(values: Mapping[str, Any]) -> str:
-    inner = ", ".join(f"{key}={value}" for key, value in values.items() if key != "name")
-    return f"{values.get('name')}({inner})" if inner else str(values.get("name"))
 
 
 _PARTS: Mapping[str, type[BaseModel]] = {

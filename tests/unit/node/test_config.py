@@ -10,8 +10,9 @@ import pytest
 from peers import peer
 
 from identity.keys import format_peer
-from node.config import NodeConfig, load_config, parse_config, write_template
+from node.config import NodeConfig, load_config, parse_config
 from node.errors import ConfigError
+from node.template import write_template
 from node.trust.strangers import Strangers
 
 
