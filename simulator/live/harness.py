@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -102,6 +103,7 @@ async def assault(
     async def read() -> Status:
         return await asyncio.to_thread(fetch_status, page)
 
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # a target that hangs up on us is no news
     status = await read()
     where = _target(status_address(page), status, key)
     task = _task(str(status["task"])) if task is None else task
