@@ -134,6 +134,11 @@ async def test_a_siege_by_strangers_that_deliver_nothing_is_held_where_nobody_is
         rows = await assault(folder, trials=crowds, bounds=Bounds(seconds=40, seed=6))
     assert [(row.attack, row.passed) for row in rows] == [("withhold", True), ("silent", True)], rows
     assert all(row.rounds >= 6 for row in rows), rows
+    lines = (folder / "state" / "rounds.jsonl").read_text().splitlines()
+    crowded = [record for record in map(json.loads, lines) if len(record["neighbours"]) > 40]
+    waited = [record for record in crowded if record["closed_by"] == "deadline"]
+    assert len(crowded) >= 12
+    assert len(waited) <= len(crowded) // 3  # two of three rounds are those in which a crowd has all turns
 
 
 async def test_without_neighbours_the_row_says_so_and_every_row_and_step_is_told(tmp_path: Path) -> None:
