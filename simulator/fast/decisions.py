@@ -29,6 +29,7 @@ from simulator.fast.rows import Rows
 from simulator.fast.standing import Standing
 from simulator.fast.survey import survey
 from simulator.fast.workers import Workers
+from simulator.study.hearing import Hearing, Links
 from simulator.study.records import Edges
 from simulator.study.setup import Setup
 
@@ -43,11 +44,11 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Group:
-    """Nodes of one degree: their numbers (n,) and neighbours' vertices (n, degree), and where their edges start."""
+    """Nodes that hear equally many others: their numbers (n,), how many these are, and where their links start (n,)."""
 
     nodes: Ints
-    beside: Ints
-    edges: Ints
+    width: int
+    links: Ints
 
 
 class Decisions:
@@ -59,17 +60,13 @@ class Decisions:
         self._setup, self._rule, self._device = setup, rule, learner.device
         self._workers, self._compiled, self._profile = workers, compiled, profile
         honest, classes = setup.honest, setup.learner.classes
-        degrees = np.array([len(beside) for beside in setup.neighbours[:honest]], dtype=np.int64)
-        ends = np.concatenate([[0], np.cumsum(degrees)])
+        links = Hearing(setup).links
         self._groups = []
-        for degree in np.unique(degrees):
-            nodes = np.flatnonzero(degrees == degree)
-            beside = np.array([setup.neighbours[node] for node in nodes], dtype=np.int64).reshape(len(nodes), degree)
-            self._groups.append(_Group(nodes, beside, ends[nodes]))
-        self._receivers = np.repeat(np.arange(honest, dtype=np.int32), degrees)
-        self._senders = np.concatenate(
-            [np.zeros(0, np.int32), *(np.array(beside, dtype=np.int32) for beside in setup.neighbours[:honest])]
-        )
+        for width in np.unique(links.widths):
+            nodes = np.flatnonzero(links.widths == width)
+            self._groups.append(_Group(nodes, int(width), links.starts[nodes]))
+        self._beside = np.flatnonzero(~links.far)  # links between neighbours
+        self._tells = setup.scenario.tells_apart
         limit = setup.scenario.limit()
         self._standing = None if limit is None else Standing(setup, limit)
         trained = torch.zeros(honest + setup.sybils, classes, dtype=torch.bool)
@@ -80,8 +77,6 @@ class Decisions:
         self._classes = trained.to(self._device)
         line = setup.scenario.line()
         self._memory = None if line is None else Memory(honest, line)
-        named = [np.isin(beside, list(setup.named[node])) for node, beside in enumerate(setup.neighbours[:honest])]
-        self._named = np.concatenate([np.zeros(0, dtype=bool), *named])
         self._knows = np.array([bool(each) for each in setup.named], dtype=bool)
         self._probing = bool(rule.needs & _PROBING)
         self._probes: list[LocalProbe] | None = [] if (self._probing or line is not None) and honest else None
@@ -92,9 +87,9 @@ class Decisions:
         self,
         round: int,
         rows: Rows,
+        links: Links,
         taken: Ints,
         heard: Ints,
-        direct: Ints,
         relayed: Ints | None,
         starts: Ints | None,
         common: int,
@@ -106,33 +101,36 @@ class Decisions:
         Args:
             round: number of the round.
             rows: the table.
+            links: of this round.
             taken: (H + S,) rows of this round's models.
             heard: (H + S,) the same, -1 where the model is not finite.
-            direct: (H, n) of these, neighbours' in order of `neighbours`, -1 past the end.
             relayed: (H, r) rows of relayed histories, -1 absent, or None.
             starts: (H,) rows of models before training, or None.
             common: row of the network's common initial model.
             out: (H, d) integrated models are written here.
             buffers: each node's own after training, with which it judges; None: a fresh module's.
         """
-        weights = np.zeros(len(self._receivers), dtype=np.float32)
-        verdicts = np.zeros(len(self._receivers), dtype=np.int8)
+        weights = np.zeros(len(links.senders), dtype=np.float32)
+        verdicts = np.zeros(len(links.senders), dtype=np.int8)
         finite = rows.finite
-        voices = None if self._standing is None else self._standing.voices(round)
+        voices = None
+        if self._standing is not None:
+            voices = links.far.copy()
+            voices[self._beside] = self._standing.voices(round)
         width = 0 if relayed is None else relayed.shape[1]
         if self._kept is not None:
             self._kept.widen(width)
         surveyed = None
         if self._kept is not None and relayed is not None:
-            compared = np.concatenate([heard[: len(direct), None], direct, relayed], axis=1)
+            compared = np.concatenate([heard[: len(relayed), None], _padded(links, heard), relayed], axis=1)
             surveyed = self._look(rows, compared, relayed, self._kept)
         for group in self._groups:
-            degree = group.beside.shape[1]
+            degree = group.width
 
-            def work(lo: int, hi: int, group: _Group = group, degree: int = degree) -> None:
+            def work(lo: int, hi: int, group: _Group = group) -> None:
                 nodes = group.nodes[lo:hi]
-                beside = group.beside[lo:hi]
-                place = group.edges[lo:hi, None] + np.arange(degree)
+                place = group.links[lo:hi, None] + np.arange(group.width)
+                beside = links.senders[place].astype(np.int64)
                 here = heard[beside]
                 said_to = here if voices is None else np.where(voices[place], here, -1)
                 probe = self._borrow()
@@ -155,6 +153,7 @@ class Decisions:
                         own_classes=self._classes[where],
                         peer_classes=self._classes[self._there(beside[some])],
                         honest=self._there(beside[some] < self._setup.honest),
+                        trusted=self._there(links.known[place[some]]) if self._tells else None,
                         priority=self._priority(nodes[some], beside[some], round),
                         probe=self._under(probe, where, own, rows, buffers),
                         room=room,
@@ -172,7 +171,8 @@ class Decisions:
                     else:
                         room = None
                         assert probe is not None
-                        decision = self._held(nodes, place, said_to, out, rows, taken, probe, buffers, consider)
+                        strange = ~links.known[place]
+                        decision = self._held(nodes, strange, said_to, out, rows, taken, probe, buffers, consider)
                     if room is None:
                         out[self._there(nodes)] = decision.params
                     elif decision.params is not room:
@@ -191,13 +191,14 @@ class Decisions:
             most = max(1, most)
             self._workers.over(len(group.nodes), work, most=most)
         if self._standing is not None and voices is not None:
-            self._standing.note(voices & (heard[self._senders] >= 0), weights > 0)
-        return Edges(self._receivers, self._senders, weights, verdicts)
+            beside = self._beside
+            self._standing.note(voices[beside] & (heard[links.senders[beside]] >= 0), weights[beside] > 0)
+        return Edges(links.receivers, links.senders, weights, verdicts, links.far if links.far.any() else None)
 
     def _held(
         self,
         nodes: Ints,
-        place: Ints,
+        strange: NDArray[np.bool_],
         said_to: Ints,
         out: Tensor,
         rows: Rows,
@@ -209,7 +210,6 @@ class Decisions:
         """A round of these nodes behind the last line, as node.trust.judgement decides it for one."""
         memory = self._memory
         assert memory is not None
-        strange = ~self._named[place]
         backed = ~self._knows[nodes] | ((said_to >= 0) & ~strange).any(axis=1)
         alone = ~backed[:, None] & strange
         strangers = torch.from_numpy(alone & (said_to >= 0))
@@ -269,6 +269,14 @@ class Decisions:
         some = probe.select(nodes.cpu())
         mine = None if buffers is None else [buffers[node] for node in nodes.tolist()]
         return some.under(rows.values[own] if Need.ACTIVITY in self._rule.needs else None, mine)
+
+
+def _padded(links: Links, heard: Ints) -> Ints:
+    """Rows that each node hears (H, n), -1 past the end."""
+    found = np.full((len(links.widths), int(links.widths.max(initial=0))), -1, dtype=np.int64)
+    place = np.arange(len(links.senders)) - np.repeat(links.starts, links.widths)
+    found[links.receivers, place] = heard[links.senders]
+    return found
 
 
 def _room(out: Tensor, nodes: Ints) -> Tensor | None:

@@ -35,6 +35,7 @@ from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows
 from simulator.fast.trainer import Job
 from simulator.fast.workers import Workers
+from simulator.study.hearing import Hearing
 from simulator.study.metrics import Evaluator
 from simulator.study.records import Edges, Observer, RoundRecord, Trace, influence
 from simulator.study.setup import Setup
@@ -133,6 +134,7 @@ class FastEngine:
         self._decisions = Decisions(setup, rule, learner, self._workers, self._compiled, self.profile)
         self._diverged = np.zeros(0, dtype=np.int32)
         self._seen: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None] | None = None
+        self._hearing = Hearing(setup)
         degrees = np.array([len(beside) for beside in setup.neighbours[:honest]], dtype=np.int64)
         self._beside = np.full((honest, int(degrees.max(initial=0))), -1, dtype=np.int64)
         for node, beside in enumerate(setup.neighbours[:honest]):
@@ -177,7 +179,7 @@ class FastEngine:
             accuracy=accuracy,
             success=success,
             influence=influence(edges, self._setup.honest),
-            bytes=self._bytes(),
+            bytes=self._bytes(edges),
             seconds=spent,
             edges=edges if measured else None,
             diverged=self._diverged,
@@ -258,8 +260,9 @@ class FastEngine:
                 relayed = self._histories.rows
         before = (self._params.clone(), rows.values[names[:honest]], sent.clone()) if watched else None
         direct: NDArray[np.int64] = np.where(self._beside >= 0, heard[self._beside], -1)
+        links = self._hearing.drawn(self.round)
         edges = self._decisions.decide(
-            self.round, rows, taken, heard, direct, relayed, starts, int(self._common[0]), self._params, self._buffers
+            self.round, rows, links, taken, heard, relayed, starts, int(self._common[0]), self._params, self._buffers
         )
         live = self._common
         if self._histories is not None:
@@ -303,9 +306,12 @@ class FastEngine:
         """Each node's own; None where training changes none. Models with such are trained by the plain path alone."""
         return self._trainer.buffers if self._setup.task.running and isinstance(self._trainer, Plain) else None
 
-    def _bytes(self) -> NDArray[np.int64]:
-        # a relay is a header, and a payload where the receiver lacks it
+    def _bytes(self, edges: Edges) -> NDArray[np.int64]:
+        # a relay is a header, and a payload where the receiver lacks it; who is drawn from afar sends both
         sent = self._sent.copy()
+        if edges.far is not None:
+            asked = np.bincount(edges.senders[edges.far], minlength=len(sent))[: len(sent)]
+            sent += asked * (_HEADER + self._payload)
         if self._histories is not None:
             sent += self._histories.relays * _HEADER + self._histories.lacking * self._payload
         return sent

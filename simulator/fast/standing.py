@@ -14,14 +14,14 @@ from simulator.study.setup import Setup
 
 
 class Standing:
-    """All links to honest nodes, in order of receiver and then of peer id."""
+    """All links between neighbours, one of them honest, in order of receiver and then of peer id."""
 
     def __init__(self, setup: Setup, limit: Strangers) -> None:
         self._setup, self._limit = setup, limit
         beside = [np.array(each, dtype=np.int64) for each in setup.neighbours[: setup.honest]]
         senders = np.concatenate([np.zeros(0, dtype=np.int64), *beside])
-        named = [np.isin(each, list(setup.named[node])) for node, each in enumerate(beside)]
-        self._named = np.concatenate([np.zeros(0, dtype=bool), *named])
+        near = [np.isin(each, list(setup.near[node])) for node, each in enumerate(beside)]
+        self._near = np.concatenate([np.zeros(0, dtype=bool), *near])
         self._own = np.repeat(setup.addresses[: setup.honest], [len(each) for each in beside])
         self._peers, self._origins = setup.addresses[senders], setup.origins[senders]
         self._nodes: Ints = np.repeat(np.arange(setup.honest, dtype=np.int64), [len(each) for each in beside])
@@ -29,7 +29,7 @@ class Standing:
 
     def voices(self, round: int) -> Bools:
         """Which links carry a vote in this round: (E,)."""
-        known = self._limit.known(self._named, self._served[0], self._origins, self._nodes)
+        known = self._limit.known(self._near, self._served[0], self._origins, self._nodes)
         draws = turns(self._setup.seed, self._own, round, self._peers, self._origins)
         return self._limit.voices(known, draws, self._nodes)
 

@@ -145,7 +145,7 @@ def outcome(records: Sequence[RoundRecord], honest: int) -> Outcome:
         success=np.stack(success),
         sybil_share=mean(_sybil_share(each, honest) for each in edges),
         excluded=mean(_excluded(each, honest) for each in edges),
-        edges=int((edges[-1].senders >= honest).sum()) if edges else 0,
+        edges=int(((edges[-1].senders >= honest) & ~edges[-1].away).sum()) if edges else 0,
         bytes=float(np.mean([record.bytes.mean() for record in records])),
         milliseconds=1000 * float(np.mean([record.seconds for record in records])) / honest,
     )

@@ -181,7 +181,9 @@ def _reasons(records: Mapping[str, Sequence[RoundRecord]], honest: int) -> str:
         edges = next((row.edges for row in reversed(rows) if row.edges is not None), None)
         if edges is None:
             continue
-        for who, mine in (("Sybils", edges.senders >= honest), ("honest", edges.senders < honest)):
+        bad, away = edges.senders >= honest, edges.away
+        kinds = {"Sybils": bad & ~away, "honest": ~bad & ~away, "Sybils, far": bad & away, "honest, far": ~bad & away}
+        for who, mine in kinds.items():
             if mine.any():
                 counts = Counter(_word(code) for code in edges.verdicts[mine])
                 why = ", ".join(f"{name} {count}" for name, count in counts.most_common())

@@ -154,7 +154,8 @@ def _row(record: RoundRecord) -> dict[str, object]:
             "sender": edges.senders.tolist(),
             "weight": [round(float(weight), 6) for weight in edges.weights],
             "verdict": edges.verdicts.tolist(),
-        },
+        }
+        | ({} if edges.far is None else {"far": edges.far.tolist()}),
     } | diverged
 
 

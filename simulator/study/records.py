@@ -35,15 +35,23 @@ class Edges:
 
     Attributes:
         receivers: (E,) int32 honest vertices that decided.
-        senders: (E,) int32 vertices decided on, for each receiver in order of peer id.
+        senders: (E,) int32 vertices decided on: for each receiver its neighbours, then whom it heard from afar, each in
+            order of peer id.
         weights: (E,) float32 influence relative to the receiver's own 1.
         verdicts: (E,) int8 aggregation.evidence.Verdict.
+        far: (E,) bool: heard from afar, no neighbour; None: nobody was.
     """
 
     receivers: NDArray[np.int32]
     senders: NDArray[np.int32]
     weights: NDArray[np.float32]
     verdicts: NDArray[np.int8]
+    far: NDArray[np.bool_] | None = None
+
+    @property
+    def away(self) -> NDArray[np.bool_]:
+        """(E,) bool: heard from afar."""
+        return np.zeros(len(self.senders), dtype=bool) if self.far is None else self.far
 
 
 def nobody() -> NDArray[np.int32]:

@@ -113,8 +113,14 @@ class Scenario(Part):
         probation: rounds with a kept vote after which a stranger is known; 0 = never.
         known: share of the links between honest nodes on which both have named each other; attack edges are never
             among them.
+        fooled: share of the attack edges whose honest end was fooled into naming the Sybil.
+        vouches: whether "I know X" is told in the network (node.trust.vouches): `off` = who is named stays with whoever
+            names; `low` = told by honest nodes, and by Sybils of those that they fooled alone; `clique` = by Sybils of
+            one another too. In peace `low` and `clique` are the same.
+        far: peers that are no neighbours but known by vouches, whose models a node hears in a round (node.trust.far);
+            fewer where it knows fewer.
         last_line: whether nodes hold on to their model where the rule was fooled (node.trust.last_line); absent = where
-            `known` or `strangers` is set.
+            `known`, `fooled` or `strangers` is set.
         origins: public networks that Sybils connect from; absent = as many as Sybils.
         pace: least virtual seconds a round takes (world).
         deadline: virtual seconds after which a round closes without those who are late (world).
@@ -165,6 +171,9 @@ class Scenario(Part):
     company: int = Field(default=Strangers().company, ge=0)
     probation: int = Field(default=Strangers().probation, ge=0)
     known: float = Field(default=0.0, ge=0, le=1)
+    fooled: float = Field(default=0.0, ge=0, le=1)
+    vouches: Literal["off", "low", "clique"] = "off"
+    far: int = Field(default=0, ge=0)
     last_line: bool | None = None
     origins: int | None = Field(default=None, ge=1)
     pace: float = Field(default=1.0, gt=0)
@@ -253,8 +262,14 @@ class Scenario(Part):
 
     def line(self) -> LastLine | None:
         """How far nodes let themselves be moved; None: as far as their rule says."""
-        wanted = self.strangers is not None or self.known > 0 if self.last_line is None else self.last_line
+        acquainted = self.strangers is not None or self.known > 0 or self.fooled > 0
+        wanted = acquainted if self.last_line is None else self.last_line
         return LastLine() if wanted else None
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether rules are told which rows come from peers that a node knows."""
+        return self.vouches != "off"
 
     def check_task(self) -> None:
         """Refuse a task or model that does not exist (who brings a task of their own names it as they like).
@@ -335,6 +350,12 @@ class Scenario(Part):
         key = self.asynchronous
         if self.engine == "fast" and key is not None:
             raise ValueError(f'{key}: the fast engine has no network; set engine = "world"')
+        if self.fooled and self.attack is None:
+            raise ValueError("fooled: nobody fools anybody without an adversary; name an attack, or leave it out")
+        if self.far and self.vouches == "off":
+            raise ValueError('far: who is far is known by vouches alone; set vouches = "low" or "clique"')
+        if self.vouches != "off" and (self.engine == "world" or key is not None):
+            raise ValueError('vouches: the world does not carry them yet; set engine = "fast"')
         return self
 
 

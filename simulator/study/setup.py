@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gossip.transport.slots import group_of
 from identity.keys import PeerId, SigningKey
-from node.draws import Purpose, address, bits, generator, uniforms
+from node.draws import Purpose, address, bits, generator
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner
 from node.learning.partition import Shard, hold_out, partition
@@ -29,6 +29,7 @@ from node.learning.tasks import make_task
 from node.trust.standing import origin_of
 from simulator.attacks.attack import Attack
 from simulator.attacks.spelling import build_attack
+from simulator.study.acquaintance import acquaintance
 from simulator.study.placement import place
 from simulator.study.scenario import Scenario, ScenarioError
 from simulator.study.topology import draw
@@ -53,7 +54,9 @@ class Setup:
         peers: peer id of every vertex.
         addresses: (H + S,) uint64 addresses of vertices in draws (first bytes of peer ids).
         order: (H + S,) vertices in order of peer id.
-        named: for every honest vertex the neighbours that it knows from the start.
+        named: for every honest vertex the neighbours that it names, Sybils that it was fooled into naming among them.
+        near: for every honest vertex the neighbours that it knows: named, or by vouches.
+        pool: for every honest vertex the vertices that far peers are drawn from, no neighbours; by peer id.
         places: address of every vertex on the in-memory network: an IP address for Sybils of a few public networks.
         origins: (H + S,) uint64 where each comes from, see `node.trust.strangers`.
         shards: row numbers of every honest node, then the adversary's if there is one.
@@ -79,6 +82,8 @@ class Setup:
     addresses: NDArray[np.uint64]
     order: NDArray[np.int64]
     named: tuple[frozenset[int], ...]
+    near: tuple[frozenset[int], ...]
+    pool: tuple[tuple[int, ...], ...]
     places: tuple[str, ...]
     origins: NDArray[np.uint64]
     shards: tuple[Shard, ...]
@@ -115,6 +120,8 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
     peers = tuple(key.peer for key in keys)
     addresses = np.array([address(peer) for peer in peers], dtype=np.uint64)
     places = tuple(_place(scenario, vertex) for vertex in range(len(peers)))
+    order = np.array(sorted(range(len(peers)), key=lambda vertex: peers[vertex]), dtype=np.int64)
+    acquainted = acquaintance(scenario, seed, neighbours, order)
     origins = [origin_of(group_of(where), peer) for where, peer in zip(places, peers, strict=True)]
 
     shards = [
@@ -154,8 +161,10 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
         keys=keys,
         peers=peers,
         addresses=addresses,
-        order=np.array(sorted(range(len(peers)), key=lambda vertex: peers[vertex]), dtype=np.int64),
-        named=tuple(_named(scenario, seed, vertex, neighbours[vertex]) for vertex in range(honest)),
+        order=order,
+        named=acquainted.named,
+        near=acquainted.near,
+        pool=acquainted.pool,
         places=places,
         origins=np.array(origins, dtype=np.uint64),
         shards=tuple(shards),
@@ -182,12 +191,6 @@ def _place(scenario: Scenario, vertex: int) -> str:
     return (
         f"node-{vertex}" if scenario.origins is None or sybil < 0 else f"2600:{sybil % scenario.origins:x}::{sybil:x}"
     )
-
-
-def _named(scenario: Scenario, seed: int, vertex: int, beside: tuple[int, ...]) -> frozenset[int]:
-    others = np.array([other for other in beside if other < scenario.nodes], dtype=np.uint64)
-    ends = np.minimum(others, vertex), np.maximum(others, vertex)
-    return frozenset(others[uniforms(seed, Purpose.ACQUAINTANCE, *ends) < scenario.known].tolist())
 
 
 def task_of(scenario: Scenario) -> Task:

@@ -167,6 +167,7 @@ def save(path: Path, records: Sequence[RoundRecord]) -> None:
         "senders": np.concatenate([np.empty(0, np.int32), *(each.senders for each in kept)]),
         "weights": np.concatenate([np.empty(0, np.float32), *(each.weights for each in kept)]),
         "verdicts": np.concatenate([np.empty(0, np.int8), *(each.verdicts for each in kept)]),
+        "far": np.concatenate([np.empty(0, bool), *(each.away for each in kept)]),
         "diverged": np.array([(each.round, node) for each in records for node in each.diverged]).reshape(-1, 2),
     }
     partial = path.with_suffix(f".{os.getpid()}.part")
@@ -190,6 +191,7 @@ def load(path: Path, cell: Cell) -> list[RoundRecord] | None:
         measured = bool(parts["measured"][round])
         sybil, honest = parts["influence"][round].tolist()
         names = ("receivers", "senders", "weights", "verdicts")
+        away = parts["far"][here] if "far" in parts else np.empty(0, dtype=bool)  # not in older files
         records.append(
             RoundRecord(
                 rule=str(cell.rule),
@@ -200,7 +202,9 @@ def load(path: Path, cell: Cell) -> list[RoundRecord] | None:
                 influence=Influence(sybil, honest),
                 bytes=parts["bytes"][round],
                 seconds=float(parts["seconds"][round]),
-                edges=None if size < 0 else Edges(*(parts[name][here] for name in names)),
+                edges=None
+                if size < 0
+                else Edges(*(parts[name][here] for name in names), far=away if away.any() else None),
                 diverged=diverged[diverged[:, 0] == round, 1].astype(np.int32),
             )
         )

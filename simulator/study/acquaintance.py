@@ -1,0 +1,114 @@
+"""Who knows whom in a run: whom nodes name, whom vouches make known to them, whom they may hear from afar.
+
+    named   honest neighbours (`known`), and Sybils that a node was fooled into naming (`fooled`); both ends say so
+    near    neighbours that are named, or with standing P >= NEAR over all mutual statements (`vouches`)
+    pool    no neighbours, with standing enough: whom far peers are drawn from
+
+Laws:
+- Whom a node names is drawn link by link, from the seed and both ends alone.
+- Standing is what `node.trust.vouches.walk` says, vertices in order of peer id, as in a daemon.
+- Sybils state what serves them: "clique" = each all others, as far as a store of statements takes it (64 an issuer);
+  "low" = nothing, so that each keeps all the trust that flows to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.draws import Purpose, uniforms
+from node.trust.vouches import FAR, NEAR, walk
+from simulator.study.scenario import Scenario
+
+Ints = NDArray[np.int64]
+Masses = NDArray[np.float64]
+
+_CROWD = 56  # Sybils of a clique: with the honest nodes that each may have fooled, no more than 64 statements
+_SOURCES = 64  # nodes whose standing is found at a time: as fast as more, and little memory
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Standing from which on a peer may be heard from afar; both have to hold.
+
+    Attributes:
+        mass: P, at least.
+        each: P over the number of the peer's own mutual statements, at least; 0: not asked.
+    """
+
+    mass: float = FAR
+    each: float = 0.0
+
+    def passed(self, mass: Masses, degrees: Ints) -> NDArray[np.bool_]:
+        """Who stands high enough: masses (n, k) and numbers of statements (n,) -> (n, k)."""
+        return (mass > 0) & (mass >= self.mass) & (mass >= self.each * np.maximum(degrees, 1)[:, None])
+
+
+POOL = Threshold()
+"""Whom far peers are drawn from. Replace it to measure another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acquaintance:
+    """Who knows whom, for every honest vertex.
+
+    Attributes:
+        named: neighbours that it names.
+        near: neighbours that it knows, named or by vouches.
+        pool: vertices that its far peers are drawn from, in order of peer id.
+    """
+
+    named: tuple[frozenset[int], ...]
+    near: tuple[frozenset[int], ...]
+    pool: tuple[tuple[int, ...], ...]
+
+
+def acquaintance(scenario: Scenario, seed: int, neighbours: Sequence[Sequence[int]], order: Ints) -> Acquaintance:
+    """Draw who names whom, and find who is known by that.
+
+    Args:
+        scenario: `known`, `fooled` and `vouches` of it.
+        seed: of the run.
+        neighbours: of every vertex, honest nodes first.
+        order: (H + S,) vertices in order of peer id.
+    """
+    named = tuple(_named(scenario, seed, vertex, neighbours[vertex]) for vertex in range(scenario.nodes))
+    if scenario.vouches == "off":
+        return Acquaintance(named, named, tuple(() for _ in named))
+    links = statements(scenario, named, len(neighbours))
+    degrees = np.bincount(links.ravel(), minlength=len(neighbours))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    near, pool = [], []
+    for start in range(0, scenario.nodes, _SOURCES):
+        some = np.arange(start, min(start + _SOURCES, scenario.nodes))
+        mass = walk(rank[links], len(order), rank[some])
+        enough = POOL.passed(mass, degrees[order])
+        for column, vertex in enumerate(some.tolist()):
+            beside = np.array(neighbours[vertex], dtype=np.int64)
+            known = beside[mass[rank[beside], column] >= NEAR].tolist()
+            near.append(named[vertex].union(known))
+            enough[rank[beside], column] = False
+            enough[rank[vertex], column] = False
+            pool.append(tuple(order[enough[:, column]].tolist()))
+    return Acquaintance(named, tuple(near), tuple(pool))
+
+
+def statements(scenario: Scenario, named: Sequence[frozenset[int]], vertices: int) -> Ints:
+    """Mutual statements, each once: (m, 2) vertices."""
+    said = [(one, other) for one, others in enumerate(named) for other in sorted(others) if one < other]
+    if scenario.vouches == "clique":
+        for first in range(scenario.nodes, vertices, _CROWD):
+            crowd = range(first, min(first + _CROWD, vertices))
+            said += [(one, other) for one in crowd for other in crowd if one < other]
+    return np.array(said, dtype=np.int64).reshape(-1, 2)
+
+
+def _named(scenario: Scenario, seed: int, vertex: int, beside: Sequence[int]) -> frozenset[int]:
+    others = np.array(beside, dtype=np.uint64)
+    ends = np.minimum(others, vertex), np.maximum(others, vertex)
+    share = np.where(others < scenario.nodes, scenario.known, scenario.fooled)
+    return frozenset(others[uniforms(seed, Purpose.ACQUAINTANCE, *ends) < share].tolist())
