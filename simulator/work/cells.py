@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,8 +191,6 @@ def load(path: Path, cell: Cell) -> list[RoundRecord] | None:
         at = here.stop
         measured = bool(parts["measured"][round])
         sybil, honest = parts["influence"][round].tolist()
-        names = ("receivers", "senders", "weights", "verdicts")
-        away = parts["far"][here] if "far" in parts else np.empty(0, dtype=bool)  # not in older files
         records.append(
             RoundRecord(
                 rule=str(cell.rule),
@@ -202,10 +201,14 @@ def load(path: Path, cell: Cell) -> list[RoundRecord] | None:
                 influence=Influence(sybil, honest),
                 bytes=parts["bytes"][round],
                 seconds=float(parts["seconds"][round]),
-                edges=None
-                if size < 0
-                else Edges(*(parts[name][here] for name in names), far=away if away.any() else None),
+                edges=None if size < 0 else _edges(parts, here),
                 diverged=diverged[diverged[:, 0] == round, 1].astype(np.int32),
             )
         )
     return records
+
+
+def _edges(parts: Mapping[str, NDArray[Any]], here: slice) -> Edges:
+    away = parts["far"][here] if "far" in parts else np.empty(0, dtype=bool)  # not in older files
+    said = parts["receivers"][here], parts["senders"][here], parts["weights"][here], parts["verdicts"][here]
+    return Edges(*said, away if away.any() else None)
