@@ -21,7 +21,8 @@ from torch import Tensor
 
 from aggregation.evidence import Rule
 from node.learning.learner import TrainState
-from simulator.attacks.attack import AttackView
+from simulator.attacks.attack import AttackView, Faced, Knowledge
+from simulator.study.hearing import Hearing
 from simulator.study.setup import Setup
 
 Train = Callable[[Tensor, Tensor, int, int], Tensor]
@@ -62,6 +63,8 @@ class Adversary:
         )
         self._neighbours = tuple(tuple(sorted(beside)) for beside in setup.neighbours[:honest])
         self._classes = _classes(setup)
+        asked = setup.scenario.tells_apart and Knowledge.RULE in setup.attack.knowledge
+        self._hearing = Hearing(setup) if asked else None
         self._previous: Tensor | None = None
         self._states: dict[int, TrainState] = {}  # moments, for those who learn apart
         self._apart: list[Tensor] | None = None  # each group's model, when the attack hears nobody
@@ -138,7 +141,14 @@ class Adversary:
             clean=setup.share,
             rule=self._rule,
             rounds=setup.scenario.rounds,
+            faced=None if self._hearing is None else self._faced(self._hearing, round),
         )
+
+    def _faced(self, hearing: Hearing, round: int) -> Faced:
+        """Who hears whom, as far as it follows from the draws: who has become known by serving is not counted."""
+        links = hearing.drawn(round)
+        say = hearing.voices(round)
+        return Faced(links.receivers[say], links.senders[say], links.known[say])
 
     def _follow(self, honest: Tensor, models: Tensor) -> None:
         """Plain mean of what it hears and its own copies; nothing finite to hear: its own alone."""

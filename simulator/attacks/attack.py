@@ -19,6 +19,7 @@ from enum import StrEnum
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregation.evidence import Rule
@@ -80,6 +81,30 @@ class Backdoor:
 Measure = Flip | Shift | Backdoor
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Faced:
+    """Who hears whom in a round, link by link, where nodes tell those that they know from strangers.
+
+    Attributes:
+        receivers: (E,) honest nodes, ascending.
+        senders: (E,) whom they hear, near or far; for each receiver in the order of its rule's columns.
+        known: (E,) bool: a peer that the receiver knows.
+    """
+
+    receivers: NDArray[np.int32]
+    senders: NDArray[np.int32]
+    known: NDArray[np.bool_]
+
+    def reached(self, honest: int) -> list[int]:
+        """Honest nodes that hear a Sybil, ascending."""
+        return [int(node) for node in np.unique(self.receivers[self.senders >= honest])]
+
+    def heard_by(self, node: int) -> tuple[list[int], list[bool]]:
+        """Whom a node hears, and which of them it knows."""
+        links = slice(*np.searchsorted(self.receivers, [node, node + 1]).tolist())
+        return self.senders[links].tolist(), self.known[links].tolist()
+
+
 @dataclass(frozen=True, slots=True)
 class AttackView:
     """All that the adversary knows when it crafts the models of a round. A = its address in draws.
@@ -102,6 +127,7 @@ class AttackView:
         clean: its own share as it was before poisoning.
         rule: what honest nodes use, or None when unknown.
         rounds: rounds of the whole run, or None when open-ended.
+        faced: who hears whom in this round; None: every honest node hears its neighbours, and knows none of them.
     """
 
     round: int
@@ -121,6 +147,7 @@ class AttackView:
     clean: Tensor
     rule: Rule | None = None
     rounds: int | None = None
+    faced: Faced | None = None
 
     @property
     def sybils(self) -> int:

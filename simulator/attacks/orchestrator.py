@@ -112,19 +112,29 @@ class Trial:
     """The rule in use, run on the neighbourhoods of a few victims as the adversary sees them.
 
     Attributes:
-        victims: honest nodes with a Sybil neighbour, at most VICTIMS of them, evenly over all.
+        victims: honest nodes that hear a Sybil, at most VICTIMS of them, evenly over all.
     """
 
     def __init__(self, view: AttackView, rule: Rule, models: Tensor) -> None:
         """Args: view; rule; models: (S, d) what the Sybils trained, which says where the attack wants to go."""
         honest = len(view.honest)
-        reached = [node for node, near in enumerate(view.neighbours) if near and max(near) >= honest]
+        faced = view.faced
+        if faced is None:
+            reached = [node for node, near in enumerate(view.neighbours) if near and max(near) >= honest]
+        else:
+            reached = faced.reached(honest)
         self.victims = tuple(reached[:: max(1, -(-len(reached) // VICTIMS))])
         self._view = view
         self._rule = rule
         self._probe = self._own_samples()
-        width = max((len(view.neighbours[node]) for node in self.victims), default=0)
-        rows = [list(view.neighbours[node]) + [-1] * (width - len(view.neighbours[node])) for node in self.victims]
+        heard = [
+            (list(view.neighbours[node]), list[bool]()) if faced is None else faced.heard_by(node)
+            for node in self.victims
+        ]
+        width = max((len(near) for near, _ in heard), default=0)
+        rows = [near + [-1] * (width - len(near)) for near, _ in heard]
+        trusted = [known + [False] * (width - len(known)) for _, known in heard]
+        self._trusted = None if faced is None else torch.tensor(trusted, dtype=torch.bool)
         known = sorted({*self.victims, *(vertex for near in rows for vertex in near if vertex >= 0)})
         self._near = [vertex for vertex in known if vertex < honest]
         self._bad = [vertex - honest for vertex in known if vertex >= honest]
@@ -174,6 +184,7 @@ class Trial:
             head=view.learner.head,
             own_classes=view.classes[victims],
             honest=(self._neighbours >= 0) & (self._neighbours < len(self._near)),
+            trusted=self._trusted,
             probe=self._probe,
         )
         return self._rule.decide(evidence).params

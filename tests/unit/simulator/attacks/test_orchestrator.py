@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from math import log, nan
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
 from views import clones_of, small_view
 
+from aggregation.evidence import Evidence, Rule, Weights
 from aggregation.registry import build_rule
+from simulator.attacks.attack import Faced
 from simulator.attacks.clones import boosted
 from simulator.attacks.orchestrator import EVALUATIONS, Trial, line_search
 from simulator.attacks.spelling import build_attack
@@ -90,3 +93,23 @@ def test_tuned_strength_stays_within_what_the_median_takes() -> None:
     pushes = [trial.push(build_attack("ipm", {"factor": factor}).craft(view, clones_of(view))) for factor in (0.05, 50)]
     best = trial.push(attack.craft(replace(view, rule=rule), clones_of(view)))
     assert best >= max(pushes) - 1e-6
+
+
+def test_trials_are_made_on_those_who_hear_a_sybil_near_or_far_and_know_who_is_trusted_there() -> None:
+    view = small_view()
+    receivers, senders = np.array([0, 0, 4, 4, 4, 9, 9]), np.array([1, 2, 3, 5, 13, 8, 12])
+    known = np.array([True, True, False, True, True, True, False])
+    view = replace(view, faced=Faced(receivers.astype(np.int32), senders.astype(np.int32), known))
+    told: list[Evidence] = []
+
+    def weigh(evidence: Evidence) -> Weights:
+        told.append(evidence)
+        here = evidence.present().float()
+        return Weights(torch.ones(evidence.own.shape), here, evidence.absence())
+
+    trial = Trial(view, Rule("told", weigh, build_rule("mean").integration), clones_of(view))
+    assert trial.victims == (4, 9)
+    assert told[0].neighbours.shape == (2, 3)
+    assert told[0].trusted is not None
+    assert told[0].trusted.tolist() == [[False, True, True], [True, False, False]]
+    assert trial.push(clones_of(view) + 1.0) != 0.0
