@@ -262,14 +262,13 @@ class Scenario(Part):
 
     def line(self) -> LastLine | None:
         """How far nodes let themselves be moved; None: as far as their rule says."""
-        acquainted = self.strangers is not None or self.known > 0 or self.fooled > 0
-        wanted = acquainted if self.last_line is None else self.last_line
+        wanted = self.strangers is not None or self.tells_apart if self.last_line is None else self.last_line
         return LastLine() if wanted else None
 
     @property
     def tells_apart(self) -> bool:
-        """Whether rules are told which rows come from peers that a node knows."""
-        return self.vouches != "off"
+        """Whether anybody knows anybody; rules are told then which rows come from peers that the node knows."""
+        return self.known > 0 or self.fooled > 0
 
     def check_task(self) -> None:
         """Refuse a task or model that does not exist (who brings a task of their own names it as they like).
