@@ -21,7 +21,8 @@ def matrix(
     plan: Annotated[
         str,
         typer.Argument(
-            help="smoke, withstands, strangers, defence, core or full; or a file (TOML).", autocompletion=PRESETS
+            help="smoke, withstands, strangers, trust, trust-bars, defence, core or full; or a file (TOML).",
+            autocompletion=PRESETS,
         ),
     ] = "smoke",
     out: Annotated[

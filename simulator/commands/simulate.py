@@ -84,6 +84,20 @@ def simulate(
     known: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of links between honest nodes that know each other.")
     ] = None,
+    vouches: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHO",
+            help="Who tells whom it knows: off, low (Sybils: of whom they fooled), or clique (of one another too).",
+            autocompletion=words("off", "low", "clique"),
+        ),
+    ] = None,
+    fooled: Annotated[
+        float | None, typer.Option(help="Share of links to the adversary whose honest end names the Sybil, 0 to 1.")
+    ] = None,
+    far: Annotated[
+        int | None, typer.Option(help="Peers known by vouches alone, no neighbours, that a node hears in a round.")
+    ] = None,
     seed: Annotated[list[int] | None, typer.Option(metavar="SEED", help="Seed of all draws. May be repeated.")] = None,
     engine: Annotated[
         str | None,
@@ -124,8 +138,8 @@ def simulate(
     typed: dict[str, object] = {
         "task": task, "model": model, "data_dir": None if data_dir is None else str(data_dir), "nodes": nodes,
         "rounds": rounds, "rules": rule or None, "topology": topology, "partition": partition, "alpha": alpha,
-        "attack": attack, "sybils": sybils, "phi": phi, "strangers": strangers, "known": known, "seeds": seed or None,
-        "engine": engine,
+        "attack": attack, "sybils": sybils, "phi": phi, "strangers": strangers, "known": known,
+        "vouches": vouches, "fooled": fooled, "far": far, "seeds": seed or None, "engine": engine,
     }  # fmt: skip
     given = {key: value for key, value in typed.items() if value is not None}
     from node.interrupts import meanwhile

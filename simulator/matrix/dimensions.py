@@ -11,7 +11,7 @@ from simulator.study.choice import Spelled
 
 
 class Part(BaseModel):
-    """A table of a plan: frozen, and nothing in it that is not named here."""
+    """A table of a plan; what it does not know is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -64,22 +64,30 @@ class Split(Part):
 
 
 class Network(Part):
-    """Who is whose neighbour.
+    """Who is whose neighbour, and who knows and hears whom.
 
     Attributes:
         topology: one of TOPOLOGIES, or a table of its name and parameters.
         nodes: honest nodes.
+        known, far: as in a scenario; absent: as the matrix's scenario says.
         label: on the page.
     """
 
     topology: str | dict[str, Any] = "random-geometric"
     nodes: int = Field(default=20, ge=1)
+    known: float | None = Field(default=None, ge=0, le=1)
+    far: int | None = Field(default=None, ge=0)
     label: str = ""
 
     def title(self) -> str:
         """The label, or a name made of the values."""
         name = self.topology if isinstance(self.topology, str) else _flat(self.topology)
-        return self.label or f"{name}, {self.nodes} nodes"
+        words = [name, f"{self.nodes} nodes", *(f"{key} {value:g}" for key, value in self.values().items())]
+        return self.label or ", ".join(words)
+
+    def values(self) -> dict[str, float]:
+        """Fields of a scenario that say who knows and hears whom."""
+        return {key: value for key, value in (("known", self.known), ("far", self.far)) if value is not None}
 
 
 class Attackers(Part):
@@ -91,6 +99,8 @@ class Attackers(Part):
         phi: attack edges per honest node.
         placement: as in a scenario.
         sybil_degree: most links of an identity.
+        fooled: as in a scenario.
+        vouches: as in a scenario, where somebody attacks; absent: as the matrix's scenario says.
         label: on the page.
     """
 
@@ -99,6 +109,8 @@ class Attackers(Part):
     phi: float | None = Field(default=None, gt=0)
     placement: Literal["dense", "spread", "all"] = "dense"
     sybil_degree: int = Field(default=7, ge=1)
+    fooled: float = Field(default=0.0, ge=0, le=1)
+    vouches: Literal["off", "low", "clique"] | None = None
     label: str = ""
 
     @model_validator(mode="after")
@@ -112,8 +124,12 @@ class Attackers(Part):
         if self.label:
             return self.label
         if self.phi is not None:
-            return f"phi {self.phi:g}"
-        return f"{self.sybils} Sybils" if self.sybils is not None else f"f/n {self.share:g}"
+            words = [f"phi {self.phi:g}"]
+        else:
+            words = [f"{self.sybils} Sybils" if self.sybils is not None else f"f/n {self.share:g}"]
+        words += [f"fooled {self.fooled:g}"] if self.fooled else []
+        words += [] if self.vouches is None else [f"vouches {self.vouches}"]
+        return ", ".join(words)
 
     def values(self, nodes: int) -> dict[str, object]:
         """Fields of a scenario with so many honest nodes."""
@@ -125,7 +141,8 @@ class Attackers(Part):
             "phi": self.phi,
             "placement": self.placement,
             "sybil_degree": self.sybil_degree,
-        }
+            "fooled": self.fooled,
+        } | ({} if self.vouches is None else {"vouches": self.vouches})
 
 
 class Block(Part):

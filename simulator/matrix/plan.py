@@ -43,13 +43,18 @@ PRESETS: Mapping[str, str] = {
     "core": "Fashion-MNIST, the rules and attacks that matter: about an hour on two cores",
     "defence": "the cells of docs/defence.md: about an hour on two cores",
     "strangers": "Fashion-MNIST, what a limit on strangers holds and costs: about half an hour on two cores",
+    "trust": "Fashion-MNIST, known peers far and near: how many are named, heard, fooled: about an hour on two cores",
+    "trust-bars": "Fashion-MNIST, five seeds, what known peers far and near have to hold: about an hour on two cores",
     "withstands": "digits, three seeds, the section of the README: two minutes on two cores",
     "full": "all rules and attacks, splits, networks and numbers of attackers: days",
 }
 ENDS = ("alone", "oracle-mean")
 """The two rules that every block runs: listening to nobody, and knowing who is honest."""
 NOBODY = "nobody"
-_TAKEN = ("name", "rules", "seeds", "attack", "partition", "alpha", "topology", "nodes", "sybils", "phi", "placement")
+_TAKEN = (
+    *("name", "rules", "seeds", "attack", "partition", "alpha", "topology", "nodes"),
+    *("sybils", "phi", "placement", "fooled"),
+)
 
 
 class MatrixError(ValueError):
@@ -200,13 +205,17 @@ def _condition(
     network: Network,
     foes: Attackers | None,
 ) -> Condition:
-    values = dict(shared) | {
-        "name": name,
-        "partition": split.partition,
-        "topology": network.topology,
-        "nodes": network.nodes,
-        "attack": None if attack is None else attack.model_dump(),
-    }
+    values = (
+        dict(shared)
+        | {
+            "name": name,
+            "partition": split.partition,
+            "topology": network.topology,
+            "nodes": network.nodes,
+            "attack": None if attack is None else attack.model_dump(),
+        }
+        | network.values()
+    )
     if split.alpha is not None:
         values["alpha"] = split.alpha
     if foes is not None:

@@ -64,6 +64,39 @@ def test_settings_of_all_scenarios_can_be_changed() -> None:
     assert {place.scenario.rounds for place in Matrix.of(MINE).but(rounds=7).conditions()} == {7}
 
 
+def test_networks_say_who_is_known_and_heard_from_afar_and_attackers_whom_they_fool() -> None:
+    networks = [{"nodes": 6, "known": 0.5, "far": 2}, {"nodes": 6, "label": "plain"}]
+    attackers = [{"phi": 1}, {"phi": 1, "fooled": 0.1, "vouches": "clique"}]
+    shared = MINE | {"splits": [{"partition": "iid"}], "scenario": {"vouches": "low", "task": "digits"}}
+    places = Matrix.of(shared | {"networks": networks, "attackers": attackers, "attacks": ["label-flip"]}).conditions()
+    said = {
+        (each.network, each.attackers, each.scenario.known, each.scenario.far, each.scenario.fooled) for each in places
+    }
+    assert said == {
+        ("random-geometric, 6 nodes, known 0.5, far 2", "nobody", 0.5, 2, 0.0),
+        ("random-geometric, 6 nodes, known 0.5, far 2", "phi 1", 0.5, 2, 0.0),
+        ("random-geometric, 6 nodes, known 0.5, far 2", "phi 1, fooled 0.1, vouches clique", 0.5, 2, 0.1),
+        ("plain", "nobody", 0.0, 0, 0.0),
+        ("plain", "phi 1", 0.0, 0, 0.0),
+        ("plain", "phi 1, fooled 0.1, vouches clique", 0.0, 0, 0.1),
+    }
+    assert {each.scenario.vouches for each in places if each.scenario.fooled} == {"clique"}
+    assert {each.scenario.vouches for each in places if not each.scenario.fooled} == {"low"}
+
+
+def test_trust_crosses_names_far_peers_fooled_edges_and_what_sybils_vouch() -> None:
+    places = [each.scenario for each in Matrix.load("trust").conditions() if not each.calm]
+    assert {(each.known, each.far) for each in places} == {(p, far) for p in (0.25, 0.5, 0.75) for far in (0, 2, 4, 8)}
+    fooled = [(0.0, "low"), *((q, vouches) for q in (0.03, 0.1) for vouches in ("low", "clique"))]
+    assert {(each.fooled, each.vouches) for each in places} == set(fooled)
+
+
+def test_every_place_of_a_preset_has_its_peace_to_be_compared_with() -> None:
+    for preset in PRESETS:
+        places = Matrix.load(preset).conditions()
+        assert {each.panel[:2] for each in places} == {each.panel[:2] for each in places if each.calm}
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_hold_together(preset: str) -> None:
     matrix = Matrix.load(preset)
@@ -81,6 +114,8 @@ def test_presets_hold_together(preset: str) -> None:
         ({"attacks": [{"name": "label-flip", "frist": 1}]}, "did you mean 'first'?"),
         ({"scenario": {"round": 3}}, "unknown key 'round': did you mean 'rounds'?"),
         ({"scenario": {"alpha": 0.1}}, "'alpha' is a dimension of the matrix"),
+        ({"scenario": {"fooled": 0.1}}, "'fooled' is a dimension of the matrix"),
+        ({"networks": [{"far": 4}]}, 'far: who is far is known by vouches alone; set vouches = "low" or "clique"'),
         ({"attackers": [{"phi": 1.0, "sybils": 3}]}, "give one of share, sybils and phi"),
         ({"rounds": 3}, "key 'rounds' is a setting of every scenario: write it below [scenario]"),
         ({"rules": []}, "at least one rule is needed"),
