@@ -92,10 +92,14 @@ def test_rules_hear_neighbours_and_the_drawn_far_peers_and_are_told_whom_the_nod
     assert known == int(hearing.links.known.sum())
 
 
-def test_rules_are_told_of_nobody_where_no_statement_travels() -> None:
-    listener = Listener()
-    played(setup_of(vouches="off", far=0, fooled=0.0), listener.rule(), rounds=1, threads=1)
-    assert all(evidence.trusted is None for evidence in listener.told)
+def test_rules_are_told_of_names_where_no_statement_travels_and_of_nobody_where_nobody_is_named() -> None:
+    setup = setup_of(vouches="off", far=0)
+    names, nobody = Listener(), Listener()
+    played(setup, names.rule(), rounds=1, threads=1)
+    played(setup_of(vouches="off", far=0, fooled=0.0, known=0.0), nobody.rule(), rounds=1, threads=1)
+    known = sum(int(evidence.trusted.sum()) for evidence in names.told if evidence.trusted is not None)
+    assert known == sum(len(named) for named in setup.named)
+    assert all(evidence.trusted is None for evidence in nobody.told)
 
 
 def test_a_sybil_says_from_afar_what_it_says_beside() -> None:

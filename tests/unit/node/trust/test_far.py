@@ -29,3 +29,12 @@ def test_few_are_all_heard() -> None:
     assert drawn(3, 17, 5, POOL[:2], 4).tolist() == [0, 1]
     assert drawn(3, 17, 5, POOL[:0], 4).tolist() == []
     assert drawn(3, 17, 5, POOL, 0).tolist() == []
+
+
+def test_many_nodes_draw_at_once_what_each_draws_alone() -> None:
+    sizes, owns = [27, 0, 3, 9], np.array([17, 5, 99, 12], dtype=np.uint64)
+    nodes = np.repeat(np.arange(4), sizes)
+    pool = np.concatenate([POOL[:size] for size in sizes])
+    starts = np.cumsum(sizes) - sizes
+    alone = [start + drawn(3, own, 5, POOL[:size], 4) for start, own, size in zip(starts, owns, sizes, strict=True)]
+    assert drawn(3, owns[nodes], 5, pool, 4, nodes).tolist() == np.concatenate(alone).tolist()
