@@ -32,7 +32,7 @@ NOISE = {"phi": 2.0, "attack": {"name": "label-flip+structured-noise", "of": "up
 SOFT = {"phi": 2.0, "attack": {"name": "label-flip+structured-noise", "of": "update", "c": 0.5}}
 CLONES = {"phi": 1.0, "attack": {"name": "label-flip+scaled-clones", "medians": 1.0}}
 TWO = {"partition": "classes"}
-LOW, CLIQUE = {"fooled": 0.1, "vouches": "low"}, {"fooled": 0.1, "vouches": "clique"}
+LOW, RING, CLIQUE = ({"fooled": 0.1, "vouches": vouches} for vouches in ("low", "ring", "clique"))
 
 CELLS: Mapping[str, Cell] = {
     "all-none": FASHION,
@@ -49,6 +49,7 @@ CELLS: Mapping[str, Cell] = {
     "two": VOUCHES | TWO,
     "low": VOUCHES | NOISE | LOW,
     "low-soft": VOUCHES | SOFT | LOW,
+    "ring": VOUCHES | NOISE | RING,
     "clique": VOUCHES | NOISE | CLIQUE,
     "clique-soft": VOUCHES | SOFT | CLIQUE,
 }

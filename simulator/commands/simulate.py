@@ -88,8 +88,8 @@ def simulate(
         str | None,
         typer.Option(
             metavar="WHO",
-            help="Who tells whom it knows: off, low (Sybils: of whom they fooled), or clique (of one another too).",
-            autocompletion=words("off", "low", "clique"),
+            help="Who tells whom it knows: off, low (Sybils: of whom they fooled), ring or clique (and each other).",
+            autocompletion=words("off", "low", "ring", "clique"),
         ),
     ] = None,
     fooled: Annotated[

@@ -110,7 +110,7 @@ class Attackers(Part):
     placement: Literal["dense", "spread", "all"] = "dense"
     sybil_degree: int = Field(default=7, ge=1)
     fooled: float = Field(default=0.0, ge=0, le=1)
-    vouches: Literal["off", "low", "clique"] | None = None
+    vouches: Literal["off", "low", "ring", "clique"] | None = None
     label: str = ""
 
     @model_validator(mode="after")

@@ -8,7 +8,8 @@ Laws:
 - Whom a node names is drawn link by link, from the seed and both ends alone.
 - Standing is what `node.trust.vouches.walk` says, vertices in order of peer id, as in a daemon.
 - Sybils state what serves them: "clique" = each all others, as far as a store of statements takes it (64 an issuer);
-  "low" = nothing, so that each keeps all the trust that flows to it.
+  "ring" = each two others, so that all have some trust and few statements; "low" = nothing, so that each keeps all the
+  trust that flows to it.
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ def statements(scenario: Scenario, named: Sequence[frozenset[int]], vertices: in
         for first in range(scenario.nodes, vertices, _CROWD):
             crowd = range(first, min(first + _CROWD, vertices))
             said += [(one, other) for one in crowd for other in crowd if one < other]
+    if scenario.vouches == "ring" and vertices - scenario.nodes > 2:
+        said += [(one, one + 1) for one in range(scenario.nodes, vertices - 1)] + [(scenario.nodes, vertices - 1)]
     return np.array(said, dtype=np.int64).reshape(-1, 2)
 
 

@@ -115,8 +115,8 @@ class Scenario(Part):
             among them.
         fooled: share of the attack edges whose honest end was fooled into naming the Sybil.
         vouches: whether "I know X" is told in the network (node.trust.vouches): `off` = who is named stays with whoever
-            names; `low` = told by honest nodes, and by Sybils of those that they fooled alone; `clique` = by Sybils of
-            one another too. In peace `low` and `clique` are the same.
+            names; `low` = told by honest nodes, and by Sybils of those that they fooled alone; `ring` = by Sybils of
+            two others too; `clique` = of all others. In peace these three are the same.
         far: peers that are no neighbours but known by vouches, whose models a node hears in a round (node.trust.far);
             fewer where it knows fewer.
         last_line: whether nodes hold on to their model where the rule was fooled (node.trust.last_line); absent = where
@@ -172,7 +172,7 @@ class Scenario(Part):
     probation: int = Field(default=Strangers().probation, ge=0)
     known: float = Field(default=0.0, ge=0, le=1)
     fooled: float = Field(default=0.0, ge=0, le=1)
-    vouches: Literal["off", "low", "clique"] = "off"
+    vouches: Literal["off", "low", "ring", "clique"] = "off"
     far: int = Field(default=0, ge=0)
     last_line: bool | None = None
     origins: int | None = Field(default=None, ge=1)
@@ -352,7 +352,7 @@ class Scenario(Part):
         if self.fooled and self.attack is None:
             raise ValueError("fooled: nobody fools anybody without an adversary; name an attack, or leave it out")
         if self.far and self.vouches == "off":
-            raise ValueError('far: who is far is known by vouches alone; set vouches = "low" or "clique"')
+            raise ValueError('far: who is far is known by vouches alone; set vouches = "low", "ring" or "clique"')
         if self.vouches != "off" and (self.engine == "world" or key is not None):
             raise ValueError('vouches: the world does not carry them yet; set engine = "fast"')
         return self

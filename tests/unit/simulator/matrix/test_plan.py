@@ -115,7 +115,10 @@ def test_presets_hold_together(preset: str) -> None:
         ({"scenario": {"round": 3}}, "unknown key 'round': did you mean 'rounds'?"),
         ({"scenario": {"alpha": 0.1}}, "'alpha' is a dimension of the matrix"),
         ({"scenario": {"fooled": 0.1}}, "'fooled' is a dimension of the matrix"),
-        ({"networks": [{"far": 4}]}, 'far: who is far is known by vouches alone; set vouches = "low" or "clique"'),
+        (
+            {"networks": [{"far": 4}]},
+            'far: who is far is known by vouches alone; set vouches = "low", "ring" or "clique"',
+        ),
         ({"attackers": [{"phi": 1.0, "sybils": 3}]}, "give one of share, sybils and phi"),
         ({"rounds": 3}, "key 'rounds' is a setting of every scenario: write it below [scenario]"),
         ({"rules": []}, "at least one rule is needed"),

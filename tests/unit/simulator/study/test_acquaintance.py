@@ -52,7 +52,7 @@ def test_where_no_statement_travels_only_names_are_near_and_nobody_is_far() -> N
     assert not any(found.pool)
 
 
-@pytest.mark.parametrize("vouches", ["low", "clique"])
+@pytest.mark.parametrize("vouches", ["low", "ring", "clique"])
 def test_standing_is_what_each_node_would_find_alone(vouches: str) -> None:
     scenario = scenario_of(vouches=vouches)
     found, neighbours, peers = drawn_of(scenario)
@@ -69,7 +69,7 @@ def test_standing_is_what_each_node_would_find_alone(vouches: str) -> None:
         assert list(found.pool[vertex]) == sorted(far, key=peers.__getitem__)
 
 
-@pytest.mark.parametrize("vouches", ["low", "clique"])
+@pytest.mark.parametrize("vouches", ["low", "ring", "clique"])
 @pytest.mark.parametrize("fooled", [0.03, 0.1, 0.5])
 def test_no_more_sybils_are_known_than_the_mass_over_fooled_statements_pays_for(vouches: str, fooled: float) -> None:
     scenario = scenario_of(vouches=vouches, fooled=fooled)
