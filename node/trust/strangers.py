@@ -3,8 +3,8 @@
 A neighbour is known when the operator named it, or when it has served: its vote was kept in `probation` rounds in
 which it had a say. All others are strangers. They are connected and served like anybody, but of them only
 
-    seats                       where `enough` neighbours are known
-    company - known neighbours  elsewhere, and at least `seats`
+    seats                       where `enough` known peers are heard, near or far
+    company - known peers heard elsewhere, and at least `seats`
 
 have a say. `seats` is how many unlike models the rule's bound can hold (b = 1 for the usual 2 to 8 neighbours). A node
 that knows nobody has to believe somebody: few votes of strangers there cost more than they save (docs/adr/0005).
@@ -75,19 +75,21 @@ class Strangers:
         out[old[longest[_position(of[longest], origins[old[longest]]) == 0]]] = True
         return out
 
-    def voices(self, known: Bools, draws: Draws, nodes: Ints | None = None) -> Bools:
+    def voices(self, known: Bools, draws: Draws, nodes: Ints | None = None, afar: Ints | int = 0) -> Bools:
         """Which neighbours have a say in a round: (n,); all known ones, and the strangers whose turn it is.
 
         Args:
             known: (n,) as `known` says.
             draws: (2, n) of this round, as `turns` gives them.
             nodes: as `known` takes them.
+            afar: known peers that are no neighbours and are heard this round too, by node: company as good as any.
         """
         strange = np.flatnonzero(~known)
         if not len(strange):
             return known.copy()
         of = np.zeros(len(known), dtype=np.int64) if nodes is None else nodes
         friends = np.bincount(of[known], minlength=int(of[-1]) + 1)
+        friends = friends + (afar if isinstance(afar, int) else afar[: len(friends)])
         seats = np.where(friends >= self.enough, self.seats, np.maximum(self.seats, self.company - friends))
         turn, place = draws[:, strange]
         mine = of[strange]

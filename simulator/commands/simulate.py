@@ -88,7 +88,7 @@ def simulate(
         str | None,
         typer.Option(
             metavar="WHO",
-            help="Who tells whom it knows: off, low (Sybils: of whom they fooled), ring or clique (and each other).",
+            help="Who tells whom it knows: off, low (Sybils: of whom they fooled), ring, clique or cells (each other).",
             autocompletion=words("off", "low", "ring", "clique"),
         ),
     ] = None,

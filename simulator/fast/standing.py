@@ -24,6 +24,7 @@ class Standing:
         self._near = np.concatenate([np.zeros(0, dtype=bool), *near])
         self._own = np.repeat(setup.addresses[: setup.honest], [len(each) for each in beside])
         self._peers, self._origins = setup.addresses[senders], setup.origins[senders]
+        self._afar: Ints = np.array([min(setup.scenario.far, len(pool)) for pool in setup.pool], dtype=np.int64)
         self._nodes: Ints = np.repeat(np.arange(setup.honest, dtype=np.int64), [len(each) for each in beside])
         self._served: deque[Ints] = deque([np.zeros(len(senders), dtype=np.int64)], maxlen=SETTLED)
 
@@ -31,7 +32,7 @@ class Standing:
         """Which links carry a vote in this round: (E,)."""
         known = self._limit.known(self._near, self._served[0], self._origins, self._nodes)
         draws = turns(self._setup.seed, self._own, round, self._peers, self._origins)
-        return self._limit.voices(known, draws, self._nodes)
+        return self._limit.voices(known, draws, self._nodes, self._afar)
 
     def note(self, heard: Bools, kept: Bools) -> None:
         """A round was decided: who had a say and was there (E,), and whose vote was kept (E,)."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,12 +102,19 @@ def acquaintance(scenario: Scenario, seed: int, neighbours: Sequence[Sequence[in
 def statements(scenario: Scenario, named: Sequence[frozenset[int]], vertices: int) -> Ints:
     """Mutual statements, each once: (m, 2) vertices."""
     said = [(one, other) for one, others in enumerate(named) for other in sorted(others) if one < other]
+    first, crowd = scenario.nodes, range(vertices - scenario.crowd, vertices)
+    sybils = range(first, crowd.start)
+    fooling = sorted({other for others in named for other in others if other >= first})
+    shares = {voucher: list(crowd[place :: len(fooling)]) for place, voucher in enumerate(fooling)}
+    said += [(voucher, other) for voucher, share in shares.items() for other in share]
+    groups: list[Sequence[int]] = []
     if scenario.vouches == "clique":
-        for first in range(scenario.nodes, vertices, _CROWD):
-            crowd = range(first, min(first + _CROWD, vertices))
-            said += [(one, other) for one in crowd for other in crowd if one < other]
-    if scenario.vouches == "ring" and vertices - scenario.nodes > 2:
-        said += [(one, one + 1) for one in range(scenario.nodes, vertices - 1)] + [(scenario.nodes, vertices - 1)]
+        groups = [sybils[start : start + _CROWD] for start in range(0, len(sybils), _CROWD)]
+    elif scenario.vouches == "cells":
+        groups = [share[: _CROWD - 1] for share in shares.values()]
+    elif scenario.vouches == "ring" and len(sybils) > 2:
+        said += [*pairwise(sybils), (sybils[0], sybils[-1])]
+    said += [(one, other) for group in groups for one, other in combinations(group, 2)]
     return np.array(said, dtype=np.int64).reshape(-1, 2)
 
 

@@ -93,5 +93,6 @@ class Hearing:
             return say
         nodes, peers = links.receivers[beside], links.senders[beside]
         draws = turns(setup.seed, setup.addresses[nodes], round, setup.addresses[peers], setup.origins[peers])
-        say[beside] = limit.voices(links.known[beside], draws, nodes.astype(np.int64))
+        afar = np.bincount(links.receivers[links.far], minlength=setup.honest)
+        say[beside] = limit.voices(links.known[beside], draws, nodes.astype(np.int64), afar)
         return say

@@ -116,7 +116,10 @@ class Scenario(Part):
         fooled: share of the attack edges whose honest end was fooled into naming the Sybil.
         vouches: whether "I know X" is told in the network (node.trust.vouches): `off` = who is named stays with whoever
             names; `low` = told by honest nodes, and by Sybils of those that they fooled alone; `ring` = by Sybils of
-            two others too; `clique` = of all others. In peace these three are the same.
+            two others too; `clique` = of all others; `cells` = of its own share of the `crowd`, who say the same of
+            each other. In peace these four are the same.
+        crowd: further identities of the adversary that no node has a link with: Sybils that fooled somebody vouch for
+            them, in turn, so that they are heard from afar.
         far: peers that are no neighbours but known by vouches, whose models a node hears in a round (node.trust.far);
             fewer where it knows fewer.
         last_line: whether nodes hold on to their model where the rule was fooled (node.trust.last_line); absent = where
@@ -172,7 +175,8 @@ class Scenario(Part):
     probation: int = Field(default=Strangers().probation, ge=0)
     known: float = Field(default=0.0, ge=0, le=1)
     fooled: float = Field(default=0.0, ge=0, le=1)
-    vouches: Literal["off", "low", "ring", "clique"] = "off"
+    vouches: Literal["off", "low", "ring", "clique", "cells"] = "off"
+    crowd: int = Field(default=0, ge=0)
     far: int = Field(default=0, ge=0)
     last_line: bool | None = None
     origins: int | None = Field(default=None, ge=1)
@@ -351,8 +355,12 @@ class Scenario(Part):
             raise ValueError(f'{key}: the fast engine has no network; set engine = "world"')
         if self.fooled and self.attack is None:
             raise ValueError("fooled: nobody fools anybody without an adversary; name an attack, or leave it out")
+        if self.crowd and not (self.fooled and self.vouches != "off"):
+            raise ValueError(
+                "crowd: a crowd comes in over vouches that somebody was fooled into; set fooled and vouches"
+            )
         if self.far and self.vouches == "off":
-            raise ValueError('far: who is far is known by vouches alone; set vouches = "low", "ring" or "clique"')
+            raise ValueError('far: who is far is known by vouches alone; set vouches = "low", or what Sybils do')
         if self.vouches != "off" and (self.engine == "world" or key is not None):
             raise ValueError('vouches: the world does not carry them yet; set engine = "fast"')
         return self

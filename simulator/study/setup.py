@@ -250,7 +250,7 @@ def _graph(scenario: Scenario, seed: int) -> list[list[int]]:
         for target in targets:
             beside[target].append(len(beside))
         beside.append(list(targets))
-    return beside
+    return beside + [[] for _ in range(scenario.crowd)]
 
 
 def _shares(scenario: Scenario, task: Task, count: int, seed: int) -> tuple[Tensor, ...]:

@@ -33,6 +33,18 @@ def test_how_many_strangers_are_heard(known: int, strangers: int, heard: int) ->
     assert voices[known:].sum() == heard
 
 
+@pytest.mark.parametrize(("afar", "heard"), [(0, 7), (1, 1), (4, 1)])
+def test_known_peers_heard_from_afar_are_company_too(afar: int, heard: int) -> None:
+    known, peers = np.array([True] + [False] * 12), np.arange(13, dtype=np.uint64)
+    limit, draws = Strangers(seats=1, enough=2, company=8), turns(7, OWN, 0, peers, peers)
+    alone = limit.voices(known, draws, afar=afar)
+    assert alone.sum() == 1 + heard
+    two = np.concatenate([known, known]), np.concatenate([draws, draws], axis=1), np.repeat([0, 1], 13)
+    together = limit.voices(*two, np.array([afar, 0]))
+    assert (together[:13] == alone).all()
+    assert together[13:].sum() == 8
+
+
 @given(
     st.lists(st.booleans(), max_size=20), st.integers(0, 4), st.integers(0, 4), st.integers(0, 9), st.integers(0, 99)
 )

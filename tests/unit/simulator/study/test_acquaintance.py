@@ -69,10 +69,15 @@ def test_standing_is_what_each_node_would_find_alone(vouches: str) -> None:
         assert list(found.pool[vertex]) == sorted(far, key=peers.__getitem__)
 
 
-@pytest.mark.parametrize("vouches", ["low", "ring", "clique"])
+CROWDS = [("low", 0), ("ring", 0), ("clique", 0), ("low", 60), ("cells", 40)]
+
+
+@pytest.mark.parametrize(("vouches", "crowd"), CROWDS)
 @pytest.mark.parametrize("fooled", [0.03, 0.1, 0.5])
-def test_no_more_sybils_are_known_than_the_mass_over_fooled_statements_pays_for(vouches: str, fooled: float) -> None:
-    scenario = scenario_of(vouches=vouches, fooled=fooled)
+def test_no_more_sybils_are_known_than_the_mass_over_fooled_statements_pays_for(
+    vouches: str, crowd: int, fooled: float
+) -> None:
+    scenario = scenario_of(vouches=vouches, fooled=fooled, crowd=crowd)
     found, _, peers = drawn_of(scenario)
     mutual = statements(scenario, found.named, len(peers))
     degrees = np.bincount(mutual.ravel(), minlength=len(peers))
@@ -83,6 +88,23 @@ def test_no_more_sybils_are_known_than_the_mass_over_fooled_statements_pays_for(
         by_vouches = [x for x in found.near[vertex] - found.named[vertex] if x >= HONEST]
         assert len(by_vouches) <= paid / NEAR
         assert sum(x >= HONEST for x in found.pool[vertex]) <= paid / FAR
+
+
+def test_a_crowd_has_no_links_and_is_vouched_for_by_those_who_fooled_somebody() -> None:
+    plain, without, _ = drawn_of(scenario_of())
+    found, neighbours, peers = drawn_of(scenario_of(vouches="cells", crowd=40))
+    assert neighbours[:-40] == without
+    assert neighbours[-40:] == ((),) * 40
+    assert found.named == plain.named
+    crowd = range(len(peers) - 40, len(peers))
+    fooling = {other for named in found.named for other in named if other >= HONEST}
+    mutual = statements(scenario_of(vouches="cells", crowd=40), found.named, len(peers)).tolist()
+    cells = {one: {other for pair in mutual for other in pair if one in pair} & set(crowd) for one in fooling}
+    assert set().union(*cells.values()) == set(crowd)
+    assert sum(map(len, cells.values())) == 40
+    for cell in cells.values():
+        assert all([one, other] in mutual for one in cell for other in cell if one < other)
+    assert any(other in crowd for pool in found.pool for other in pool)
 
 
 def test_a_clique_of_sybils_makes_no_more_statements_than_a_store_takes() -> None:
