@@ -5,7 +5,7 @@ Law: each case is one message of `gossip.protocol.messages.Frame`; what is wrong
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gossip.chain.hearing import Hearing
 from gossip.company import Company
@@ -16,7 +16,6 @@ from gossip.protocol.codec import MAX_DISTANCE
 from gossip.protocol.errors import Drop, RemoteFault
 from gossip.protocol.messages import Announce, Frame, Goodbye, HeaderRequest, Peers, Redeem, Relay, Vouches
 from gossip.reach.book import AddressBook
-from gossip.reach.dialer import Dialer
 from gossip.reception import Reception
 from gossip.vouching import Grapevine
 from identity.keys import PeerId
@@ -34,10 +33,10 @@ class Dispatch:
         exhibits: Exhibits,
         doorstep: Doorstep,
         book: AddressBook,
-        dialer: Dialer,
         grapevine: Grapevine,
+        learnt: Callable[[], None],
     ) -> None:
-        """Nothing has come."""
+        """Nothing has come; `learnt` is called when addresses came."""
         self._reception = reception
         self._company = company
         self._hearing = hearing
@@ -45,8 +44,8 @@ class Dispatch:
         self._exhibits = exhibits
         self._doorstep = doorstep
         self._book = book
-        self._dialer = dialer
         self._grapevine = grapevine
+        self._learnt = learnt
 
     def take(self, peer: PeerId, message: Frame, now: float) -> None:
         """Take a message of somebody who is here.
@@ -82,4 +81,4 @@ class Dispatch:
                 self._book.learn(envelope, peer, self._company.seen(peer))
             except RemoteFault as fault:
                 self._reception.blame(fault.reason, peer)
-        self._dialer.wake()
+        self._learnt()

@@ -81,11 +81,13 @@ class Exhibits:
                 yield Relay(1, envelope)
 
     def headers(self, author: PeerId, first: int, last: int) -> Iterator[Frame]:
-        """Headers that a peer lacks: our own, or others' whose payloads we could serve."""
+        """Headers that a peer lacks: our own, or others' whose payloads we could serve; 0 to 0: the newest."""
         if author != self._key.peer:
             yield from self._intake.relayable(author, first, last)
             return
-        for entry in self._ledger.own(first, last):
+        head = self._ledger.head()
+        newest = [] if head is None else [head]
+        for entry in self._ledger.own(first, last) if first else newest:
             header = decode_header(split(entry.envelope).body, self._limits)
             if header.schema == self._home.schema:  # a chain may have begun with another model
                 yield Announce(entry.envelope)

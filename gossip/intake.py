@@ -181,14 +181,14 @@ class Intake:
             known.state = "bad"  # signed by its author: no holder can have a better one
 
     def relayable(self, author: PeerId, first: int, last: int) -> list[Relay]:
-        """Headers `first` to `last` of another author whose payloads passed through here."""
+        """Headers `first` to `last`, or 0 to 0 the newest, of another author whose payloads passed through here."""
         found = []
         for entry in self.chains.recent(author):
             known = self._known.get(entry.digest)
-            if first <= entry.sequence <= last and known is not None and known.state == "verified":
+            if (first <= entry.sequence <= last or not first) and known is not None and known.state == "verified":
                 nearest = min(hops for _, hops in known.wanted.holders)
                 found.append(Relay(nearest, entry.envelope))
-        return found
+        return found if first else found[-1:]
 
     def validate(self) -> None:
         """Assert the invariants: every table within its bound, chains whole."""

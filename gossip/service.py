@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -29,12 +29,14 @@ from gossip.intake import Intake, Wants, home_of
 from gossip.lobby import Invitations, Lobby
 from gossip.protocol.codec import MAX_DISTANCE, digest_payload, encode_frame
 from gossip.protocol.errors import Drop, LocalFault, RemoteFault
-from gossip.protocol.events import Broken, Equivocated, GossipEvent, PeerJoined, PeerLeft, PeerNamed
+from gossip.protocol.events import Broken, Equivocated, GossipEvent, PeerAdopted, PeerJoined, PeerLeft, PeerNamed
 from gossip.protocol.handshake import Greeting, Handshake, Party
 from gossip.protocol.limits import Limits
-from gossip.protocol.messages import NO_DIGEST, Announce, Buffer, Frame, Goodbye, Relay, Schema, Update
+from gossip.protocol.messages import NO_DIGEST, Announce, Buffer, Frame, Goodbye, HeaderRequest, Relay, Schema, Update
 from gossip.reach.book import AddressBook
 from gossip.reach.dialer import Dialer
+from gossip.reach.distant import Distant
+from gossip.reach.trickle import Trickle
 from gossip.reach.vantage import Vantage
 from gossip.reception import Reception, clock
 from gossip.transport.blobs import BlobStore
@@ -72,6 +74,7 @@ class GossipService:
         serves: Callable[[PeerId], bool] | None = None,
         invitations: Invitations | None = None,
         vouching: Vouching | None = None,
+        addresses: Mapping[PeerId, str] | None = None,
     ) -> None:
         """Nothing happens before `start`.
 
@@ -99,6 +102,7 @@ class GossipService:
             serves: whether a peer is given payloads; None: everybody who is connected.
             invitations: what is kept of invitations, given and held; None: none are.
             vouching: what is held of statements about who knows whom; None: none are.
+            addresses: of peers that may be wanted from afar (`reach`) and tell no address of theirs.
 
         Raises:
             LocalFault: the network id or the schema is unusable, or payloads exceed `limits.payload`.
@@ -140,16 +144,31 @@ class GossipService:
             home, ledger, limits, wants, self._happened, self._fetcher.want, self._send, self._own_shown, round, reopen
         )
         self._deliveries.intake = self._intake
+        self._pool: frozenset[PeerId] = frozenset()
         self._dialer = Dialer(
             transport,
             self._book,
             bootstrap,
             generator,
             limits,
-            lambda peer: self._lobby.allows(peer) and not self._reception.refuses(peer),
-            lambda fault, address: self._reception.drop(fault.reason, None, address),
+            self._may_dial,
+            self._not_dialled,
             self._named,
+            lambda: self._pool,
+            lambda: self._distant.dialled,
+            self._adopt,
         )
+        self._distant = Distant(
+            transport,
+            self._book,
+            addresses or {},
+            generator,
+            limits,
+            self._may_dial,
+            self._not_dialled,
+            self._reception.dismiss,
+        )
+        self._trickle = Trickle(self.peers, self._book, limits, self._send)
         self._exhibits = Exhibits(key, home, ledger, self._intake, self._book, lambda: self.address, self._send, limits)
         self._doorstep = Doorstep(self._lobby, self._reception, limits, self._send, on_event, self._let_in)
         self._grapevine = Grapevine(
@@ -163,10 +182,10 @@ class GossipService:
             self._exhibits,
             self._doorstep,
             self._book,
-            self._dialer,
             self._grapevine,
+            self._look_again,
         )
-        self._dialling: asyncio.Task[None] | None = None
+        self._dialling: list[asyncio.Task[None]] = []
 
     # what the node calls
 
@@ -186,7 +205,9 @@ class GossipService:
         if payload is not None:
             self._blobs.put(digest_payload(payload), payload, pin=True)
         await self._transport.start(self)
-        self._dialling = asyncio.get_running_loop().create_task(self._dialer.run())
+        loop = asyncio.get_running_loop()
+        tasks = (self._dialer.run(), self._distant.run(), self._trickle.run())
+        self._dialling = [loop.create_task(task) for task in tasks]
 
     async def close(self) -> None:
         """Say goodbye, flush, stop every task. Safe to call twice."""
@@ -195,9 +216,9 @@ class GossipService:
         self._closed = True
         self._lobby.close()
         await self._fetcher.close()
-        if self._dialling is not None:
-            self._dialling.cancel()
-            await asyncio.gather(self._dialling, return_exceptions=True)
+        for task in self._dialling:
+            task.cancel()
+        await asyncio.gather(*self._dialling, return_exceptions=True)
         await self._reception.close()
         for peer in self._transport.connected():
             self._transport.send(peer, encode_frame(Goodbye("closing")))
@@ -217,7 +238,28 @@ class GossipService:
         for peer in sorted(self._lobby.acquainted(known, distrusted)):
             self._reception.dismiss(peer, "it is distrusted here")
         self._company.refresh()
-        self._dialer.wake()
+        self._look_again()
+
+    def vouched(self, near: frozenset[PeerId], pool: frozenset[PeerId]) -> None:
+        """Tell who has standing: where they are is remembered and told first.
+
+        Args:
+            near: known wherever they are neighbours, by name or by vouches.
+            pool: may be heard from afar; who of these dials us, and is not near, may do so for what we say from afar,
+                and counts for no degree.
+        """
+        self._pool = pool - near
+        self._book.favoured = near | pool
+        self._company.refresh()
+        self._look_again()
+
+    def reach(self, peers: frozenset[PeerId]) -> None:
+        """Have these peers linked, beside the target degree, and of those that were linked for this no others."""
+        self._distant.want(peers)
+
+    def ask(self, author: PeerId, to: PeerId) -> None:
+        """Ask a peer for the newest header that it holds of an author; what comes is offered to `wants` like any."""
+        self._send(to, HeaderRequest(author, 0, 0))
 
     def advance(self, round: int) -> None:
         """Tell the node's round: moves the window; headers that were early are judged again."""
@@ -308,7 +350,7 @@ class GossipService:
         self._grapevine.left(peer)
         self._hearing.left(peer)
         self._on_event(PeerLeft(peer, reason))
-        self._dialer.wake()
+        self._look_again()
 
     def frame(self, peer: PeerId, data: bytes) -> float:
         """See `Receiver.frame`."""
@@ -347,7 +389,8 @@ class GossipService:
         self._company.joined(party)
         self._vantage.joined(party.peer, party.here)
         group = self._company.group(party.peer)
-        self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address, group, party.dialled))
+        afar = party.dialled and self._distant.dials(party.peer)
+        self._on_event(PeerJoined(party.peer, hello.round, hello.sequence, hello.address, group, party.dialled, afar))
         proof = self._lobby.proof(party.peer)
         if proof is not None:  # the first: where an allow-list is set, nothing else is heard before it
             self._send(party.peer, proof)
@@ -355,7 +398,22 @@ class GossipService:
         self._grapevine.joined(party.peer)
         self._send(party.peer, self._exhibits.records(party.peer))  # the last: it has seen all that we know
         self._hearing.joined(party.peer)
-        self._dialer.wake()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Who is linked, or whom we could dial, has changed."""
+        for each in (self._dialer, self._distant, self._trickle):
+            each.wake()
+
+    def _adopt(self, peer: PeerId) -> None:
+        self._distant.release(peer)
+        self._on_event(PeerAdopted(peer, self._company.group(peer)))
+
+    def _may_dial(self, peer: PeerId) -> bool:
+        return self._lobby.allows(peer) and not self._reception.refuses(peer)
+
+    def _not_dialled(self, fault: RemoteFault, address: str) -> None:
+        self._reception.drop(fault.reason, None, address)
 
     def _own_shown(self, entry: Entry, via: PeerId) -> None:
         """A header signed with our own key came in."""

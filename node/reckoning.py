@@ -48,7 +48,9 @@ def reckon(
         rule=rule,
         accuracy=accuracy,
         neighbours=tuple(
-            NeighbourRecord(peer, weight, Verdict.STRANGER if peer in closed.strangers else Verdict(verdict))
+            NeighbourRecord(
+                peer, weight, Verdict.STRANGER if peer in closed.strangers else Verdict(verdict), peer in closed.far
+            )
             for peer, weight, verdict in zip(closed.neighbours, weights, verdicts, strict=True)
         ),
         relayed=len(closed.relayed),
@@ -61,6 +63,6 @@ def reckon(
         diverged=diverged,
         line=line,
         said=said,
-        alone=(closed.knows or joins) and not answered & closed.named,
+        alone=(closed.knows or joins) and not answered & (closed.named if closed.known is None else closed.known),
         right=right,
     )

@@ -107,6 +107,10 @@ class NodeService:
         watch: told of each round, or None.
         fallback: keeps the last good model, or None.
         people: (known, distrusted) peers as the operator says now; asked for before the first round and once a round.
+        vouched: what standing by vouches comes to now; asked for like `people`; None: nobody vouches.
+        far: peers that are heard from afar in a round, at most.
+        graph: who may be a neighbour, known in a simulation only; None: whoever is linked.
+        votes: unequal votes of peers, the node itself among them; None: all alike.
     """
 
     def __init__(
@@ -142,8 +146,13 @@ class NodeService:
         watch: Watch | None = None,
         fallback: Fallback | None = None,
         people: Callable[[], ev.Acquainted] | None = None,
+        vouched: Callable[[], ev.Vouched] | None = None,
+        far: int = 0,
+        graph: frozenset[PeerId] | None = None,
+        votes: Mapping[PeerId, float] | None = None,
     ) -> None:
-        standing = Standing(identity, policy.strangers, seed if secret is None else secret, named, served)
+        secret = seed if secret is None else secret
+        standing = Standing(identity, policy.strangers, secret, named, served, far, graph)
         pace = policy.without_relays() if Need.RELAYS not in rule.needs else policy
         self.core = NodeCore(identity, pace, seed, standing)
         self.opinions = Opinions()
@@ -187,6 +196,9 @@ class NodeService:
         self._joins = joins
         self._people = people
         self._acquainted = ev.Acquainted(frozenset(), frozenset())
+        self._ask_vouched = vouched
+        self._votes = votes or {}
+        self._vouched: ev.Vouched | None = None
         self._broken: LocalFault | None = None
         self._trained = initial
         self._lost = False  # this round's training diverged
@@ -238,9 +250,12 @@ class NodeService:
         self._stopped.set()
 
     def known(self, peer: PeerId) -> bool:
-        """Whether a peer, connected or not, is no stranger here."""
+        """Whether a peer, connected or not, is no stranger here: known, or one that may be heard from afar."""
+        standing = self.core.standing
+        if peer in standing.pool - standing.distrusted:
+            return True
         there = {neighbour.peer for neighbour in self.core.neighbours()}
-        return peer in self.core.standing.known({*there, peer}, self.core.round)
+        return peer in standing.known({*there, peer}, self.core.round)
 
     def _acquaint(self) -> None:
         """Ask what the operator says of peers; tell it where it is news."""
@@ -249,6 +264,11 @@ class NodeService:
             self._acquainted = said
             self._happen(said)
             self.gossip.acquaint(said.known, said.distrusted)
+        vouched = None if self._ask_vouched is None else self._ask_vouched()
+        if vouched is not None and vouched != self._vouched:
+            self._vouched = vouched
+            self._happen(vouched)
+            self.gossip.vouched(vouched.near | self.core.standing.by_name, vouched.pool)
 
     # Events
 
@@ -261,6 +281,10 @@ class NodeService:
                     wanted = True
                 case ev.Wake(timer, round, at):
                     self._wake(timer, round, at)
+                case ev.Reach(peers):
+                    self.gossip.reach(peers)
+                case ev.Ask(author, to):
+                    self.gossip.ask(author, to)
                 case _:
                     self._effects.put_nowait(effect)
         if self.core.round != self._round:
@@ -274,6 +298,8 @@ class NodeService:
     def _on_event(self, event: wire.GossipEvent) -> None:
         match event:
             case wire.PeerJoined():
+                self._happen(ev.Joined(event.peer, event.group, event.afar))
+            case wire.PeerAdopted():
                 self._happen(ev.Joined(event.peer, event.group))
             case wire.PeerNamed():
                 self._happen(ev.Named(event.peer, event.address))
@@ -356,7 +382,7 @@ class NodeService:
                     await self._report(effect)
                 case ev.Finish():
                     return
-                case ev.Want() | ev.Wake():
+                case ev.Want() | ev.Wake() | ev.Reach() | ev.Ask():
                     raise RuntimeError(f"{effect} is not work")
                 case _:
                     assert_never(effect)
@@ -404,7 +430,7 @@ class NodeService:
     async def _integrate(self, closed: ev.Integrate) -> None:
         began = self._now()
         relayed = [known.update for known in closed.relayed]
-        heard = Heard(closed.neighbours, closed.updates, relayed, closed.named, closed.knows, closed.named)
+        heard = Heard(closed.neighbours, closed.updates, relayed, closed.named, closed.knows, closed.known, self._votes)
         self._judged = await self._off(
             self._judge.decide, closed.round, self.params, self._trained, heard, self.buffers
         )

@@ -335,8 +335,8 @@ def _frame(fields: list[object], limits: Limits) -> Frame:
         case [3, list(envelopes)] if len(envelopes) <= limits.peers_in_frame:
             return Peers(tuple(_bytes(one, OVERHEAD_BYTES, most) for one in envelopes))
         case [4, author, first, last]:
-            begin = _count(first, 1)
-            end = _count(last, begin, begin + limits.headers_in_request - 1)
+            begin = _count(first)
+            end = _count(last, begin, begin + limits.headers_in_request - 1 if begin else 0)
             return HeaderRequest(PeerId(_digest(author)), begin, end)
         case [5, reason]:
             return Goodbye(_text(reason, _GOODBYE_LETTERS))

@@ -15,7 +15,7 @@ class PeerJoined:
     """A handshake succeeded. `round` and `sequence` are the peer's own claims; `address` may be empty.
 
     `group` is the public network that we see it in (`gossip.transport.slots.group_of`), "" if it has none; `dialled`:
-    by us.
+    by us; `afar`: for what it says from afar alone (`gossip.reach.distant`).
     """
 
     peer: PeerId
@@ -24,6 +24,15 @@ class PeerJoined:
     address: str
     group: str = ""
     dialled: bool = True
+    afar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAdopted:
+    """A peer that was dialled for what it says from afar is a neighbour from now on."""
+
+    peer: PeerId
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +144,7 @@ class Broken:
 
 GossipEvent: TypeAlias = (
     PeerJoined
+    | PeerAdopted
     | PeerNamed
     | PeerRedeemed
     | PeerLeft

@@ -43,6 +43,7 @@ class Limits:
     inbound_known: int = 16  # of these, for known peers only: twice the degree
     handshakes: int = 64  # connections that others opened and that have not said who they are, as many as `inbound`
     dial: int = 4  # neighbours that we dial ourselves, whoever dials us: half the degree is nobody else's choice
+    distant: int = 32  # links beside `degree` for what is said from afar: twice the most peers heard so in a round
     group: int = 8  # strangers' inbound connections from one public network: a /24 of IPv4, a /48 of IPv6
     sockets: int = 256  # that others have open at our port: 64 links, 64 handshakes, two blobs for each link
     sockets_known: int = 64  # of these, only for addresses of known peers: two for each of 32
@@ -85,7 +86,7 @@ class Limits:
         1000.0  # the same from all strangers together: a fifth of a core, with what comes beside them
     )
     strangers_burst: float = 2000.0
-    peers_rate: float = 0.1  # peers frames from one peer beside those at a join; honest nodes send none
+    peers_rate: float = 0.1  # peers frames from one peer beside those at a join: where they are whom people vouch for
     # statements from one peer: 16 384 are renewed by one in two rounds; over one link they come in a quarter of an hour
     vouches_rate: float = 32.0
     vouches_burst: float = 256.0  # at a join: a network of thirty nodes that know eight each

@@ -183,7 +183,8 @@ class Peers:
 
 @dataclass(frozen=True, slots=True)
 class HeaderRequest:
-    """Asks for headers `first` to `last` (inclusive) of an author's chain; answered by announces, relays."""
+    """Asks for headers `first` to `last` (inclusive) of an author's chain, or with 0 and 0 for the newest; answered by
+    announces, relays."""
 
     author: PeerId
     first: int

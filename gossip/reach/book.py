@@ -3,6 +3,7 @@
 Laws:
 - A record that is here is known by its digest, before any signature is checked.
 - One record a peer, the higher sequence wins; our own, unsigned or foreign-network records never enter.
+- Peers with standing (people vouch for them) are told first and forgotten last: whom else would we dial to hear it?
 - At most `Limits.records`; of those one introducer told `Limits.introduced`, of those in one public network
   `Limits.neighbourhood`: whoever tells more pushes out what it told before, not what others told. Else the oldest goes.
 - An address that is not public is taken from those only whom we see at such a one: we live among them. So a record
@@ -42,7 +43,11 @@ class _Told:
 
 
 class AddressBook:
-    """Verified records of other peers."""
+    """Verified records of other peers.
+
+    Attributes:
+        favoured: peers with standing; assign it when that changes.
+    """
 
     def __init__(self, me: PeerId, network: bytes, limits: Limits) -> None:
         """An empty book of `me` in one network."""
@@ -50,6 +55,7 @@ class AddressBook:
         self._network = network
         self._limits = limits
         self._records: OrderedDict[PeerId, _Told] = OrderedDict()
+        self.favoured: frozenset[PeerId] = frozenset()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -97,9 +103,35 @@ class AddressBook:
         return record
 
     def envelopes(self, without: PeerId, count: int) -> tuple[bytes, ...]:
-        """The newest `count` sealed records, to be told to the peer `without`, which needs not hear of itself."""
-        newest = [told.envelope for peer, told in reversed(self._records.items()) if peer != without]
-        return tuple(newest[:count])
+        """The newest `count` sealed records, those of peers with standing first.
+
+        Args:
+            without: to whom they are told: it needs not hear of itself.
+            count: how many at most.
+        """
+        newest = [(peer, told.envelope) for peer, told in reversed(self._records.items()) if peer != without]
+        newest.sort(key=lambda one: one[0] not in self.favoured)
+        return tuple(envelope for _, envelope in newest[:count])
+
+    def vouched(self, to: PeerId, told: Collection[bytes], count: int) -> dict[bytes, bytes]:
+        """Records of peers with standing that a peer may lack, sealed, by their digests.
+
+        Args:
+            to: whom they are for.
+            told: digests of those that it was told before.
+            count: how many at most.
+        """
+        lacking = {
+            each.digest: each.envelope
+            for peer, each in self._records.items()
+            if peer in self.favoured and to not in (peer, each.via) and each.digest not in told
+        }
+        return dict(list(lacking.items())[:count])
+
+    def address(self, peer: PeerId) -> str:
+        """Where a peer says that it listens; "" if that is not known."""
+        told = self._records.get(peer)
+        return "" if told is None else told.record.address
 
     def candidates(self) -> tuple[tuple[PeerId, str], ...]:
         """Peers with an address that could be dialled, ordered by id."""
@@ -116,6 +148,6 @@ class AddressBook:
 
     def _trim(self, most: int, among: Callable[[_Told], bool]) -> None:
         """Forget the oldest beyond so many among some."""
-        mine = [peer for peer, told in self._records.items() if among(told)]
+        mine = sorted((peer for peer, told in self._records.items() if among(told)), key=lambda p: p in self.favoured)
         for peer in mine[: max(0, len(mine) - most)]:
             del self._records[peer]

@@ -3,6 +3,8 @@
 Laws:
 - One attempt per address at a time; between failed attempts a wait with full jitter, uniform in (0, min(cap, first *
   2**failures)); waits come from the loop's clock and from a generator that is passed in.
+- Links that are there for what is said from afar (`gossip.reach.distant`) count for no degree; where neighbours are
+  lacking, one of these that is drawn is adopted.
 - Whoever dials us does not end our dialling: `Limits.dial` links (half the degree, if that is fewer) are of our choice.
 Source: full jitter as in Brooker, "Exponential backoff and jitter" (AWS, 2015).
 """
@@ -50,6 +52,9 @@ class Dialer:
         allowed: Callable[[PeerId], bool],
         failed: Callable[[RemoteFault, str], None],
         answered: Callable[[PeerId, str], None],
+        aside: Callable[[], frozenset[PeerId]] = frozenset,
+        spare: Callable[[], frozenset[PeerId]] = frozenset,
+        adopt: Callable[[PeerId], None] = lambda peer: None,
     ) -> None:
         """Nothing is dialled before `run`.
 
@@ -62,6 +67,9 @@ class Dialer:
             allowed: whom we may dial.
             failed: is told every failed attempt, and at which address.
             answered: is told who answers at a bootstrap address.
+            aside: who may be linked for what is said from afar.
+            spare: whom we dialled for that.
+            adopt: makes one of these a neighbour.
 
         Raises:
             BadPeerId: a bootstrap address is wrong.
@@ -74,6 +82,7 @@ class Dialer:
         self._allowed = allowed
         self._failed = failed
         self._answered = answered
+        self._aside, self._spare, self._adopt = aside, spare, adopt
         self._wake = asyncio.Event()
         self._dialled: set[PeerId] = set()  # of those who are connected
 
@@ -112,18 +121,24 @@ class Dialer:
         while True:
             changed = self._wake
             connected = set(self._transport.connected())
+            spare = self._spare() & connected
             choices = {
                 peer: address
                 for peer, address in self._book.candidates()
-                if peer not in connected and self._allowed(peer)
+                if (peer not in connected or peer in spare) and self._allowed(peer)
             }
             self._dialled &= connected
+            beside = connected - ((self._aside() | spare) - self._dialled)
             own = len(self._dialled) >= min(self._limits.dial, self._limits.degree // 2)
-            if (len(connected) >= self._limits.degree and own) or not choices:
+            if (len(beside) >= self._limits.degree and own) or not choices:
                 await changed.wait()
                 continue
             peer = self._book.draw(self._generator, choices)
-            failures = 0 if await self._try(peer, choices[peer]) is not None else failures + 1
+            if peer in spare:
+                self._dialled.add(peer)
+                self._adopt(peer)
+            else:
+                failures = 0 if await self._try(peer, choices[peer]) is not None else failures + 1
             await asyncio.sleep(backoff(self._generator, failures, self._limits))
 
     async def _try(self, expect: PeerId | None, address: str) -> PeerId | None:

@@ -61,10 +61,16 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A neighbour is connected; `group`: its public network, "" if it has none."""
+    """A peer is connected, or one that was linked for what it says from afar is a neighbour from now on.
+
+    Attributes:
+        group: its public network, "" if it has none.
+        afar: we dialled it for what it says from afar: it is no neighbour.
+    """
 
     peer: PeerId
     group: str = ""
+    afar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,19 @@ class Acquainted:
 
     known: frozenset[PeerId]
     distrusted: frozenset[PeerId]
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What standing by vouches comes to has changed (`node.trust.vouches`).
+
+    Attributes:
+        near: peers that are known wherever they are neighbours.
+        pool: peers that may be heard from afar.
+    """
+
+    near: frozenset[PeerId]
+    pool: frozenset[PeerId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +206,7 @@ Event = (
     | Joined
     | Named
     | Acquainted
+    | Vouched
     | Left
     | Ahead
     | Announced
@@ -238,12 +258,16 @@ class Integrate:
     """Let the rule decide; then `Integrated`.
 
     Attributes:
-        neighbours: direct neighbours in order of peer id.
-        updates: their updates of this round, None where absent.
+        neighbours: direct neighbours in order of peer id, then the far peers of this round in order of peer id.
+        updates: their updates of this round, None where absent; of a far peer that was reached through a neighbour also
+            that of the round before.
         relayed: records of other authors, in order of peer id, newest round of each.
         strangers: neighbours beyond the limit on strangers: they have no say, and no update here.
         named: neighbours that the node knows by name.
         knows: the node knows somebody by name, connected or not.
+        far: of `neighbours` those that were drawn from afar.
+        known: of `neighbours` those that a person stands for: named, near by vouches, or far; None: the core was told
+            of no vouches.
     """
 
     round: int
@@ -253,6 +277,23 @@ class Integrate:
     strangers: frozenset[PeerId] = frozenset()
     named: frozenset[PeerId] = frozenset()
     knows: bool = False
+    far: frozenset[PeerId] = frozenset()
+    known: frozenset[PeerId] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Have these peers linked for what they say from afar, as far as they can be dialled, and no others for that."""
+
+    peers: frozenset[PeerId]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask a neighbour for the newest header of a far peer that is not linked."""
+
+    author: PeerId
+    to: PeerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,4 +332,4 @@ class Finish:
     """Nothing more will come from the core: close down."""
 
 
-Effect = Want | Train | Publish | Wake | Integrate | Relay | Report | Finish
+Effect = Want | Train | Publish | Wake | Integrate | Reach | Ask | Relay | Report | Finish

@@ -11,6 +11,8 @@ rule decide; relay one known record to each neighbour; next round. Everything th
   waits for them, and what round they claim to be in moves nobody.
 - The deadline adapts to the neighbours' lags (`node.core.policy`), within a round to an earlier one only; late, slow
   and dead peers cost their weight, never the round.
+- Of peers that are no neighbours a few are heard from afar, drawn anew each round (`node.core.afar`). They lead no
+  round and stretch no deadline; those who are linked may take as long again as the guides took, like others beside.
 - Whom the operator distrusts has no say at all: what it signed is not fetched, from nobody, and what is here goes.
 - Without neighbours a node trains on alone, at its pace. Where most neighbours have published the next round, half a
   pace will do: else a node that is a step behind, after a restart for example, would be late in every round.
@@ -28,6 +30,7 @@ from typing import assert_never
 from gossip.protocol.messages import Update
 from identity.keys import PeerId
 from node.core import events as ev
+from node.core.afar import Afar
 from node.core.events import Effect, Event, Phase, Timer
 from node.core.neighbour import Neighbour
 from node.core.neighbourhood import Neighbourhood
@@ -62,6 +65,7 @@ class NodeCore:
         self._policy = policy
         self._history = History(own, seed, policy.authors, policy.age)
         self._neighbours = Neighbourhood(self.standing)
+        self._afar = Afar(self._neighbours, policy)
         self._resumed = False
         self._began = 0
         self._floor = 0  # own rounds below are spent
@@ -82,16 +86,46 @@ class NodeCore:
         """
         if self.phase is Phase.STOPPED:
             return []
+        effects = self._handle(event, now)
+        idle = self.phase in (Phase.NEW, Phase.STOPPED)
+        return effects if idle else [*self._afar.reach(self.round), *effects]
+
+    def neighbours(self) -> tuple[Neighbour, ...]:
+        """Live neighbours in order of peer id: for status pages; not to be changed."""
+        return tuple(self._neighbours.live())
+
+    def validate(self) -> None:
+        """Raise AssertionError when an invariant is broken; tests call it after every step."""
+        assert self._own not in self._neighbours
+        closed = self.phase in (Phase.INTEGRATING, Phase.PACING, Phase.LINGERING, Phase.STOPPED)
+        if self.phase is Phase.WAITING:
+            reason = self._why_close()
+            assert reason is None or (reason == "all" and self._grace < float("inf"))
+            assert self._policy.least <= self._deadline <= max(self._policy.least, self._policy.most)
+        if self.phase is Phase.LINGERING:
+            assert self._over(self.round)
+        if not closed and self._policy.rounds is not None and self.phase is not Phase.NEW:
+            assert self.round < self._policy.rounds
+        assert len(self._sent) <= MEMORY
+        assert all(round <= self.round for round in self._sent)
+        self._afar.validate()
+        self._history.validate()
+        self._neighbours.validate(self.round, AHEAD, PER_SENDER)
+
+    def _handle(self, event: Event, now: float) -> list[Effect]:
         match event:
             case ev.Begin(round, published):
                 return self._begin(round, published, now)
-            case ev.Joined(peer, group):
-                return self._joined(peer, group, now)
+            case ev.Joined(peer, group, afar):
+                return self._joined(peer, group, afar, now)
             case ev.Named(peer, address):
                 self.standing.named(peer, address)
                 return self._perhaps_close(now)
             case ev.Acquainted(known, distrusted):
                 return self._acquainted(known, distrusted, now)
+            case ev.Vouched(near, pool):
+                self.standing.vouched(near, pool)
+                return self._perhaps_close(now)
             case ev.Left(peer):
                 return self._left(peer, now)
             case ev.Ahead(peer, round):
@@ -120,34 +154,13 @@ class NodeCore:
             case _:
                 assert_never(event)
 
-    def neighbours(self) -> tuple[Neighbour, ...]:
-        """Live neighbours in order of peer id: for status pages; not to be changed."""
-        return tuple(self._neighbours.live())
-
-    def validate(self) -> None:
-        """Raise AssertionError when an invariant is broken; tests call it after every step."""
-        assert self._own not in self._neighbours
-        closed = self.phase in (Phase.INTEGRATING, Phase.PACING, Phase.LINGERING, Phase.STOPPED)
-        if self.phase is Phase.WAITING:
-            reason = self._why_close()
-            assert reason is None or (reason == "all" and self._grace < float("inf"))
-            assert self._policy.least <= self._deadline <= max(self._policy.least, self._policy.most)
-        if self.phase is Phase.LINGERING:
-            assert self._over(self.round)
-        if not closed and self._policy.rounds is not None and self.phase is not Phase.NEW:
-            assert self.round < self._policy.rounds
-        assert len(self._sent) <= MEMORY
-        assert all(round <= self.round for round in self._sent)
-        self._history.validate()
-        self._neighbours.validate(self.round, AHEAD, PER_SENDER)
-
     def _begin(self, round: int, published: bool, now: float) -> list[Effect]:
         self.round = self._began = round
         self._resumed, self._opened = published, now
         if self._over(round):
             return self._linger(round, now)
         self.phase = Phase.GATHERING
-        if self._policy.expect > len(self._neighbours.live()):
+        if self._policy.expect > len(self._neighbours.here()):
             return [ev.Wake(Timer.GATHER, round, now + self._policy.gather)]
         return self._gathered(now)
 
@@ -159,11 +172,11 @@ class NodeCore:
 
     # Neighbours
 
-    def _joined(self, peer: PeerId, group: str, now: float) -> list[Effect]:
+    def _joined(self, peer: PeerId, group: str, afar: bool, now: float) -> list[Effect]:
         if peer == self._own:
             return []
-        self._neighbours.joined(peer, group)
-        if self.phase is Phase.GATHERING and len(self._neighbours.live()) >= self._policy.expect:
+        self._neighbours.joined(peer, group, afar)
+        if self.phase is Phase.GATHERING and len(self._neighbours.here()) >= self._policy.expect:
             return self._gathered(now)
         return self._perhaps_close(now)
 
@@ -186,21 +199,25 @@ class NodeCore:
         return self._perhaps_close(now)
 
     def _convicted(self, author: PeerId, now: float) -> list[Effect]:
-        self._history.forget(author)
-        self._neighbours.convicted(author)
+        self._forget(author)
         return self._perhaps_close(now)
 
     def _acquainted(self, known: frozenset[PeerId], distrusted: frozenset[PeerId], now: float) -> list[Effect]:
         for peer in sorted(distrusted - self.standing.distrusted):
-            self._history.forget(peer)
-            self._neighbours.convicted(peer)
+            self._forget(peer)
         self.standing.acquainted(known, distrusted)
         return self._perhaps_close(now)
 
+    def _forget(self, author: PeerId) -> None:
+        self._history.forget(author)
+        self._neighbours.convicted(author)
+        self._afar.forget(author)
+
     def _drop(self, neighbour: Neighbour) -> None:
         """Forget a neighbour that left; its newest update becomes history at distance 1."""
+        beside = neighbour.peer in self._neighbours.beside()
         self._neighbours.remove(neighbour.peer)
-        if neighbour.updates and self._policy.relays:
+        if neighbour.updates and self._policy.relays and beside:
             newest = neighbour.updates[max(neighbour.updates)]
             self._history.keep(Known.own(newest))
 
@@ -212,7 +229,9 @@ class NodeCore:
             return []
         if author == via:
             return self._announced_own(sender, round, now)
-        wanted = self._policy.relays and author not in self._neighbours
+        if self._afar.wants(author, round, self.round):
+            return [ev.Want()]
+        wanted = self._policy.relays and author not in self._neighbours.beside()
         if not wanted or round > self.round + AHEAD or len(sender.stamps) >= PER_SENDER or not self._history.room(via):
             return []
         sender.stamps[author, round] = sender.signed + 1
@@ -246,8 +265,9 @@ class NodeCore:
 
     def _relayed(self, sender: Neighbour, update: Update, distance: int) -> None:
         author, round = update.header.author, update.header.round
+        self._afar.take(update, self.round)
         ripe = sender.stamps.pop((author, round), sender.signed + 1)
-        if self._policy.relays and author not in self._neighbours and round <= self.round + AHEAD:
+        if self._policy.relays and author not in self._neighbours.beside() and round <= self.round + AHEAD:
             self._history.receive(update, sender.peer, distance, ripe)
 
     def _note_lag(self, sender: Neighbour, round: int, now: float) -> list[Effect]:
@@ -301,7 +321,7 @@ class NodeCore:
             del self._sent[old]
         self._deadline = self._grace = float("inf")
         waking = self._set_deadline(now)
-        return self._perhaps_close(now) or waking
+        return [*self._afar.ask(self.round), *(self._perhaps_close(now) or waking)]
 
     def _set_deadline(self, now: float) -> list[Effect]:
         """End the round by what is known of the neighbours now, but not later than was said before."""
@@ -323,10 +343,17 @@ class NodeCore:
         return self._close(reason, now)
 
     def _indulge(self, now: float) -> list[Effect]:
-        """All that the round waits for is here: strangers with a say may take as long again as it took until now."""
+        """All that the round waits for is here: others with a say may take as long again as it took until now.
+
+        Known ones among them have until the pace is over, for which the node would wait all the same.
+        """
         if self._grace < float("inf"):
             return []
-        self._grace = min(now + (now - self._opened), self._sent[self.round] + self._deadline)
+        grace = now + (now - self._opened)
+        guests = frozenset(guest.peer for guest in self._neighbours.guests(self.round, self._policy))
+        if self.standing.stands_for(guests, guests.intersection(self._neighbours.far(self.round))):
+            grace = max(grace, self._opened + self._policy.pace)
+        self._grace = min(grace, self._sent[self.round] + self._deadline)
         return [ev.Wake(Timer.DEADLINE, self.round, self._grace)]
 
     def _why_close(self) -> str | None:
@@ -345,22 +372,31 @@ class NodeCore:
         for neighbour in self._neighbours.heeded(self.round):
             if reason != "behind" or self.round in neighbour.updates:
                 neighbour.judge(self.round, self.round in neighbour.updates)
-        self._history.settle(self.round, self._neighbours)
-        peers = tuple(self._neighbours)
-        voices = self._neighbours.voices(self.round)
-        said = self._neighbours.said(self.round)
+        beside = self._neighbours.beside()
+        self._history.settle(self.round, beside)
+        far = frozenset(self._neighbours.far(self.round))
+        peers = self._neighbours.asked(self.round)
+        voices = self._neighbours.voices(self.round) | far
+        said = self._said(self.round)
         updates = tuple(said.get(peer) if peer in voices else None for peer in peers)
-        relayed = self._history.relayed(self._neighbours) if self._policy.relays else ()
-        self._weighed = frozenset(peer for peer, update in zip(peers, updates, strict=True) if update is not None)
+        relayed = self._history.relayed(beside) if self._policy.relays else ()
+        heard = frozenset(peer for peer, update in zip(peers, updates, strict=True) if update is not None)
+        self._weighed = heard - far  # what is said from afar is no neighbour's service
         strangers, named = frozenset(peers) - voices, self.standing.by_name.intersection(peers)
+        known = self.standing.stands_for(peers, far)
         knows = bool(self.standing.by_name)
-        return [ev.Integrate(self.round, peers, updates, relayed, strangers, named, knows)]
+        return [ev.Integrate(self.round, peers, updates, relayed, strangers, named, knows, far, known)]
+
+    def _said(self, round: int) -> dict[PeerId, Update]:
+        """What is here of a round, of neighbours and from afar."""
+        return {**self._afar.said(round), **self._neighbours.said(round)}
 
     def _integrated(self, round: int, kept: frozenset[PeerId], now: float) -> list[Effect]:
         self._expect(Phase.INTEGRATING, round)
         effects: list[Effect] = list(self._relays())
-        heard = tuple(self._neighbours.said(round))
-        missing = tuple(peer for peer in self._neighbours if peer not in heard)
+        said, asked = self._said(round), self._neighbours.asked(round)
+        heard = tuple(peer for peer in asked if peer in said)
+        missing = tuple(peer for peer in asked if peer not in said)
         then = max(round + 1, self._caught_up(round), self._floor)
         self.standing.note(round, self._weighed, kept)
         self._played += 1
@@ -387,9 +423,10 @@ class NodeCore:
         """One record for each live neighbour: what neighbours said themselves this round, or what is stored."""
         if not self._policy.relays:
             return []
-        direct = [Known.own(update) for update in self._neighbours.said(self.round).values()]
-        candidates = [*direct, *self._history.relayed(self._neighbours)]
-        chosen = ((n.peer, self._history.choose(self.round, n.peer, candidates)) for n in self._neighbours.live())
+        beside, said = self._neighbours.beside(), self._neighbours.said(self.round)
+        direct = [Known.own(update) for peer, update in said.items() if peer in beside]
+        candidates = [*direct, *self._history.relayed(beside)]
+        chosen = ((n.peer, self._history.choose(self.round, n.peer, candidates)) for n in self._neighbours.here())
         return [ev.Relay(peer, known) for peer, known in chosen if known is not None]
 
     def _woken(self, timer: Timer, round: int, now: float) -> list[Effect]:
@@ -441,6 +478,7 @@ class NodeCore:
             neighbour.forget(round)
             if not neighbour.live and round not in neighbour.updates:
                 self._drop(neighbour)
+        self._afar.enter(round)
 
     def _expect(self, phase: Phase, round: int) -> None:
         if (self.phase, self.round) != (phase, round):

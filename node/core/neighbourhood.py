@@ -7,6 +7,7 @@ Laws:
   an earlier round, in this run or before it: a promise alone moves nobody who has heard anybody. A round in which none
   of those is drawn, though one is here, has no guides: silence costs it nothing, and a claim does not move it. Where
   nobody here has delivered yet (the first node of a network, restarted empty-handed), of all who have a say.
+- Vouches name nobody: who is near by them guides no more than a stranger does, and who is heard from afar not at all.
 """
 
 from __future__ import annotations
@@ -68,15 +69,33 @@ class Neighbourhood(Collection[PeerId]):
         """Those who left, in order of peer id."""
         return [neighbour for neighbour in self.all() if not neighbour.live]
 
+    def beside(self) -> frozenset[PeerId]:
+        """Those who are neighbours, and not linked only for what they say from afar."""
+        return self.standing.beside(self._members)
+
+    def here(self) -> list[Neighbour]:
+        """Those of `beside` who are connected, in order of peer id."""
+        beside = self.beside()
+        return [neighbour for neighbour in self.live() if neighbour.peer in beside]
+
+    def far(self, round: int) -> tuple[PeerId, ...]:
+        """Who is heard from afar in a round, linked or not, in order of peer id."""
+        return tuple(sorted(self.standing.drawn(self._members, round)))
+
+    def asked(self, round: int) -> tuple[PeerId, ...]:
+        """Whom a round is decided among: neighbours in order of peer id, then who is heard from afar."""
+        far = self.far(round)
+        return (*sorted(self.beside().difference(far)), *far)
+
     def said(self, round: int) -> dict[PeerId, Update]:
         """Own updates of a round that are here, in order of author."""
         return {each.peer: each.updates[round] for each in self.all() if round in each.updates}
 
     # Who comes and goes
 
-    def joined(self, peer: PeerId, group: str) -> None:
-        """It is connected, and seen in this public network ("": none)."""
-        self.standing.joined(peer, group)
+    def joined(self, peer: PeerId, group: str, afar: bool = False) -> None:
+        """It is connected, seen in this public network ("": none); `afar`: for what it says from afar."""
+        self.standing.joined(peer, group, afar)
         neighbour = self._members.setdefault(peer, Neighbour(peer))
         neighbour.live = True
         # a known peer that comes back is waited for at once; of a stranger it is remembered how it kept its promises
@@ -114,7 +133,8 @@ class Neighbourhood(Collection[PeerId]):
 
     def guides(self, round: int) -> list[Neighbour]:
         """Live neighbours that may move a round, in order of peer id."""
-        heeded = self.heeded(round)
+        far = frozenset(self.far(round)) - self.standing.by_name
+        heeded = [neighbour for neighbour in self.heeded(round) if neighbour.peer not in far]
         backing = self.standing.backing(neighbour.peer for neighbour in heeded)
         known = [neighbour for neighbour in heeded if neighbour.peer in backing]
         if known:

@@ -29,6 +29,7 @@ def record_object(record: NodeRecord) -> dict[str, Any]:
         "accuracy": record.accuracy,
         "neighbours": [
             {"peer": format_peer(n.peer), "weight": round(n.weight, 6), "verdict": n.verdict.name.lower()}
+            | ({"far": True} if n.far else {})
             for n in record.neighbours
         ],
         "relayed": record.relayed,

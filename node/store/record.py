@@ -13,11 +13,12 @@ from identity.keys import PeerId
 
 @dataclass(frozen=True, slots=True)
 class NeighbourRecord:
-    """What a round made of one neighbour: `weight` relative to the own model's 1, and why."""
+    """What a round made of one peer: `weight` relative to the own model's 1, and why; `far`: no neighbour."""
 
     peer: PeerId
     weight: float
     verdict: Verdict
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,9 @@ class Heard:
         relayed: of others.
         named: neighbours that the node knows by name.
         knows: it knows somebody by name, a neighbour or not.
-        known: those whose rows the rule may take for known ones; None: the rule is told of nobody apart.
+        known: those for whom a person's word stands, named, near by vouches or far: the rule may take their rows for
+            known ones, and they back a round and outlast its brake as the named do; None: the rule is told of nobody
+            apart, and the named alone do.
         votes: unequal votes of peers, the node itself among them, > 0 and in any unit; 1 for whoever is not in it.
             Empty: all alike.
     """
@@ -76,7 +78,7 @@ class Judged:
         decision: params (d,), weights and verdicts (n,).
         braked: the first try lost too much on own samples; this is the second, with known peers alone.
         kept: that lost far too much as well: the decision is the trained model.
-        backed: somebody known by name was heard, or nobody is known by name at all.
+        backed: somebody known was heard, or nobody is known by name at all.
         lost: share of own held-out samples that the first try lost against training, if it braked; else 0.
     """
 
@@ -166,7 +168,8 @@ class Judge:
     def _held(
         self, memory: Memory, evidence: Evidence, start: Tensor, trained: Tensor, heard: Heard, probe: LocalProbe
     ) -> Judged:
-        strange = torch.tensor([peer not in heard.named for peer in heard.neighbours], dtype=torch.bool)
+        known = heard.named if heard.known is None else heard.known
+        strange = torch.tensor([peer not in known for peer in heard.neighbours], dtype=torch.bool)
         backed = not heard.knows or bool((evidence.present() & ~strange).any())
         said = evidence if backed else _without(evidence, strange)
 

@@ -152,7 +152,7 @@ def hold(
         nodes: (k,) int64, their places in it, each once.
         start: (k, d) their models before training.
         own: (k, d) after it; finite.
-        strange: (k, n) bool: neighbours that are not known by name.
+        strange: (k, n) bool: whom no person stands for: not named, not near by vouches, not heard from afar.
         knows: (k,) bool: nodes that know somebody by name, a neighbour or not.
         decide: (positions (s,), with known peers alone) -> the rule's decision for these of the k nodes.
         score: (positions (s,), models (s, d)) -> (s,) share of own held-out samples that are right, NaN without any.

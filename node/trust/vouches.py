@@ -19,7 +19,7 @@ is the measure, not mass / degree (SybilRank, NSDI 2012), which they choose them
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,19 @@ def flow(mutual: Iterable[tuple[PeerId, PeerId]], me: PeerId) -> dict[PeerId, fl
     links = np.array([(number[one], number[other]) for one, other in mutual], dtype=np.int64).reshape(-1, 2)
     mass = walk(links, len(peers), np.array([number[me]]))[:, 0]
     return {peer: float(share) for peer, share in zip(peers, mass, strict=True) if share > 0 and peer != me}
+
+
+def near_and_far(
+    standing: Mapping[PeerId, float], named: Collection[PeerId]
+) -> tuple[frozenset[PeerId], frozenset[PeerId]]:
+    """Who is known wherever it is a neighbour, and who may be heard from afar.
+
+    Args:
+        standing: P by peer.
+        named: whom the operator names: they may be heard from afar, whatever others say of them.
+    """
+    near, far = (frozenset(peer for peer, share in standing.items() if share >= least) for least in (NEAR, FAR))
+    return near, far.union(named)
 
 
 def walk(links: Ints, count: int, sources: Ints) -> Masses:

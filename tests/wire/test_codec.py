@@ -107,11 +107,13 @@ requests = st.builds(
     st.integers(1, 2**62),
     st.integers(0, 15),
 )
+newest = st.builds(lambda who: HeaderRequest(who, 0, 0), peers)
 frames = st.one_of(
     st.builds(Announce, envelopes),
     st.builds(Relay, st.integers(1, 16), envelopes),
     st.builds(Peers, st.lists(st.binary(min_size=96, max_size=352), max_size=8).map(tuple)),
     requests,
+    newest,
     st.builds(Goodbye, texts),
     st.builds(Redeem, digests),
     st.builds(

@@ -12,7 +12,8 @@ from wire_rig import LIMITS, NETWORK, SCHEMA
 
 from gossip.chain.ledger import MemoryLedger
 from gossip.protocol.errors import Drop
-from gossip.protocol.events import GossipEvent, UpdateVerified
+from gossip.protocol.events import GossipEvent, PeerAdopted, PeerJoined, PeerLeft, UpdateVerified
+from gossip.protocol.limits import Limits
 from gossip.service import GossipService
 from gossip.transport.executors import InlineExecutor
 from gossip.transport.http import HttpTransport
@@ -25,7 +26,9 @@ VECTOR = np.arange(SCHEMA.elements, dtype="<f4")
 class Node:
     """A service on a socket, and what it was told."""
 
-    def __init__(self, number: int, host: str, join: str = "", advertise: str | None = None) -> None:
+    def __init__(
+        self, number: int, host: str, join: str = "", advertise: str | None = None, limits: Limits = LIMITS
+    ) -> None:
         self.key = SigningKey(bytes([number]) * 32)
         self.events: list[GossipEvent] = []
         self.happened = asyncio.Event()
@@ -33,13 +36,13 @@ class Node:
             self.key,
             NETWORK,
             SCHEMA,
-            HttpTransport(self.key.peer, InlineExecutor(), host, 0, LIMITS, advertise),
+            HttpTransport(self.key.peer, InlineExecutor(), host, 0, limits, advertise),
             MemoryLedger(),
             wants=lambda header, via, distance: True,
             on_event=self._tell,
             generator=np.random.default_rng(number),
             executor=InlineExecutor(),
-            limits=replace(LIMITS, settle=0.0),
+            limits=replace(limits, settle=0.0),
             bootstrap=[join] if join else [],
         )
 
@@ -102,3 +105,84 @@ async def test_a_peer_that_cannot_be_dialled_is_not_accused_of_withholding(adver
         assert one.service.counters[Drop.UNAVAILABLE] == 0
         (said,) = remarks(one.service.counters)
         assert "nobody answers at the address it states" in said
+
+
+CHAIN = replace(LIMITS, degree=1)  # nobody looks for further neighbours
+
+
+async def chain(stack: AsyncExitStack, count: int, limits: Limits = CHAIN) -> list[Node]:
+    """Nodes, each of whom joined by the one before."""
+    nodes: list[Node] = []
+    for number in range(1, count + 1):
+        node = Node(number, "127.0.0.1", nodes[-1].service.address if nodes else "", limits=limits)
+        await node.service.start()
+        stack.push_async_callback(node.service.close)
+        if nodes:
+            await node.linked(1)
+        nodes.append(node)
+    return nodes
+
+
+def vouch(nodes: list[Node]) -> None:
+    """Everybody knows the next ones, and has heard of all others."""
+    peers = [node.key.peer for node in nodes]
+    for place, node in enumerate(nodes):
+        near = frozenset(peers[max(0, place - 1) : place + 2])
+        node.service.vouched(near, frozenset(peers))
+
+
+async def test_addresses_of_whom_people_vouch_for_travel_along_a_chain_and_who_is_wanted_is_dialled() -> None:
+    async with AsyncExitStack() as stack:
+        nodes = await chain(stack, 5)
+        vouch(nodes)
+        first, last = nodes[0], nodes[-1]
+        assert first.service.peers() == (nodes[1].key.peer,)
+        first.service.reach(frozenset([last.key.peer]))
+        await first.until(2, PeerJoined)
+        assert set(first.service.peers()) == {nodes[1].key.peer, last.key.peer}
+        joined = {event.peer: event.afar for event in first.events if isinstance(event, PeerJoined)}
+        assert joined == {nodes[1].key.peer: False, last.key.peer: True}
+        assert not any(event.afar for event in last.events if isinstance(event, PeerJoined))
+        await last.service.publish(0, VECTOR.tobytes())
+        await first.until(1)
+
+
+async def test_who_is_wanted_no_more_is_let_go_and_neighbours_stay() -> None:
+    async with AsyncExitStack() as stack:
+        nodes = await chain(stack, 3)
+        vouch(nodes)
+        first, middle, last = nodes
+        first.service.reach(frozenset([middle.key.peer, last.key.peer]))
+        await first.until(2, PeerJoined)
+        first.service.reach(frozenset())
+        await first.until(1, PeerLeft)
+        assert first.service.peers() == (middle.key.peer,)
+
+
+async def test_who_is_distrusted_is_not_dialled_however_wanted() -> None:
+    async with AsyncExitStack() as stack:
+        nodes = await chain(stack, 3)
+        first, middle, last = nodes
+        first.service.acquaint(frozenset(), frozenset([last.key.peer]))
+        vouch(nodes)
+        first.service.reach(frozenset([last.key.peer]))
+        await last.service.publish(0, VECTOR.tobytes())
+        await middle.until(1)
+        await middle.service.publish(0, VECTOR.tobytes())
+        await first.until(1)
+        assert first.service.peers() == (middle.key.peer,)
+
+
+async def test_a_link_from_afar_is_adopted_where_neighbours_are_lacking() -> None:
+    async with AsyncExitStack() as stack:
+        nodes = await chain(stack, 3)
+        vouch(nodes)
+        first, middle, last = nodes
+        first.service.reach(frozenset([last.key.peer]))
+        await first.until(2, PeerJoined)
+        await middle.service.close()
+        await first.until(1, PeerAdopted)
+        first.service.reach(frozenset())
+        await last.service.publish(0, VECTOR.tobytes())
+        await first.until(1)
+        assert first.service.peers() == (last.key.peer,)

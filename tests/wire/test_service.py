@@ -351,6 +351,37 @@ async def test_headers_are_shown_on_request_own_and_others() -> None:
         assert said(rig, asking) == [Relay(1, rig.verified[1].update.envelope)]
 
 
+async def test_the_newest_header_is_shown_on_request_own_and_others() -> None:
+    async with Rig() as rig:
+        who, asking, nobody = author(1), author(2), author(3)
+        rig.join(who)
+        rig.join(asking)
+        rig.desk.sent.clear()
+        await rig.take(asking, encode_frame(HeaderRequest(rig.key.peer, 0, 0)))
+        assert said(rig, asking) == []  # there is none yet
+        own = [await rig.service.publish(round, VECTOR.tobytes()) for round in range(3)]
+        await rig.take(who, who.announce(0), who.announce(1))
+        for asked, shown in ((rig.key.peer, [Announce(own[2].envelope)]), (nobody.peer, [])):
+            rig.desk.sent.clear()
+            await rig.take(asking, encode_frame(HeaderRequest(asked, 0, 0)))
+            assert said(rig, asking) == shown
+        rig.desk.sent.clear()
+        await rig.take(asking, encode_frame(HeaderRequest(who.peer, 0, 0)))
+        assert said(rig, asking) == [Relay(1, rig.verified[1].update.envelope)]
+        rig.desk.sent.clear()
+        rig.service.ask(who.peer, asking.peer)
+        assert said(rig, asking) == [HeaderRequest(who.peer, 0, 0)]
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (0, 15), (1, 0)])
+async def test_a_request_for_what_is_no_range_is_malformed(first: int, last: int) -> None:
+    async with Rig() as rig:
+        who = author(1)
+        rig.join(who)
+        await rig.take(who, encode_frame(HeaderRequest(who.peer, first, last)))
+        assert rig.count(Drop.MALFORMED) == 1
+
+
 async def test_signed_addresses_are_learned_told_and_dialled() -> None:
     async with Rig() as rig:
         who, far, other = author(1), author(2), author(3)

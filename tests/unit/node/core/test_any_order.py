@@ -15,6 +15,7 @@ from node.core.events import (
     Ahead,
     Announced,
     Arrived,
+    Ask,
     Begin,
     Convicted,
     Effect,
@@ -30,11 +31,13 @@ from node.core.events import (
     Phase,
     Publish,
     Published,
+    Reach,
     Relay,
     Report,
     Timer,
     Train,
     Trained,
+    Vouched,
     Wake,
     Want,
     Woken,
@@ -63,6 +66,8 @@ class Machine(RuleBasedStateMachine):
         published=st.booleans(),
         limit=st.none() | LIMITS,
         company=st.integers(0, 6),
+        far=st.integers(0, 3),
+        graph=st.none() | st.frozensets(PEERS, max_size=6),
     )
     def begin(
         self,
@@ -73,15 +78,18 @@ class Machine(RuleBasedStateMachine):
         published: bool,
         limit: Strangers | None,
         company: int,
+        far: int,
+        graph: frozenset[bytes] | None,
     ) -> None:
         policy = RoundPolicy(rounds=rounds, pace=pace, expect=expect, relays=relays, authors=3)
         self.policy = policy
-        self.core = NodeCore(ME, policy, seed=1, standing=Standing(ME, limit, 1, [peer(1)]))
+        self.core = NodeCore(ME, policy, seed=1, standing=Standing(ME, limit, 1, [peer(1)], far=far, graph=graph))  # type: ignore[arg-type]
         self.now = 0.0
         self.work: list[Effect] = []
         self.wakes: dict[Timer, Wake] = {}
         self.published: list[int] = []
         self.reports: list[Report] = []
+        self.far, self.reached = far, frozenset[bytes]()
         self.finished = False
         self.tell(Begin(0, published))
         for number in range(1, company + 1):
@@ -94,10 +102,21 @@ class Machine(RuleBasedStateMachine):
                 case Integrate():
                     said = zip(effect.neighbours, effect.updates, strict=True)
                     heard = {peer for peer, content in said if content is not None}
-                    assert self.core.standing.distrusted.isdisjoint({*heard, *effect.named})
+                    assert self.core.standing.distrusted.isdisjoint({*heard, *effect.named, *(effect.known or ())})
+                    self.check_rows(effect)
                     self.work.append(effect)
                 case Train():
                     self.work.append(effect)
+                case Reach(peers):
+                    assert len(peers) <= 2 * self.far
+                    assert peers != self.reached
+                    assert ME not in peers
+                    assert self.core.standing.distrusted.isdisjoint(peers)
+                    self.reached = peers
+                case Ask(author, to):
+                    live = {neighbour.peer for neighbour in self.core.neighbours()}
+                    assert author not in live
+                    assert to in live & (self.core.standing.by_name | self.core.standing.near)
                 case Want():
                     assert isinstance(event, Announced)
                     assert self.core.standing.distrusted.isdisjoint((event.author, event.via))
@@ -123,9 +142,27 @@ class Machine(RuleBasedStateMachine):
                 case Finish():
                     self.finished = True
 
-    @rule(name=PEERS, round=ROUNDS, group=st.sampled_from(["", "8.8.8.0/24"]))
-    def join(self, name: bytes, round: int, group: str) -> None:
-        self.tell(Joined(name, group))  # type: ignore[arg-type]
+    def check_rows(self, closed: Integrate) -> None:
+        """Each row once, neighbours before far peers; only a person's word, or its turn from afar, makes one known."""
+        near, standing = len(closed.neighbours) - len(closed.far), self.core.standing
+        assert len(set(closed.neighbours)) == len(closed.neighbours)
+        assert set(closed.neighbours[near:]) == closed.far
+        assert len(closed.far) <= self.far
+        assert closed.far <= standing.pool
+        for part in (closed.neighbours[:near], closed.neighbours[near:]):
+            assert list(part) == sorted(part)
+        assert closed.far.isdisjoint(closed.strangers)
+        assert (closed.known is None) == (not standing.vouches)
+        if closed.known is not None:
+            assert closed.far <= closed.known <= closed.far | standing.by_name | standing.near
+            assert closed.named <= closed.known <= set(closed.neighbours)
+        for who, said in zip(closed.neighbours, closed.updates, strict=True):
+            assert said is None or said.header.author == who
+            assert said is None or closed.round - (who in closed.far) <= said.header.round <= closed.round
+
+    @rule(name=PEERS, afar=st.booleans(), group=st.sampled_from(["", "8.8.8.0/24"]))
+    def join(self, name: bytes, afar: bool, group: str) -> None:
+        self.tell(Joined(name, group, afar))  # type: ignore[arg-type]
 
     @rule(name=PEERS)
     def name(self, name: bytes) -> None:
@@ -134,6 +171,10 @@ class Machine(RuleBasedStateMachine):
     @rule(known=st.frozensets(PEERS, max_size=3), distrusted=st.frozensets(PEERS, max_size=3))
     def acquaint(self, known: frozenset[bytes], distrusted: frozenset[bytes]) -> None:
         self.tell(Acquainted(known, distrusted))  # type: ignore[arg-type]
+
+    @rule(near=st.frozensets(PEERS, max_size=3), pool=st.frozensets(PEERS, max_size=6))
+    def vouch(self, near: frozenset[bytes], pool: frozenset[bytes]) -> None:
+        self.tell(Vouched(near, pool))  # type: ignore[arg-type]
 
     @rule(name=PEERS)
     def leave(self, name: bytes) -> None:
@@ -216,6 +257,16 @@ class Machine(RuleBasedStateMachine):
                 Phase.LINGERING: Timer.LINGER,
             }[self.core.phase]
             assert self.wakes[timer].round == self.core.round
+
+    @invariant()
+    def names_alone_move_a_round_where_there_are_any(self) -> None:
+        if not hasattr(self, "core"):
+            return
+        round, standing, around = self.core.round, self.core.standing, self.core._neighbours
+        guides = {guide.peer for guide in around.guides(round)}
+        assert guides.isdisjoint(set(around.far(round)) - standing.by_name)
+        named = {each.peer for each in around.heeded(round)} & standing.by_name
+        assert standing.limit is None or not named or guides == named
 
     def teardown(self) -> None:
         self.laws_hold()
