@@ -235,7 +235,7 @@ def engines_agree(setup: Setup, rule: Rule, compiled: bool | None = None) -> lis
             raise AssertionError(
                 f"training diverges at {mine.diverged} in one engine, at {theirs.diverged} in the other"
             )
-        for what in ("senders", "receivers", "verdicts"):
+        for what in ("senders", "receivers", "verdicts", "away"):
             if not np.array_equal(getattr(mine.edges, what), getattr(theirs.edges, what)):
                 raise AssertionError(f"{rule.name}: {what} differ between the engines; is it written for batches?")
         if not np.allclose(mine.edges.weights, theirs.edges.weights, rtol=0, atol=NEAR):

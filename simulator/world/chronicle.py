@@ -20,7 +20,7 @@ class _Round:
     trained: Tensor
     integrated: Tensor
     buffers: list[Mapping[str, Tensor]]
-    edges: dict[int, list[tuple[int, float, int]]] = field(default_factory=dict)
+    edges: dict[int, list[tuple[int, float, int, bool]]] = field(default_factory=dict)
     diverged: list[int] = field(default_factory=list)
 
 
@@ -41,7 +41,7 @@ class Chronicle:
         if view.record.diverged:
             now.diverged.append(vertex)
         now.edges[vertex] = [
-            (self._vertex[each.peer], each.weight, int(each.verdict)) for each in view.record.neighbours
+            (self._vertex[each.peer], each.weight, int(each.verdict), each.far) for each in view.record.neighbours
         ]
 
     def read(self, round: int, sent: Tensor) -> Trace:
@@ -49,6 +49,7 @@ class Chronicle:
         now = self._round(round)
         self._rounds = {later: said for later, said in self._rounds.items() if later > round}
         rows = [(node, *edge) for node in sorted(now.edges) for edge in now.edges[node]]
+        far = np.array([row[4] for row in rows], dtype=bool)
         return Trace(
             round=round,
             start=now.start,
@@ -60,6 +61,7 @@ class Chronicle:
                 senders=np.array([row[1] for row in rows], dtype=np.int32),
                 weights=np.array([row[2] for row in rows], dtype=np.float32),
                 verdicts=np.array([row[3] for row in rows], dtype=np.int8),
+                far=far if far.any() else None,
             ),
             buffers=now.buffers,
             diverged=np.array(sorted(now.diverged), dtype=np.int32),

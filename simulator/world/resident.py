@@ -102,11 +102,13 @@ class Resident:
                 limits=ground.limits,
                 bootstrap=ground.bootstrap(vertex, everybody=restart),
                 allow=ground.allow(vertex),
+                addresses=ground.addresses(vertex),
                 nonce=ground.nonce(vertex),
                 round=first,
                 reopen=first if restart else None,
             )
 
+        vouched = ground.vouched(vertex)
         self._service = NodeService(
             identity=setup.peers[vertex],
             policy=RoundPolicy(
@@ -138,6 +140,9 @@ class Resident:
             observe=lambda view: self._told.closed(vertex, view),
             checkpoints=self._disk,
             line=scenario.line(),
+            vouched=None if vouched is None else lambda: vouched,
+            far=scenario.far,
+            graph=ground.neighbours(vertex),
         )
         self._transport = transport
         self._running = asyncio.get_running_loop().create_task(self._service.run(), name=setup.places[vertex])

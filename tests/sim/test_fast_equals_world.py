@@ -166,6 +166,41 @@ def test_nodes_that_know_nobody_form_a_network_alike() -> None:
     check("hedgerow", attack=None, strangers=1, company=2, probation=2, rounds=6)
 
 
+KNOWN: Mapping[str, object] = {
+    "nodes": 12,
+    "rounds": 4,
+    "sybils": 4,
+    "known": 0.6,
+    "vouches": "low",
+    "far": 3,
+    "strangers": 1,
+    "attack": "label-flip+gaussian",
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "fooled", "vouches"),
+    [
+        ("mean", 0.4, "low"),
+        ("hedgerow", 0.4, "low"),
+        ("hedgerow-known", 0.4, "low"),
+        ("hedgerow-known", 0.4, "clique"),
+        ("hedgerow-known", 0.0, "low"),
+    ],
+)
+def test_far_peers_and_fooled_edges_are_heard_alike(rule: str, fooled: float, vouches: str) -> None:
+    changes = {**KNOWN, "fooled": fooled, "vouches": vouches}
+    setup = setup_of("softmax", tuple(changes.items()))
+    traces = engines_agree(setup, build_rule(rule))
+    assert any(setup.pool)
+    assert all(trace.edges.away.any() for trace in traces)
+
+
+@pytest.mark.parametrize("rule", ["mean", "hedgerow-known"])
+def test_far_peers_are_heard_alike_where_everybody_has_a_say(rule: str) -> None:
+    check(rule, **{**KNOWN, "strangers": None, "fooled": 0.2, "last_line": False})
+
+
 PEACE: Mapping[str, object] = {"nodes": 6, "rounds": 4, "topology": {"name": "regular", "degree": 3}, "attack": None}
 
 

@@ -27,8 +27,6 @@ SCENARIOS = sorted((Path(__file__).parents[4] / "scenarios").glob("*.toml"))
         ),
         ({"fooled": 0.1}, "fooled: nobody fools anybody without an adversary; name an attack, or leave it out"),
         ({"far": 4}, 'far: who is far is known by vouches alone; set vouches = "low", or what Sybils do'),
-        ({"vouches": "low", "engine": "world"}, 'vouches: the world does not carry them yet; set engine = "fast"'),
-        ({"vouches": "low", "loss": 0.1}, 'vouches: the world does not carry them yet; set engine = "fast"'),
         ({"vouches": "some"}, "vouches: wanted 'off', 'low', 'ring', 'clique' or 'cells', not 'some'"),
         ({"fooled": 1.1, "phi": 1.0}, "fooled: wanted at most 1, not 1.1"),
         ({"far": -1, "vouches": "low"}, "far: wanted at least 0, not -1"),
