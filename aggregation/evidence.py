@@ -50,6 +50,7 @@ class Need(StrEnum):
     ORACLE = "oracle"
     START = "start"
     CLASSES = "classes"
+    VOTES = "votes"
 
 
 @dataclass(frozen=True, slots=True)

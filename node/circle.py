@@ -62,6 +62,10 @@ class Circle:
         """A peer for people."""
         return called(peer, self._aliases.get(peer, ""))
 
+    def names(self) -> Mapping[str, PeerId]:
+        """Peers by the names that the operator gave them."""
+        return {alias: peer for peer, alias in self._aliases.items() if alias}
+
     def said(self) -> ev.Acquainted:
         """What the operator says now."""
         with self._tolerant():

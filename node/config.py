@@ -11,6 +11,7 @@ Laws:
 from __future__ import annotations
 
 import hashlib
+import math
 import tomllib
 from pathlib import Path
 from shlex import quote
@@ -32,6 +33,7 @@ from node.misfit import SECONDS, sentence
 from node.trust.strangers import Strangers
 
 FILE = "node.toml"
+DEFAULT_RULE = "hedgerow"  # of a node; measured against the others in docs/defence.md
 Parameter = bool | int | float | str
 
 
@@ -92,6 +94,18 @@ class NetworkConfig(_Section):
         description="sign whom you trust, invite, or were invited by: everybody in this network can then see that "
         "this node knows them, and friends of friends come to be known; false: names stay private",
     )
+    far: int = Field(
+        default=4,
+        ge=0,
+        le=16,
+        description="peers that are no neighbours but known by vouches, whose models a round hears, drawn anew each "
+        "round; 0: none",
+    )
+    weights: dict[str, float] = Field(
+        default={},
+        description="votes of known peers that are not one: { bob = 2.0, self = 0.5 }, by name or peer id; rule "
+        "hedgerow-known counts them",
+    )
     degree: int = Field(default=8, ge=1, le=64, description="neighbours we dial up to")
     wait_for: int = Field(
         default=1,
@@ -121,6 +135,15 @@ class NetworkConfig(_Section):
     def _allow(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             _parsed(parse_peer, text)
+        return value
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _votes(cls, value: object) -> object:
+        for name, vote in value.items() if isinstance(value, dict) else ():
+            number = isinstance(vote, int | float) and not isinstance(vote, bool)
+            if not number or not 0 < vote < math.inf:
+                raise ValueError(f"{name} = {vote!r}: a vote is a number above 0")
         return value
 
     @model_validator(mode="after")
@@ -192,7 +215,7 @@ class TaskConfig(_Section):
 class RuleConfig(_Section):
     """What to believe."""
 
-    name: str = Field(default="hedgerow", description="aggregation rule (hedgerow rules)")
+    name: str = Field(default=DEFAULT_RULE, description="aggregation rule (hedgerow rules)")
     parameters: dict[str, Parameter] = Field(default={}, description="parameters that differ from the rule's defaults")
     last_line: bool = Field(
         default=True,

@@ -21,11 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aggregation.evidence import Need
 from aggregation.registry import build_rule
 from gossip.intake import Wants
 from gossip.protocol.address import Address
 from gossip.protocol.errors import DiskFault
-from gossip.protocol.events import GossipEvent, PeerJoined
+from gossip.protocol.events import GossipEvent, PeerAdopted, PeerJoined
 from gossip.protocol.limits import Limits
 from gossip.reach.vantage import outward
 from gossip.service import GossipService
@@ -37,6 +38,7 @@ from node.alarms import Alarms
 from node.bulletin import Bulletin
 from node.circle import Circle
 from node.config import NodeConfig
+from node.core.events import Vouched
 from node.errors import StoreError
 from node.fallback import Fallback
 from node.learning.learner import Learner, TrainState
@@ -53,6 +55,8 @@ from node.store.people import People
 from node.store.record import RoundView
 from node.store.vouches import VouchTable
 from node.trust.last_line import LastLine
+from node.trust.votes import above_half, votes_of
+from node.trust.vouches import near_and_far
 from node.voucher import Voucher
 from node.watch import Watch
 from node.worker import Worker
@@ -172,7 +176,9 @@ class Run:
                 )
 
                 def look() -> dict[str, Any]:
-                    return snapshot(service, facts, time.monotonic() - began, self.alarms.now(), circle.rows())
+                    return snapshot(
+                        service, facts, time.monotonic() - began, self.alarms.now(), circle.rows(), circle.standing()
+                    )
 
                 page = StatusServer(look)
                 await self._serve(service, page)
@@ -246,7 +252,7 @@ class Run:
 
         def make(wants: Wants, on_event: OnEvent) -> GossipService:
             def tell(event: GossipEvent) -> None:
-                if isinstance(event, PeerJoined):
+                if isinstance(event, PeerAdopted) or (isinstance(event, PeerJoined) and stays(event)):
                     with suppress(DiskFault):  # the ledger's alarm rings when it matters: at the next signature
                         store.ledger.link(event.peer)
                 circle.note(event)
@@ -274,8 +280,20 @@ class Run:
                 vouching=voucher,
             )
 
+        def stays(event: PeerJoined) -> bool:
+            """Whether it is a neighbour's link: one from afar, theirs or ours, is gone after a round or two, and nobody
+            to be heard out after a restart."""
+            standing = service.core.standing
+            visits = event.peer in standing.pool - standing.near - standing.by_name
+            return not event.afar and (event.dialled or not visits)
+
         def known_by_name() -> frozenset[PeerId]:
             return service.core.standing.by_name
+
+        def vouched() -> Vouched:
+            near, pool = near_and_far(circle.standing(), known_by_name())
+            # where an allow-list is set, nobody else can be linked
+            return Vouched(near, pool & known_by_name() if config.network.allow else pool)
 
         missed: set[PeerId] = set(recall)
         bulletin = Bulletin(self.say, time.monotonic, circle.name)
@@ -320,9 +338,24 @@ class Run:
             watch=Watch(self.alarms, (*config.network.join, *config.network.known), home, circle.name),
             fallback=Fallback(store.good, store.ledger, pool, self.alarms, home),
             people=circle.said,
+            vouched=vouched,
+            far=config.network.far,
+            votes=self._votes(circle),
         )
         store.ledger.known = service.known
         return service
+
+    def _votes(self, circle: Circle) -> Mapping[PeerId, float]:
+        """Unequal votes, as node.toml gives them; says what they cannot do."""
+        network = self.config.network
+        votes = votes_of(network.weights, circle.names(), self.key.peer)
+        if votes and Need.VOTES not in build_rule(self.config.rule.name, **self.config.rule.parameters).needs:
+            self.say(f"[network] weights: rule {self.config.rule.name} counts all votes alike; hedgerow-known does not")
+        heavy = above_half(votes, self.key.peer, network.named() | circle.said().known) if votes else None
+        if heavy is not None:
+            who = "this node" if heavy == self.key.peer else circle.name(heavy)
+            self.say(f"[network] weights: {who} has more than half of all votes; no rule can bound what it says")
+        return votes
 
     def _record(self, journal: Journal, view: RoundView) -> None:
         try:

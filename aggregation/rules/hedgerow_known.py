@@ -67,7 +67,7 @@ def hedgerow_known(
         RuleError: a parameter out of its range; at decision, evidence without a probe when a view needs one.
     """
     names = read_views(views)
-    needs: frozenset[Need] = frozenset().union(*(VIEWS[name][1] for name in names))
+    needs: frozenset[Need] = frozenset({Need.VOTES}).union(*(VIEWS[name][1] for name in names))
     integration = _as_known(known_unbounded(clip, trim, gain, mixing), clipped_winsorised_mean(CLIP))
     return compose(_votes(clip, names, threshold), integration, "hedgerow-known", needs)
 

@@ -33,7 +33,7 @@ def status(
     """
     from rich.table import Table
 
-    from node.show.page import ASKS, called, link_of, others, ranked, remarks_on
+    from node.show.page import ASKS, afar, called, link_of, others, ranked, remarks_on
     from node.show.status import fetch_status
     from node.show.terminal import OUT
     from node.trust.opinions import WHY
@@ -49,6 +49,8 @@ def status(
     OUT.print(f"round {found['round']}, accuracy {accuracy}, {found['task']} with {found['rule']}, {found['phase']}")
     for alarm in others(found):
         OUT.print(alarm, style="red", soft_wrap=True)
+    if afar(found):
+        OUT.print(afar(found), soft_wrap=True)
     grid = Table("neighbour", "round", "weight", "why", "link", "weights", "verdicts", box=None)
     shown, hidden = ranked(found["neighbours"])
     for peer in shown:

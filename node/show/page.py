@@ -78,7 +78,7 @@ def render(status: Mapping[str, Any]) -> str:
         f'<p class="quiet">peer <code>{escape(status["peer"])}</code> at <code>{escape(status["address"])}</code>, '
         f"up {_duration(status['uptime_seconds'])}, {status['rounds_played']} rounds</p>"
         f"{alarms}"
-        f"{_line(status)}"
+        f"{_line(status)}{_afar(status)}"
         f"{_curve(status.get('course', []))}<h2>neighbours</h2>{table}{more}"
         f"{_asks(status.get('asks', []))}{_legend(shown)}"
         f"{_dropped(status['dropped'])}</main></html>\n"
@@ -88,6 +88,16 @@ def render(status: Mapping[str, Any]) -> str:
 def others(status: Mapping[str, Any]) -> list[str]:
     """What whoever runs the node must know, but that it trains alone: that stands at the top."""
     return [alarm for alarm in status.get("alarms", []) if alarm != status.get("alone")]
+
+
+def afar(status: Mapping[str, Any]) -> str:
+    """What was heard from afar, in a sentence; "" where nobody may be."""
+    far = status.get("far")
+    if not far or not far["wanted"] or not far["known"]:
+        return ""
+    heard = f"{len(far['heard'])} of {len(far['drawn'])} peers that were drawn from afar were heard in the last round"
+    few = f"; far = {far['wanted']} but only {far['known']} are known" if far["known"] < far["wanted"] else ""
+    return heard + few
 
 
 def ranked(neighbours: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], int]:
@@ -112,7 +122,8 @@ def called(peer: Mapping[str, Any]) -> str:
 def link_of(peer: Mapping[str, Any]) -> str:
     """What it is to the node: its standing while it is here, "gone"; "distrusted" wherever it is. Not escaped."""
     here = peer["connected"] or peer.get("standing") == "distrusted"
-    return str(peer["standing"]) if here else "gone"
+    vouched = f", P {peer['vouched']:.3f}" if peer.get("vouched") else ""
+    return f"{peer['standing']}{vouched}" if here else "gone"
 
 
 def remarks_on(peer: Mapping[str, Any]) -> list[str]:
@@ -200,6 +211,11 @@ def _line(status: Mapping[str, Any]) -> str:
     if good is not None:
         said.append(f"last good model: round {good['round']}, accuracy {good['accuracy']:.1%}")
     return f'<p class="quiet">{"; ".join(said)}</p>' if said else ""
+
+
+def _afar(status: Mapping[str, Any]) -> str:
+    said = afar(status)
+    return f'<p class="quiet">{escape(said)}</p>' if said else ""
 
 
 def _legend(peers: Sequence[Mapping[str, Any]]) -> str:

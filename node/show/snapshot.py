@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aggregation.evidence import Verdict
 from identity.keys import PeerId, format_peer
 from node.core.neighbour import Neighbour
 from node.fallback import Fallback
@@ -32,7 +33,12 @@ class Facts:
 
 
 def snapshot(
-    service: NodeService, facts: Facts, uptime: float, alarms: Sequence[str] = (), people: Sequence[Person] = ()
+    service: NodeService,
+    facts: Facts,
+    uptime: float,
+    alarms: Sequence[str] = (),
+    people: Sequence[Person] = (),
+    standing: Mapping[PeerId, float] | None = None,
 ) -> dict[str, Any]:
     """The node now.
 
@@ -42,6 +48,7 @@ def snapshot(
         uptime: seconds since the start.
         alarms: what whoever runs the node must know now.
         people: whom the operator knows, whom he distrusts, and who asks.
+        standing: P by peer, of those for whom people vouch.
     """
     live = {neighbour.peer: neighbour for neighbour in service.core.neighbours()}
     distrusted = service.core.standing.distrusted
@@ -71,8 +78,14 @@ def snapshot(
         ],
         "last_round": None if record is None else record_object(record),
         "neighbours": [
-            {**_peer(service, peer, live.get(peer), tuple(live)), "name": names.get(peer, "")} for peer in peers
+            {
+                **_peer(service, peer, live.get(peer), tuple(live)),
+                "name": names.get(peer, ""),
+                "vouched": (standing or {}).get(peer),
+            }
+            for peer in peers
         ],
+        "far": _afar(service, tuple(live)),
         "people": [
             {
                 "peer": format_peer(person.peer),
@@ -92,6 +105,19 @@ def snapshot(
             if person.state is State.ASKS
         ],
         "dropped": {reason.value: count for reason, count in sorted(service.gossip.counters.items())},
+    }
+
+
+def _afar(service: NodeService, linked: Sequence[PeerId]) -> dict[str, Any]:
+    """What was heard from afar in the latest round, and of whom it could be."""
+    rows = [] if service.record is None else [row for row in service.record.neighbours if row.far]
+    standing = service.core.standing
+    return {
+        "wanted": standing.far,
+        "known": len(standing.choices(linked)),
+        "drawn": [format_peer(row.peer) for row in rows],
+        "heard": [format_peer(row.peer) for row in rows if row.verdict is not Verdict.ABSENT],
+        "near": len((standing.near - standing.by_name).intersection(linked)),
     }
 
 

@@ -274,6 +274,7 @@ class _Metrics(Collector):
                 "hedgerow_accuracy", "Share of test samples predicted rightly", value=status["accuracy"]
             )
         yield from _trouble(status)
+        yield from _afar(status)
         for name, text in _DURATIONS.items():
             yield GaugeMetricFamily(
                 f"hedgerow_{name}_seconds", text, value=last.get(name.replace("train", "train_seconds"), 0)
@@ -321,6 +322,17 @@ def _trouble(status: Status) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "hedgerow_last_good_accuracy", "Accuracy of the last good model", value=good["accuracy"]
         )
+
+
+def _afar(status: Status) -> Iterator[Metric]:
+    """Who is known by vouches, near and far."""
+    far = status.get("far")
+    if not far:
+        return
+    yield GaugeMetricFamily("hedgerow_near_by_vouches", "Connected neighbours that vouches make known", far["near"])
+    yield GaugeMetricFamily("hedgerow_far_known", "Peers that may be heard from afar", value=far["known"])
+    yield GaugeMetricFamily("hedgerow_far_drawn", "Peers drawn from afar in the latest round", value=len(far["drawn"]))
+    yield GaugeMetricFamily("hedgerow_far_heard", "Of these, whose update was here", value=len(far["heard"]))
 
 
 _DURATIONS = {

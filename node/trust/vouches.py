@@ -67,11 +67,12 @@ def near_and_far(
     """Who is known wherever it is a neighbour, and who may be heard from afar.
 
     Args:
-        standing: P by peer.
-        named: whom the operator names: they may be heard from afar, whatever others say of them.
+        standing: P > 0 by peer.
+        named: whom the operator names: with any standing at all they may be heard from afar. Without, nothing says that
+            they are in this network.
     """
     near, far = (frozenset(peer for peer, share in standing.items() if share >= least) for least in (NEAR, FAR))
-    return near, far.union(named)
+    return near, far.union(standing.keys() & set(named))
 
 
 def walk(links: Ints, count: int, sources: Ints) -> Masses:

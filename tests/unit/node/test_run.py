@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import hedgerow
+from identity.keys import SigningKey, format_peer
 from node.daemon import init_node, run_node, run_task
 from node.errors import NodeError
 from node.learning.optimizers import Adam, Sgd
@@ -60,6 +61,23 @@ def test_without_a_folder_nothing_is_kept_and_what_is_wrong_is_one_sentence() ->
         hedgerow.run(task, rule="maen")
     with pytest.raises(NodeError, match="part = 2 of parts = 2"):
         run_task(task, part=2, parts=2)
+
+
+def test_unequal_votes_say_what_they_cannot_do_and_a_name_that_nobody_has_is_one_sentence() -> None:
+    friend = format_peer(SigningKey.generate().peer)
+    said: list[str] = []
+
+    def votes(**weights: float) -> dict[str, dict[str, object]]:
+        return {**QUICK, "network": {"weights": weights, "known": [friend]}}
+
+    hedgerow.run(small_task(), rounds=1, rule="hedgerow-known", overrides=votes(self=1.0), say=said.append)
+    assert not any("weights" in line for line in said)
+    hedgerow.run(small_task(), rounds=1, rule="hedgerow-known", overrides=votes(self=2.0), say=said.append)
+    assert "[network] weights: this node has more than half of all votes; no rule can bound what it says" in said
+    hedgerow.run(small_task(), rounds=1, rule="mean", overrides=votes(self=1.0), say=said.append)
+    assert "[network] weights: rule mean counts all votes alike; hedgerow-known does not" in said
+    with pytest.raises(NodeError, match="nobody is called 'dave' here"):
+        hedgerow.run(small_task(), rounds=1, overrides=votes(dave=2.0), say=said.append)
 
 
 def quick(task: Task, rounds: int, **options: Any) -> Outcome:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from aggregation.evidence import Verdict
 from node.daemon import init_node, parse_values
 from node.errors import ConfigError, NodeError
-from node.show.page import COLOURS, GONE, link_of, ranked, render
+from node.show.page import COLOURS, GONE, afar, link_of, ranked, render
 from node.show.status import FOUND_IN, StatusServer, _Metrics, fetch_status, status_address
 from node.store.record import NeighbourRecord
 from node.trust.opinions import FADED, WHY, Opinions
@@ -329,6 +329,35 @@ def test_what_hurt_a_node_is_on_its_page_and_in_its_metrics() -> None:
         ("hedgerow_last_good_accuracy", {}, 0.97),
     ):
         assert registry.get_sample_value(name, labels) == value
+
+
+@pytest.mark.parametrize(
+    ("far", "sentence"),
+    [
+        ({"wanted": 4, "known": 9, "drawn": ["a", "b", "c", "d"], "heard": ["a", "d"], "near": 1}, "2 of 4 peers that"),
+        ({"wanted": 4, "known": 2, "drawn": ["a", "b"], "heard": ["b"], "near": 0}, "far = 4 but only 2 are known"),
+        ({"wanted": 4, "known": 0, "drawn": [], "heard": [], "near": 0}, ""),
+        ({"wanted": 0, "known": 3, "drawn": [], "heard": [], "near": 0}, ""),
+        (None, ""),
+    ],
+)
+def test_what_was_heard_from_afar_is_a_sentence_where_there_is_anybody_to_hear(
+    far: dict[str, Any] | None, sentence: str
+) -> None:
+    assert sentence in afar(status(far=far))
+    assert bool(afar(status(far=far))) == bool(sentence)
+    assert sentence in render(status(far=far))
+    metrics = {metric.name: metric for metric in _Metrics(lambda: status(far=far)).collect()}
+    assert ("hedgerow_far_heard" in metrics) == (far is not None)
+    if far is not None:
+        assert metrics["hedgerow_far_heard"].samples[0].value == len(far["heard"])
+        assert metrics["hedgerow_far_drawn"].samples[0].value == len(far["drawn"])
+        assert metrics["hedgerow_near_by_vouches"].samples[0].value == far["near"]
+
+
+def test_who_has_standing_by_vouches_is_shown_with_it() -> None:
+    peers = [{**status()["neighbours"][0], "vouched": 0.031}]
+    assert "P 0.031" in render(status(neighbours=peers))
 
 
 def test_every_word_of_a_verdict_has_its_colour() -> None:
