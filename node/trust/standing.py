@@ -86,7 +86,7 @@ class Standing:
         self._answered: dict[str, PeerId] = {}  # address that the operator named -> who answers there
         self._served: deque[tuple[int, dict[PeerId, int]]] = deque([(-SETTLED, dict(served or {}))], SETTLED + 1)
         self._origins: dict[PeerId, int] = {}
-        self._voices: dict[int, tuple[tuple[PeerId, ...], frozenset[PeerId]]] = {}
+        self._voices: dict[int, tuple[tuple[PeerId, ...], int, frozenset[PeerId]]] = {}
 
     def joined(self, peer: PeerId, group: str, afar: bool = False) -> None:
         """A peer is connected, from this public network ("": none); `afar`: for what it says from afar."""
@@ -180,7 +180,8 @@ class Standing:
         """Which of those who are linked have a say in a round."""
         far = self.drawn(peers, round)
         others = self.beside(peers) - self.distrusted - far
-        return self._heard(others, round) | far.intersection(peers)
+        here = far.intersection(peers)
+        return self._heard(others, round, len(here)) | here
 
     def note(self, round: int, heard: Collection[PeerId], kept: Collection[PeerId]) -> None:
         """A round was decided: whose model was weighed, and whose vote was kept: one round more, or one less."""
@@ -227,20 +228,20 @@ class Standing:
         assert len(self._draws) <= DRAWN
         assert self._afar <= self._origins.keys()
 
-    def _heard(self, neighbours: frozenset[PeerId], round: int) -> frozenset[PeerId]:
+    def _heard(self, neighbours: frozenset[PeerId], round: int, afar: int) -> frozenset[PeerId]:
         if self.limit is None:
             return neighbours
         ordered = tuple(sorted(neighbours))
         held = self._voices.get(round)
-        if held is None or held[0] != ordered:
+        if held is None or held[:2] != (ordered, afar):
             words = np.array([address(peer) for peer in ordered], dtype=np.uint64)
             draws = turns(self._seed, self._own, round, words, self._from(ordered))
-            heard = self.limit.voices(self._known(ordered, round), draws)
-            held = ordered, frozenset(peer for peer, has in zip(ordered, heard, strict=True) if has)
+            heard = self.limit.voices(self._known(ordered, round), draws, afar=afar)
+            held = ordered, afar, frozenset(peer for peer, has in zip(ordered, heard, strict=True) if has)
             while len(self._voices) >= DRAWN:
                 del self._voices[min(self._voices)]
             self._voices[round] = held
-        return held[1]
+        return held[2]
 
     def _known(self, ordered: Collection[PeerId], round: int) -> Bools:
         vouched_for = self.by_name | self.near

@@ -196,6 +196,15 @@ def test_far_peers_and_fooled_edges_are_heard_alike(rule: str, fooled: float, vo
     assert all(trace.edges.away.any() for trace in traces)
 
 
+def test_a_crowd_without_links_is_heard_from_afar_alike() -> None:
+    changes = {**KNOWN, "fooled": 0.6, "vouches": "cells", "crowd": 6, "enough": 3}
+    setup = setup_of("softmax", tuple(changes.items()))
+    traces = engines_agree(setup, build_rule("hedgerow-known"))
+    crowd = [vertex for vertex, beside in enumerate(setup.neighbours) if not beside]
+    assert len(crowd) == 6
+    assert any(np.isin(trace.edges.senders, crowd).any() for trace in traces)
+
+
 @pytest.mark.parametrize("rule", ["mean", "hedgerow-known"])
 def test_far_peers_are_heard_alike_where_everybody_has_a_say(rule: str) -> None:
     check(rule, **{**KNOWN, "strangers": None, "fooled": 0.2, "last_line": False})

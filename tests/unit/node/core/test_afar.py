@@ -280,6 +280,18 @@ def test_a_named_peer_that_is_reached_from_afar_has_a_say_in_every_round() -> No
         assert BOB in standing.voices([BOB], round)
 
 
+def test_far_peers_that_are_linked_are_company() -> None:
+    standing = Standing(ME, Strangers(seats=1, enough=3, company=6), 7, [BOB], far=2)
+    core = NodeCore(ME, RoundPolicy(relays=False), 7, standing)
+    strangers = [peer(number) for number in range(200, 210)]
+    for event in (Vouched(NOBODY, AFAR), Begin(0), *(Joined(each) for each in (BOB, *strangers))):
+        core.handle(event, 0.0)
+    linked = {BOB, *strangers}
+    assert len(standing.voices(linked, 0) & set(strangers)) == 5  # Bob and five are six
+    linked |= standing.drawn(linked, 0)
+    assert len(standing.voices(linked, 0) & set(strangers)) == 1  # three known ones are enough
+
+
 def test_where_the_graph_is_given_others_are_heard_only_when_drawn() -> None:
     standing = Standing(ME, None, 7, [BOB], far=2, graph=[BOB, CAROL])
     core = NodeCore(ME, RoundPolicy(relays=False), 7, standing)
