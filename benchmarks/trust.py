@@ -3,7 +3,8 @@
 Each cell is a scenario by name (`--list` shows them); `--set KEY=VALUE` changes all of them. What is finished stands in
 `--out`, a JSON line a run, and is not played again; a table of the cells that were asked for ends it: accuracy / attack
 success (worst node), means over seeds, then what a round costs. `--mass` and `--each` say from which standing on a peer
-may be heard from afar (simulator.study.acquaintance.Threshold); runs with other thresholds are other runs.
+may be heard from afar (node.trust.vouches), `--laps` and `--longer` how far peers are found (node.trust.far; 0 laps:
+drawn evenly from all that may be heard). Runs with other numbers are other runs.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from aggregation.registry import build_rule
+from node.trust import far, vouches
 from simulator.fast import engine as fast
-from simulator.study import acquaintance
 from simulator.study.hearing import Hearing
 from simulator.study.scenario import Scenario
 from simulator.study.setup import Setup, prepare
@@ -33,6 +34,14 @@ SOFT = {"phi": 2.0, "attack": {"name": "label-flip+structured-noise", "of": "upd
 CLONES = {"phi": 1.0, "attack": {"name": "label-flip+scaled-clones", "medians": 1.0}}
 TWO = {"partition": "classes"}
 LOW, RING, CLIQUE = ({"fooled": 0.1, "vouches": vouches} for vouches in ("low", "ring", "clique"))
+SMALL = {
+    "fooled": 0.1,
+    "vouches": "cells",
+    "crowd": 54,
+}  # three or four further identities for each that fooled somebody
+STARS = {"fooled": 0.1, "vouches": "low", "crowd": 90}  # five or six
+TUNED = {"phi": 1.0, "attack": {"name": "label-flip+scaled-clones", "tune": True}}
+LENET = {"task": "fashion-mnist", "model": "lenet", "nodes": 50, "rounds": 15, "epochs": 1}
 
 CELLS: Mapping[str, Cell] = {
     "all-none": FASHION,
@@ -52,6 +61,9 @@ CELLS: Mapping[str, Cell] = {
     "ring": VOUCHES | NOISE | RING,
     "clique": VOUCHES | NOISE | CLIQUE,
     "clique-soft": VOUCHES | SOFT | CLIQUE,
+    "cells": VOUCHES | NOISE | SMALL,
+    "cells-soft": VOUCHES | SOFT | SMALL,
+    "stars": VOUCHES | NOISE | STARS,
 }
 
 
@@ -61,7 +73,7 @@ def play(name: str, changes: Cell, rule: str, seed: int, threads: int | None) ->
     setup = prepare(scenario)
     choice = scenario.rules[0]
     records = list(fast.run(setup, build_rule(choice.name, **choice.parameters), options=fast.Options(threads=threads)))
-    last = records[-1]
+    last, knows = records[-1], np.array([bool(named) for named in setup.named])
     assert last.accuracy is not None
     assert last.success is not None
     return {
@@ -71,7 +83,8 @@ def play(name: str, changes: Cell, rule: str, seed: int, threads: int | None) ->
         "accuracy": float(last.accuracy.mean()),
         "success": float(last.success.mean()),
         "worst": float(last.success.max()),
-        "above .2": int((last.success > 0.2).sum()),
+        "above .2": int((last.success[knows] > 0.2).sum()),
+        "nobody": int((last.success[~knows] > 0.2).sum()),
         "bytes": float(np.mean([record.bytes.mean() for record in records])),
         "ms": 1000 * float(np.mean([record.seconds for record in records])) / setup.honest,
         **society(setup),
@@ -94,8 +107,8 @@ def society(setup: Setup) -> Run:
 
 def key_of(name: str, rule: str, seed: int, changes: Cell) -> str:
     """What a run is known by on disk."""
-    pool = acquaintance.POOL
-    return json.dumps([name, rule, seed, {**changes, "mass": pool.mass, "each": pool.each}], sort_keys=True)
+    drawn = {"mass": vouches.FAR, "each": vouches.EACH, "laps": far.LAPS, "longer": far.LONGER}
+    return json.dumps([name, rule, seed, {**changes, **drawn}], sort_keys=True)
 
 
 def runs(
@@ -128,7 +141,7 @@ def table(found: Sequence[Run]) -> str:
             for key in ("far", "pool", "pool Sybils", "bytes", "ms")
         }
         pool = f"{mean['pool']:.1f} + {mean['pool Sybils']:.1f}"
-        over = " ".join(str(run["above .2"]) for run in mine)
+        over = " ".join(f"{run['above .2']}+{run['nobody']}" for run in mine)
         cost = f"{mean['bytes'] / 1000:.0f} | {mean['ms']:.2f}"
         lines.append(f"| {cell} | {rule} | {each} | {over} | {mean['far']:.1f} | {pool} | {cost} |")
     return "\n".join(lines)
@@ -142,8 +155,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--rules", nargs="+", default=["hedgerow-known"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="for example known=0.25 far=8")
-    parser.add_argument("--mass", type=float, default=acquaintance.POOL.mass)
-    parser.add_argument("--each", type=float, default=acquaintance.POOL.each)
+    parser.add_argument("--mass", type=float, default=vouches.FAR)
+    parser.add_argument("--each", type=float, default=vouches.EACH)
+    parser.add_argument("--laps", type=int, default=far.LAPS)
+    parser.add_argument("--longer", type=float, default=far.LONGER)
     parser.add_argument("--out", type=Path, default=Path("runs/trust.jsonl"))
     parser.add_argument("--threads", type=int)
     given = parser.parse_args(words)
@@ -153,7 +168,7 @@ def main(words: Sequence[str] | None = None) -> None:
     unknown = sorted(set(given.cells) - set(CELLS))
     if unknown:
         parser.error(f"no cell {unknown[0]}: known are {', '.join(CELLS)}")
-    acquaintance.POOL = acquaintance.Threshold(given.mass, given.each)
+    vouches.FAR, vouches.EACH, far.LAPS, far.LONGER = given.mass, given.each, given.laps, given.longer
     changes = {key: _value(text) for key, _, text in (word.partition("=") for word in given.set)}
     cells = {name: dict(CELLS[name]) | changes for name in given.cells or CELLS}
     given.out.parent.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,10 @@ class Circle:
         """
         return _NOBODY if self._voucher is None else self._voucher.standing
 
+    def mutual(self) -> frozenset[tuple[PeerId, PeerId]]:
+        """Statements that standing comes from, each once; the same object as long as nothing has changed."""
+        return frozenset() if self._voucher is None else self._voucher.mutual
+
     def note(self, event: GossipEvent) -> None:
         """Something happened on the wire; told before the node is."""
         match event:

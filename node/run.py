@@ -291,9 +291,10 @@ class Run:
             return service.core.standing.by_name
 
         def vouched() -> Vouched:
-            near, pool = near_and_far(circle.standing(), known_by_name())
+            mutual = circle.mutual()
+            near, pool = near_and_far(circle.standing(), mutual, known_by_name())
             # where an allow-list is set, nobody else can be linked
-            return Vouched(near, pool & known_by_name() if config.network.allow else pool)
+            return Vouched(near, pool & known_by_name() if config.network.allow else pool, mutual)
 
         missed: set[PeerId] = set(recall)
         bulletin = Bulletin(self.say, time.monotonic, circle.name)

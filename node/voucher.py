@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from gossip.protocol.codec import VOUCH, encode_vouch
 from gossip.protocol.limits import Limits
 from gossip.protocol.messages import Vouch
-from gossip.vouching import Statement
+from gossip.vouching import Pair, Statement
 from identity.envelope import digest_of, seal
 from identity.keys import PeerId, SigningKey
 from node.alarms import Alarms
@@ -64,6 +64,11 @@ class Voucher:
     def standing(self) -> Mapping[PeerId, float]:
         """P by peer, the distrusted left out; the same object as long as nothing has changed."""
         return self._statements.standing
+
+    @property
+    def mutual(self) -> frozenset[Pair]:
+        """Statements that both ends have made, each once; the same object as long as nothing has changed."""
+        return self._statements.mutual
 
     def acquainted(self, people: Sequence[Person], by_name: Collection[PeerId] = ()) -> None:
         """What the operator says of people now; `by_name` are known by node.toml or an address too."""

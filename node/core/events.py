@@ -96,10 +96,12 @@ class Vouched:
     Attributes:
         near: peers that are known wherever they are neighbours.
         pool: peers that may be heard from afar.
+        mutual: statements over which those are found, each once.
     """
 
     near: frozenset[PeerId]
     pool: frozenset[PeerId]
+    mutual: frozenset[tuple[PeerId, PeerId]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,8 +123,8 @@ class NodeCore:
                 return self._perhaps_close(now)
             case ev.Acquainted(known, distrusted):
                 return self._acquainted(known, distrusted, now)
-            case ev.Vouched(near, pool):
-                self.standing.vouched(near, pool)
+            case ev.Vouched(near, pool, mutual):
+                self.standing.vouched(near, pool, mutual)
                 return self._perhaps_close(now)
             case ev.Left(peer):
                 return self._left(peer, now)

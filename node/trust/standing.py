@@ -24,7 +24,7 @@ import numpy as np
 
 from identity.keys import PeerId
 from node.draws import address
-from node.trust.far import drawn
+from node.trust.far import Web, drawn
 from node.trust.strangers import SETTLED, Bools, Strangers, Words, turns
 
 KEPT = 256  # peers whose service is remembered
@@ -79,6 +79,8 @@ class Standing:
         self._own = address(own)
         self._seed = seed
         self._graph = None if graph is None else frozenset(graph)
+        self._numbers: dict[PeerId, int] = {}  # of peers in the web
+        self._web = Web.of(np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.uint64))
         self._afar: set[PeerId] = set()  # who is linked for what it says from afar, and is no neighbour
         self._draws: dict[int, tuple[frozenset[PeerId], frozenset[PeerId]]] = {}
         self._named = frozenset(named)
@@ -110,9 +112,17 @@ class Standing:
         self._acquainted, self.distrusted = frozenset(known), frozenset(distrusted)
         self._voices.clear()
 
-    def vouched(self, near: Collection[PeerId], pool: Collection[PeerId]) -> None:
-        """What vouches come to now."""
+    def vouched(
+        self, near: Collection[PeerId], pool: Collection[PeerId], mutual: Collection[tuple[PeerId, PeerId]] = ()
+    ) -> None:
+        """What vouches come to now, and over which statements far peers are found."""
         self.near, self.pool, self.vouches = frozenset(near), frozenset(pool), True
+        peers = sorted(self.pool.union({self._me}, *mutual))
+        self._numbers = {peer: number for number, peer in enumerate(peers)}
+        links = np.array([[self._numbers[peer] for peer in pair] for pair in mutual], dtype=np.int64)
+        words = np.array([address(peer) for peer in peers], dtype=np.uint64)
+        self._web = Web.of(links.reshape(-1, 2), words)
+        self._draws.clear()
         self._voices.clear()
 
     def convicted(self, peer: PeerId) -> None:
@@ -156,8 +166,9 @@ class Standing:
         held = self._draws.get(round)
         if held is None or held[0] != choices:
             ordered = sorted(choices)
-            words = np.array([address(peer) for peer in ordered], dtype=np.uint64)
-            places = drawn(self._seed, self._own, round, words, self.far).tolist()
+            pool = np.array([self._numbers[peer] for peer in ordered], dtype=np.int64)
+            me = np.array([self._numbers[self._me]], dtype=np.int64)
+            places = drawn(self._web, self._seed, round, me, np.zeros_like(pool), pool, self.far).tolist()
             held = choices, frozenset(ordered[place] for place in places)
             while len(self._draws) >= DRAWN:
                 del self._draws[min(self._draws)]

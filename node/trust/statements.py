@@ -37,12 +37,14 @@ class Statements:
 
     Attributes:
         standing: P by peer (`node.trust.vouches`); another object whenever it has changed, and only then.
-        rankings: how often it was computed.
+        mutual: statements that standing comes from: both ends have made one; another object whenever it has changed.
+        rankings: how often they were computed.
         changed: pairs that came, changed or went (None) since whoever keeps them cleared it.
     """
 
     def __init__(self, me: PeerId, limits: Limits = Limits(), held: Iterable[Statement] = ()) -> None:
         self.standing: Mapping[PeerId, float] = MappingProxyType({})
+        self.mutual: frozenset[Pair] = frozenset()
         self.rankings = 0
         self.changed: dict[Pair, Statement | None] = {}
         self._me = me
@@ -263,6 +265,8 @@ class Statements:
             and back.until
             and self._distrusted.isdisjoint(each.pair)
         ]
+        if frozenset(mutual) != self.mutual:
+            self.mutual = frozenset(mutual)
         standing = flow(mutual, self._me)
         if standing != self.standing:
             self.standing = MappingProxyType(standing)

@@ -19,6 +19,7 @@ is the measure, not mass / degree (SybilRank, NSDI 2012), which they choose them
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
@@ -30,8 +31,11 @@ RESTART = 0.15
 STEPS = 64  # what is left out is (1 - a)^64 = .00003 of the mass
 NEAR = 0.02
 """Standing from which on a neighbour is known: at most fifty peers have it, Sybils or not."""
-FAR = 0.005
-"""Standing from which on a peer may be heard from afar: at most two hundred peers have it, Sybils or not."""
+FAR = 0.01
+"""Standing from which on a peer may be heard from afar: at most a hundred peers have it, Sybils or not."""
+EACH = 0.003
+"""Standing over the number of a peer's own mutual statements from which on it may be heard from afar: a crowd whose
+members all vouch for each other has little of it."""
 
 Ints = NDArray[np.int64]
 Masses = NDArray[np.float64]
@@ -61,17 +65,33 @@ def flow(mutual: Iterable[tuple[PeerId, PeerId]], me: PeerId) -> dict[PeerId, fl
     return {peer: float(share) for peer, share in zip(peers, mass, strict=True) if share > 0 and peer != me}
 
 
+def far_enough(mass: Masses, statements: Ints) -> NDArray[np.bool_]:
+    """Who stands high enough to be heard from afar.
+
+    Args:
+        mass: (n, ...) P of each peer.
+        statements: (n,) its own mutual statements.
+    """
+    least = np.maximum(FAR, EACH * statements)
+    enough: NDArray[np.bool_] = mass >= least.reshape(-1, *(1,) * (mass.ndim - 1))
+    return enough
+
+
 def near_and_far(
-    standing: Mapping[PeerId, float], named: Collection[PeerId]
+    standing: Mapping[PeerId, float], mutual: Collection[tuple[PeerId, PeerId]], named: Collection[PeerId]
 ) -> tuple[frozenset[PeerId], frozenset[PeerId]]:
     """Who is known wherever it is a neighbour, and who may be heard from afar.
 
     Args:
         standing: P > 0 by peer.
+        mutual: statements that it comes from, each once.
         named: whom the operator names: with any standing at all they may be heard from afar. Without, nothing says that
             they are in this network.
     """
-    near, far = (frozenset(peer for peer, share in standing.items() if share >= least) for least in (NEAR, FAR))
+    made = Counter(peer for pair in mutual for peer in pair)
+    enough = far_enough(np.array([*standing.values()]), np.array([made[peer] for peer in standing], dtype=np.int64))
+    near = frozenset(peer for peer, share in standing.items() if share >= NEAR)
+    far = frozenset(peer for peer, yes in zip(standing, enough, strict=True) if yes)
     return near, far.union(standing.keys() & set(named))
 
 

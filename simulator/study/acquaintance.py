@@ -22,35 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.draws import Purpose, uniforms
-from node.trust.vouches import FAR, NEAR, walk
+from node.trust.vouches import NEAR, far_enough, walk
 from simulator.study.scenario import Scenario
 
 Ints = NDArray[np.int64]
-Masses = NDArray[np.float64]
 
 _CROWD = 56  # Sybils of a clique: with the honest nodes that each may have fooled, no more than 64 statements
 _SOURCES = 64  # nodes whose standing is found at a time: as fast as more, and little memory
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Standing from which on a peer may be heard from afar; both have to hold.
-
-    Attributes:
-        mass: P, at least.
-        each: P over the number of the peer's own mutual statements, at least; 0: not asked.
-    """
-
-    mass: float = FAR
-    each: float = 0.0
-
-    def passed(self, mass: Masses, degrees: Ints) -> NDArray[np.bool_]:
-        """Who stands high enough: masses (n, k) and numbers of statements (n,) -> (n, k)."""
-        return (mass > 0) & (mass >= self.mass) & (mass >= self.each * np.maximum(degrees, 1)[:, None])
-
-
-POOL = Threshold()
-"""Whom far peers are drawn from. Replace it to measure another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +39,13 @@ class Acquaintance:
         named: neighbours that it names.
         near: neighbours that it knows, named or by vouches.
         pool: vertices that its far peers are drawn from, in order of peer id.
+        mutual: (m, 2) vertices: statements that are told, of all vertices, each once.
     """
 
     named: tuple[frozenset[int], ...]
     near: tuple[frozenset[int], ...]
     pool: tuple[tuple[int, ...], ...]
+    mutual: Ints
 
 
 def acquaintance(scenario: Scenario, seed: int, neighbours: Sequence[Sequence[int]], order: Ints) -> Acquaintance:
@@ -79,7 +59,7 @@ def acquaintance(scenario: Scenario, seed: int, neighbours: Sequence[Sequence[in
     """
     named = tuple(_named(scenario, seed, vertex, neighbours[vertex]) for vertex in range(scenario.nodes))
     if scenario.vouches == "off":
-        return Acquaintance(named, named, tuple(() for _ in named))
+        return Acquaintance(named, named, tuple(() for _ in named), np.zeros((0, 2), dtype=np.int64))
     links = statements(scenario, named, len(neighbours))
     degrees = np.bincount(links.ravel(), minlength=len(neighbours))
     rank = np.empty(len(order), dtype=np.int64)
@@ -88,7 +68,7 @@ def acquaintance(scenario: Scenario, seed: int, neighbours: Sequence[Sequence[in
     for start in range(0, scenario.nodes, _SOURCES):
         some = np.arange(start, min(start + _SOURCES, scenario.nodes))
         mass = walk(rank[links], len(order), rank[some])
-        enough = POOL.passed(mass, degrees[order])
+        enough = far_enough(mass, degrees[order])
         for column, vertex in enumerate(some.tolist()):
             beside = np.array(neighbours[vertex], dtype=np.int64)
             known = beside[mass[rank[beside], column] >= NEAR].tolist()
@@ -96,7 +76,7 @@ def acquaintance(scenario: Scenario, seed: int, neighbours: Sequence[Sequence[in
             enough[rank[beside], column] = False
             enough[rank[vertex], column] = False
             pool.append(tuple(order[enough[:, column]].tolist()))
-    return Acquaintance(named, tuple(near), tuple(pool))
+    return Acquaintance(named, tuple(near), tuple(pool), links)
 
 
 def statements(scenario: Scenario, named: Sequence[frozenset[int]], vertices: int) -> Ints:

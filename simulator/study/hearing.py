@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from node.trust.far import drawn
+from node.trust.far import Web, drawn
 from node.trust.strangers import turns
 from simulator.study.setup import Setup
 
@@ -71,16 +71,19 @@ class Hearing:
         )
         pools = [np.array(pool, dtype=np.int64) for pool in setup.pool] if count else []
         self._pool = np.concatenate([np.zeros(0, dtype=np.int64), *pools])
+        rank = np.empty(len(setup.order), dtype=np.int64)
+        rank[setup.order] = np.arange(len(setup.order))
+        self._web = Web.of(rank[setup.mutual], setup.addresses[setup.order])
+        self._honest, self._numbers = rank[:honest], rank[self._pool]
         self._nodes = np.repeat(np.arange(len(pools), dtype=np.int64), [len(pool) for pool in pools])
 
     def drawn(self, round: int) -> Links:
         """The links of a round."""
         if not len(self._pool):
             return self.links
-        setup, nodes = self._setup, self._nodes
-        own, peers = setup.addresses[nodes], setup.addresses[self._pool]
+        heard = drawn(self._web, self._setup.seed, round, self._honest, self._nodes, self._numbers, self._count)
         senders = self.links.senders.copy()
-        senders[self.links.far] = self._pool[drawn(setup.seed, own, round, peers, self._count, nodes)]
+        senders[self.links.far] = self._pool[heard]
         return replace(self.links, senders=senders)
 
     def voices(self, round: int) -> Bools:

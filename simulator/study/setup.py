@@ -57,6 +57,7 @@ class Setup:
         named: for every honest vertex the neighbours that it names, Sybils that it was fooled into naming among them.
         near: for every honest vertex the neighbours that it knows: named, or by vouches.
         pool: for every honest vertex the vertices that far peers are drawn from, no neighbours; by peer id.
+        mutual: (m, 2) vertices: statements over which those are found, each once.
         places: address of every vertex on the in-memory network: an IP address for Sybils of a few public networks.
         origins: (H + S,) uint64 where each comes from, see `node.trust.strangers`.
         shards: row numbers of every honest node, then the adversary's if there is one.
@@ -84,6 +85,7 @@ class Setup:
     named: tuple[frozenset[int], ...]
     near: tuple[frozenset[int], ...]
     pool: tuple[tuple[int, ...], ...]
+    mutual: NDArray[np.int64]
     places: tuple[str, ...]
     origins: NDArray[np.uint64]
     shards: tuple[Shard, ...]
@@ -165,6 +167,7 @@ def prepare(scenario: Scenario, task: Task | None = None, *, seed: int | None = 
         named=acquainted.named,
         near=acquainted.near,
         pool=acquainted.pool,
+        mutual=acquainted.mutual,
         places=places,
         origins=np.array(origins, dtype=np.uint64),
         shards=tuple(shards),

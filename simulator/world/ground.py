@@ -37,6 +37,7 @@ class Ground:
             setup.seed, Weather(scenario.latency, scenario.jitter, scenario.loss, scenario.bandwidth)
         )
         self.limits = _limits(setup)
+        self._mutual = frozenset((setup.peers[one], setup.peers[other]) for one, other in setup.mutual.tolist())
         self._hearers: dict[int, list[int]] = {}  # who may hear a vertex from afar
         for vertex in range(setup.honest):
             for other in self._pool(vertex):
@@ -80,7 +81,7 @@ class Ground:
         if not setup.scenario.tells_apart:
             return None
         near, pool = ([setup.peers[other] for other in each[vertex]] for each in (setup.near, setup.pool))
-        return Vouched(frozenset(near), frozenset(pool))
+        return Vouched(frozenset(near), frozenset(pool), self._mutual)
 
     def _pool(self, vertex: int) -> tuple[int, ...]:
         return self.setup.pool[vertex] if self.setup.scenario.far and vertex < self.setup.honest else ()

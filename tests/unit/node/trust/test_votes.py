@@ -8,7 +8,7 @@ from peers import peer
 from identity.errors import BadPeerId
 from identity.keys import SigningKey, format_peer
 from node.trust.votes import above_half, votes_of
-from node.trust.vouches import FAR, NEAR, near_and_far
+from node.trust.vouches import EACH, FAR, NEAR, near_and_far
 
 ME, BOB, CAROL = peer(1), peer(2), peer(3)
 
@@ -44,4 +44,9 @@ def test_who_has_more_than_half_of_all_votes_is_told(
 def test_standing_makes_near_and_far_and_a_name_with_any_standing_makes_far() -> None:
     dave, eve = peer(4), peer(5)
     standing = {ME: NEAR, BOB: FAR, CAROL: FAR / 2, dave: FAR / 2}
-    assert near_and_far(standing, [CAROL, eve]) == ({ME}, {ME, BOB, CAROL})
+    assert near_and_far(standing, [(ME, BOB)], [CAROL, eve]) == ({ME}, {ME, BOB, CAROL})
+
+
+def test_who_vouches_for_very_many_stands_lower_by_the_statement() -> None:
+    many = [(ME, peer(100 + number)) for number in range(1 + int(NEAR / EACH))]
+    assert near_and_far({ME: NEAR, BOB: FAR}, many, []) == ({ME}, {BOB})

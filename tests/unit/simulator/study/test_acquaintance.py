@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from identity.keys import PeerId
-from node.trust.far import drawn
-from node.trust.vouches import FAR, NEAR, RESTART, standing_of, walk
-from simulator.study.acquaintance import Acquaintance, Threshold, acquaintance, statements
+from node.trust.standing import Standing
+from node.trust.vouches import EACH, FAR, NEAR, RESTART, standing_of, walk
+from simulator.study.acquaintance import Acquaintance, acquaintance, statements
 from simulator.study.hearing import Hearing
 from simulator.study.scenario import Scenario
 from simulator.study.setup import links, prepare
@@ -64,7 +64,8 @@ def test_standing_is_what_each_node_would_find_alone(vouches: str) -> None:
         beside = set(neighbours[vertex])
         near = {other for other in beside if other in found.named[vertex] or standing.get(other, 0) >= NEAR}
         assert found.near[vertex] == near
-        far = {other for other, share in standing.items() if share >= FAR} - beside
+        made = [sum(other in pair for pair in mutual) for other in range(len(peers))]
+        far = {other for other, share in standing.items() if share >= max(FAR, EACH * made[other])} - beside
         assert set(found.pool[vertex]) == far
         assert list(found.pool[vertex]) == sorted(far, key=peers.__getitem__)
 
@@ -114,24 +115,21 @@ def test_a_clique_of_sybils_makes_no_more_statements_than_a_store_takes() -> Non
     assert made[HONEST:].max() <= 64
 
 
-def test_a_threshold_asks_for_mass_and_for_mass_by_statement() -> None:
-    mass, degrees = np.array([[0.02], [0.02], [0.004], [0.0]]), np.array([1, 30, 1, 0])
-    assert Threshold(0.005).passed(mass, degrees)[:, 0].tolist() == [True, True, False, False]
-    assert Threshold(0.0, 0.001).passed(mass, degrees)[:, 0].tolist() == [True, False, True, False]
-    assert Threshold(0.005, 0.001).passed(mass, degrees)[:, 0].tolist() == [True, False, False, False]
-
-
 def test_whom_a_node_hears_from_afar_is_the_daemons_draw_in_order_of_peer_id() -> None:
     setup = prepare(scenario_of(far=3, nodes=20))
     hearing = Hearing(setup)
+    number = {peer: vertex for vertex, peer in enumerate(setup.peers)}
+    beside = [[setup.peers[x] for x in each] for each in setup.neighbours]
+    mutual = [(setup.peers[one], setup.peers[other]) for one, other in setup.mutual.tolist()]
     seen = set()
     for round in range(3):
         heard = hearing.drawn(round)
         for vertex in range(setup.honest):
             mine = heard.receivers == vertex
-            pool = np.array(setup.pool[vertex], dtype=np.int64)
-            places = drawn(setup.seed, setup.addresses[vertex], round, setup.addresses[pool], 3)
-            wanted = [*setup.neighbours[vertex], *pool[places].tolist()]
+            standing = Standing(setup.peers[vertex], seed=setup.seed, far=3, graph=beside[vertex])
+            standing.vouched(*([setup.peers[x] for x in each[vertex]] for each in (setup.near, setup.pool)), mutual)
+            places = {number[peer] for peer in standing.drawn(beside[vertex], round)}
+            wanted = [*setup.neighbours[vertex], *sorted(places, key=setup.peers.__getitem__)]
             assert heard.senders[mine].tolist() == wanted
             known = [other in setup.near[vertex] for other in setup.neighbours[vertex]] + [True] * len(places)
             assert heard.known[mine].tolist() == known
