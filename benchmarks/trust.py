@@ -41,7 +41,20 @@ SMALL = {
 }  # three or four further identities for each that fooled somebody
 STARS = {"fooled": 0.1, "vouches": "low", "crowd": 90}  # five or six
 TUNED = {"phi": 1.0, "attack": {"name": "label-flip+scaled-clones", "tune": True}}
-LENET = {"task": "fashion-mnist", "model": "lenet", "nodes": 50, "rounds": 15, "epochs": 1}
+MLP = {"model": "mlp", "nodes": 50, "rounds": 20}
+LENET = {"model": "lenet", "nodes": 20, "rounds": 10, "epochs": 1}
+DIGITS = {"task": "digits", "nodes": 30}
+ELSEWHERE: dict[str, dict[str, object]] = {
+    "mlp": MLP,
+    "lenet": LENET,
+    "digits": DIGITS,
+    "erdos": {"topology": {"name": "erdos-renyi", "probability": 0.06}},
+    "circle": {"topology": "ring"},
+    "houses": {"clustered": True},
+    "many": {"phi": 4.0},
+}
+"""One step away from the first place, each in peace and under structured noise; without vouches by `--set far=0
+vouches=off`."""
 
 CELLS: Mapping[str, Cell] = {
     "all-none": FASHION,
@@ -64,6 +77,16 @@ CELLS: Mapping[str, Cell] = {
     "cells": VOUCHES | NOISE | SMALL,
     "cells-soft": VOUCHES | SOFT | SMALL,
     "stars": VOUCHES | NOISE | STARS,
+    "tuned": VOUCHES | TUNED,
+    "tuned-noise": VOUCHES
+    | {"phi": 2.0, "attack": {"name": "label-flip+structured-noise", "of": "update", "tune": True}},
+    "backdoor": VOUCHES | {"phi": 2.0, "attack": {"name": "backdoor+structured-noise", "of": "update"}},
+    "flip": VOUCHES | {"phi": 2.0, "attack": "sign-flip"},
+    **{
+        name: VOUCHES | {key: value for key, value in place.items() if key != "phi"}
+        for name, place in ELSEWHERE.items()
+    },
+    **{f"{name}-noise": VOUCHES | NOISE | place for name, place in ELSEWHERE.items()},
 }
 
 

@@ -5,7 +5,8 @@
     pool    no neighbours, with standing enough: whom far peers are drawn from
 
 Laws:
-- Whom a node names is drawn link by link, from the seed and both ends alone.
+- Whom a node names is drawn link by link, from the seed and both ends alone; where acquaintance is clustered, honest
+  nodes name those neighbours that live in their house, and no others.
 - Standing is what `node.trust.vouches.walk` says, vertices in order of peer id, as in a daemon.
 - Sybils state what serves them: "clique" = each all others, as far as a store of statements takes it (64 an issuer);
   "ring" = each two others, so that all have some trust and few statements; "low" = nothing, so that each keeps all the
@@ -57,7 +58,8 @@ def acquaintance(scenario: Scenario, seed: int, neighbours: Sequence[Sequence[in
         neighbours: of every vertex, honest nodes first.
         order: (H + S,) vertices in order of peer id.
     """
-    named = tuple(_named(scenario, seed, vertex, neighbours[vertex]) for vertex in range(scenario.nodes))
+    houses = _houses(scenario, seed, neighbours) if scenario.clustered else None
+    named = tuple(_named(scenario, seed, vertex, neighbours[vertex], houses) for vertex in range(scenario.nodes))
     if scenario.vouches == "off":
         return Acquaintance(named, named, tuple(() for _ in named), np.zeros((0, 2), dtype=np.int64))
     links = statements(scenario, named, len(neighbours))
@@ -98,8 +100,36 @@ def statements(scenario: Scenario, named: Sequence[frozenset[int]], vertices: in
     return np.array(said, dtype=np.int64).reshape(-1, 2)
 
 
-def _named(scenario: Scenario, seed: int, vertex: int, beside: Sequence[int]) -> frozenset[int]:
+def _named(scenario: Scenario, seed: int, vertex: int, beside: Sequence[int], houses: Ints | None) -> frozenset[int]:
     others = np.array(beside, dtype=np.uint64)
     ends = np.minimum(others, vertex), np.maximum(others, vertex)
     share = np.where(others < scenario.nodes, scenario.known, scenario.fooled)
-    return frozenset(others[uniforms(seed, Purpose.ACQUAINTANCE, *ends) < share].tolist())
+    draws = uniforms(seed, Purpose.ACQUAINTANCE, *ends)
+    if houses is not None:
+        honest = others < scenario.nodes
+        at_home = houses[np.where(honest, others, vertex)] == houses[vertex]
+        draws = np.where(honest, np.where(at_home, 0.0, 1.0), draws)
+    return frozenset(others[draws < share].tolist())
+
+
+def _houses(scenario: Scenario, seed: int, neighbours: Sequence[Sequence[int]]) -> Ints:
+    """A house for each honest vertex, so that about `known` of the links stay in a house: nearest of a few centres.
+
+    Centres are added one by one, in an order that is drawn, until no more of the links than that stay at home.
+    """
+    honest = scenario.nodes
+    links = np.array([(a, b) for a in range(honest) for b in neighbours[a] if a < b < honest], dtype=np.int64)
+    order = np.argsort(uniforms(seed, Purpose.ACQUAINTANCE, np.arange(honest), honest), kind="stable")
+    house, away = np.zeros(honest, dtype=np.int64), np.full(honest, honest)
+    for centre in order.tolist():
+        reached, edge = {centre: 0}, [centre]
+        while edge:
+            at = edge.pop(0)
+            near = [other for other in neighbours[at] if other < honest and other not in reached]
+            reached.update((other, reached[at] + 1) for other in near)
+            edge += near
+        closer = [vertex for vertex, steps in reached.items() if steps < away[vertex]]
+        house[closer], away[closer] = centre, [reached[vertex] for vertex in closer]
+        if not len(links) or (house[links[:, 0]] == house[links[:, 1]]).mean() <= scenario.known:
+            return house
+    return house

@@ -113,6 +113,7 @@ class Scenario(Part):
         probation: rounds with a kept vote after which a stranger is known; 0 = never.
         known: share of the links between honest nodes on which both have named each other; attack edges are never
             among them.
+        clustered: whether those links lie together: nodes live in houses, and know whoever lives in theirs.
         fooled: share of the attack edges whose honest end was fooled into naming the Sybil.
         vouches: whether "I know X" is told in the network (node.trust.vouches): `off` = who is named stays with whoever
             names; `low` = told by honest nodes, and by Sybils of those that they fooled alone; `ring` = by Sybils of
@@ -174,6 +175,7 @@ class Scenario(Part):
     company: int = Field(default=Strangers().company, ge=0)
     probation: int = Field(default=Strangers().probation, ge=0)
     known: float = Field(default=0.0, ge=0, le=1)
+    clustered: bool = False
     fooled: float = Field(default=0.0, ge=0, le=1)
     vouches: Literal["off", "low", "ring", "clique", "cells"] = "off"
     crowd: int = Field(default=0, ge=0)

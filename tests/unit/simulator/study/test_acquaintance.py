@@ -39,6 +39,21 @@ def test_of_ninety_nine_nodes_as_many_are_fooled_as_the_draws_say() -> None:
     assert counts == [14, 25, 22]
 
 
+@pytest.mark.parametrize("known", [0.25, 0.5, 0.75])
+def test_clustered_acquaintance_names_as_many_but_in_houses(known: float) -> None:
+    found, neighbours, _ = drawn_of(scenario_of(nodes=99, known=known, clustered=True))
+    honest = [{other for other in named if other < 99} for named in found.named]
+    links = sum(other < 99 for beside in neighbours[:99] for other in beside)
+    assert abs(sum(map(len, honest)) / links - known) < 0.1
+    for vertex, names in enumerate(honest):  # whom my friends name beside me, I name too
+        assert all(vertex in honest[other] for other in names)
+        for other in names:
+            assert honest[other] & set(neighbours[vertex]) <= names | {vertex}
+    alike, _, _ = drawn_of(scenario_of(nodes=99, known=known))
+    sybils = [{other for other in named if other >= 99} for named in found.named]
+    assert sybils == [{other for other in named if other >= 99} for named in alike.named]
+
+
 def test_fooling_changes_no_honest_name() -> None:
     fooled, neighbours, _ = drawn_of(scenario_of(fooled=0.5))
     plain, _, _ = drawn_of(scenario_of(fooled=0.0))
