@@ -33,7 +33,7 @@ from node.misfit import SECONDS, sentence
 from node.trust.strangers import Strangers
 
 FILE = "node.toml"
-DEFAULT_RULE = "hedgerow"  # of a node; measured against the others in docs/defence.md
+DEFAULT_RULE = "hedgerow-known"  # of a node; where it knows nobody that is `hedgerow`; measured in docs/defence.md
 Parameter = bool | int | float | str
 
 
@@ -95,11 +95,11 @@ class NetworkConfig(_Section):
         "this node knows them, and friends of friends come to be known; false: names stay private",
     )
     far: int = Field(
-        default=4,
+        default=3,
         ge=0,
         le=16,
         description="peers that are no neighbours but known by vouches, whose models a round hears, drawn anew each "
-        "round; 0: none",
+        "round; more learn better in peace, fewer hold better where people vouch for whom they do not know; 0: none",
     )
     weights: dict[str, float] = Field(
         default={},
