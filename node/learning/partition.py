@@ -1,7 +1,8 @@
 """Which node holds which training samples.
 
 Laws:
-- A partition is a tuple of lists of row numbers, one list a node, disjoint and none empty.
+- A partition is a tuple of lists of row numbers, one list a node, none empty and none with a row twice. Lists are
+  disjoint but in `drawn`, whose nodes may hold the same rows.
 - Every function here is pure: the same labels and generator give the same lists.
 """
 
@@ -21,6 +22,9 @@ from node.learning.registry import PARTITIONS
 
 Rows = NDArray[np.int64]
 Shares = list[Rows]
+
+BY_ALPHA = frozenset({"dirichlet", "drawn"})
+"""Partitions that a scenario's `alpha` is for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +144,29 @@ def dirichlet(labels: Rows, nodes: int, generator: np.random.Generator, alpha: f
         for share, part in zip(shares, np.split(rows, cuts), strict=True):
             share.append(part)
     return [np.concatenate(share) for share in shares]
+
+
+def drawn(labels: Rows, nodes: int, generator: np.random.Generator, alpha: float = 1.0, samples: int = 600) -> Shares:
+    """Every node draws its own samples, classes by its own Dirichlet(alpha): with more nodes no node has less.
+
+    No node holds a row twice (one with more samples of a class than there are has them all); two nodes may hold the
+    same, so one may judge by rows that another trains on.
+    """
+    if not (np.isfinite(alpha) and alpha > 0):
+        raise TaskError(f"alpha is {alpha}; wanted a number above 0")
+    if samples < 1:
+        raise TaskError(f"samples is {samples}; wanted at least 1 a node")
+    there = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    shares: Shares = []
+    for portions in generator.dirichlet(np.full(len(there), alpha), nodes):
+        counts = generator.multinomial(samples, portions).tolist()
+        parts = [
+            generator.choice(rows, min(count, len(rows)), replace=False, shuffle=False)
+            for rows, count in zip(there, counts, strict=True)
+            if count
+        ]
+        shares.append(np.concatenate(parts))
+    return shares
 
 
 def classes(

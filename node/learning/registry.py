@@ -167,6 +167,12 @@ PARTITIONS: Registry[PartitionSpec] = Registry(
             "Hsu, Qi, Brown, arXiv 1909.06335 (2019)",
         ),
         Entry(
+            "drawn",
+            "node.learning.partition:drawn",
+            "every node draws `samples` rows for itself, classes by Dirichlet(alpha); nodes may hold the same rows",
+            "as dirichlet, for networks with more nodes than one data set can be divided among",
+        ),
+        Entry(
             "classes",
             "node.learning.partition:classes",
             "every node gets k classes, chosen so that classes have about equally many holders",

@@ -119,14 +119,16 @@ def walk(links: Ints, count: int, sources: Ints) -> Masses:
     place = np.empty(count, dtype=np.int64)
     place[order] = np.arange(count)
     laps = [place[ends[firsts[order[degrees[order] > lap]] + lap, 1]] for lap in range(int(degrees.max()))]
-    at, total = at[order], total[order]
-    share = ((1 - RESTART) / np.maximum(degrees[order], 1))[:, None]
-    moved, taken = np.empty_like(at), np.empty_like(at[: len(laps[0])])
+    stating = order[: len(laps[0])]  # trust stays where it is at all others
+    at, flowed = at[stating], total[stating]
+    share = ((1 - RESTART) / degrees[stating])[:, None]
+    moved, taken = np.empty_like(at), np.empty_like(at)
     for _ in range(STEPS - 1):
         at *= share
-        moved[:] = 0
-        for tails in laps:  # column by column a sum in order of vertices: as fast for many sources as for one
+        np.take(at, laps[0], axis=0, out=moved, mode="clip")
+        for tails in laps[1:]:  # column by column a sum in order of vertices: as fast for many sources as for one
             moved[: len(tails)] += np.take(at, tails, axis=0, out=taken[: len(tails)], mode="clip")
         at, moved = moved, at
-        total += at
-    return total[place]
+        flowed += at
+    total[stating] = flowed
+    return total

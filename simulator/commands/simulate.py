@@ -59,12 +59,13 @@ def simulate(
         str | None,
         typer.Option(
             metavar="SPLIT",
-            help="How the data is split: iid, dirichlet, classes, ring or shards.",
+            help="How the data is split: iid, dirichlet, drawn, classes, ring or shards.",
             autocompletion=PARTITIONS,
         ),
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option(callback=_above_zero, help="For dirichlet: small = each node has few classes.")
+        float | None,
+        typer.Option(callback=_above_zero, help="For dirichlet and drawn: small = each node has few classes."),
     ] = None,
     attack: Annotated[
         str | None,

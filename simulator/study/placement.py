@@ -74,9 +74,10 @@ def _pass(hops: _Hops, generator: Generator, degree: int, *, near: bool) -> Iter
         cluster: list[int] = []
         gap = np.zeros(hops.nodes, dtype=np.int64)
         while free.any() and len(cluster) < degree:
-            candidates = np.nonzero(free)[0]
-            wish = gap[candidates] if near else -gap[candidates]
-            best = int(candidates[np.lexsort((rank[candidates], wish))[0]])
+            wish = gap if near else -gap
+            least = wish[free].min()
+            tied = np.flatnonzero(free & (wish == least))
+            best = int(tied[rank[tied].argmin()])
             free[best] = False
             if not cluster:
                 gap = hops.of(best)
@@ -91,17 +92,21 @@ class _Hops:
 
     def __init__(self, graph: nx.Graph[int]) -> None:
         self.nodes = graph.number_of_nodes()
-        lists = [sorted(graph[vertex]) for vertex in range(self.nodes)]
-        self._first = np.cumsum([0, *(len(beside) for beside in lists)])
+        lists = [list(graph[vertex]) for vertex in range(self.nodes)]
+        self._degrees = np.array([len(beside) for beside in lists], dtype=np.int64)
+        self._firsts = np.cumsum(self._degrees) - self._degrees
         self._beside = np.array([other for beside in lists for other in beside], dtype=np.int64)
 
     def of(self, vertex: int) -> NDArray[np.int64]:
         far = np.full(self.nodes, self.nodes, dtype=np.int64)
-        far[vertex] = 0
         front, step = np.array([vertex]), 0
         while len(front):
-            step += 1
-            reach = np.concatenate([self._beside[self._first[v] : self._first[v + 1]] for v in front])
-            front = np.unique(reach[far[reach] > step])
             far[front] = step
+            step += 1
+            counts = self._degrees[front]
+            jumps = np.repeat(self._firsts[front] - (np.cumsum(counts) - counts), counts)
+            reach = self._beside[jumps + np.arange(len(jumps))]
+            new = np.zeros(self.nodes, dtype=bool)
+            new[reach] = True
+            front = np.flatnonzero(new & (far == self.nodes))
         return far

@@ -23,7 +23,7 @@ from identity.keys import PeerId, SigningKey
 from node.draws import Purpose, address, bits, generator
 from node.learning.dataset import Dataset
 from node.learning.learner import Learner
-from node.learning.partition import Shard, hold_out, partition
+from node.learning.partition import BY_ALPHA, Shard, hold_out, partition
 from node.learning.task import Task
 from node.learning.tasks import make_task
 from node.trust.standing import origin_of
@@ -262,7 +262,7 @@ def _shares(scenario: Scenario, task: Task, count: int, seed: int) -> tuple[Tens
         if isinstance(value, str):
             raise ScenarioError(f"partition: {name} is a number, not '{value}'")
         parameters[name] = value
-    if scenario.partition.name == "dirichlet":
+    if scenario.partition.name in BY_ALPHA:
         parameters.setdefault("alpha", scenario.alpha)
     draws = generator(seed, Purpose.PARTITION)
     return partition(scenario.partition.name, task.train.labels, count, draws, **parameters)

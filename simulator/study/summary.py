@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from node.learning.partition import BY_ALPHA
 from simulator.study.records import RoundRecord
 from simulator.study.scenario import Scenario
 
@@ -142,7 +143,7 @@ def headline(scenario: Scenario, neighbours: Sequence[Sequence[int]]) -> str:
     links = sum(other < honest for beside in neighbours[:honest] for other in beside)
     edges = sum(map(len, neighbours[honest:]))
     model = "" if scenario.model is None else f" with {scenario.model}"
-    split = f"{scenario.partition}" + (f" {scenario.alpha:g}" if scenario.partition.name == "dirichlet" else "")
+    split = f"{scenario.partition}" + (f" {scenario.alpha:g}" if scenario.partition.name in BY_ALPHA else "")
     graph = f"{scenario.topology} graph of degree {links / honest:.2g}"
     who = f"{honest} node{'s learn' if honest > 1 else ' learns'} {scenario.task}{model} ({split}, {graph})"
     sybils = len(neighbours) - honest

@@ -34,7 +34,7 @@ def test_every_shipped_graph_keeps_the_promises(topology: str) -> None:
     check_topology(topology)
 
 
-@pytest.mark.parametrize("split", ["iid", "dirichlet(alpha=0.1)", "classes", "ring", "shards"])
+@pytest.mark.parametrize("split", ["iid", "dirichlet(alpha=0.1)", "drawn(samples=60)", "classes", "ring", "shards"])
 def test_every_shipped_split_keeps_the_promises(split: str) -> None:
     check_partition(split)
 

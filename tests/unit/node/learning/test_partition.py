@@ -1,4 +1,4 @@
-"""A partition is disjoint, leaves nobody empty-handed and is a function of labels and generator."""
+"""A partition is disjoint or says so, leaves nobody empty-handed and is a function of labels and generator."""
 
 import pytest
 import torch
@@ -30,7 +30,8 @@ def test_shares_are_disjoint_sorted_and_never_empty(name, nodes, seed, classes):
     assert len(shares) == nodes
     assert all(len(share) > 0 and share.dtype == torch.int64 for share in shares)
     every = torch.cat(shares)
-    assert len(torch.unique(every)) == len(every)
+    assert len(torch.unique(every)) == len(every) or name == "drawn"
+    assert all(len(torch.unique(share)) == len(share) for share in shares)
     assert int(every.max()) < 200
     assert all(torch.equal(share, share.sort().values) for share in shares)
     if name in ("iid", "dirichlet", "shards"):
@@ -58,6 +59,19 @@ def test_dirichlet_follows_the_generator_class_by_class():
     portions = draw.dirichlet([1.0] * 12)
     first = [int((LABELS[share] == 0).sum()) for share in split("dirichlet", alpha=1.0)]
     assert all(abs(count - 60 * portion) <= 1 for count, portion in zip(first, portions, strict=True))
+
+
+def test_drawn_shares_are_as_large_with_many_nodes_as_with_few_and_as_skewed():
+    few, many = (split("drawn", nodes, alpha=0.1, samples=30) for nodes in (9, 500))
+    assert {len(share) for share in (*few, *many)} == {30}
+    assert len(torch.unique(torch.cat(many))) == len(LABELS)
+
+    def common(alpha):
+        shares = split("drawn", 500, alpha=alpha, samples=30)
+        return sum(LABELS[share].bincount(minlength=10).max().item() for share in shares) / (30 * 500)
+
+    assert common(0.1) > 0.6 > 0.3 > common(100.0)
+    assert 30 < len(split("drawn", 1, alpha=0.01, samples=1_000)[0]) <= len(LABELS)
 
 
 def test_classes_gives_k_classes_and_every_class_a_holder():
@@ -89,6 +103,8 @@ def test_shards_give_few_classes():
     ("name", "params", "says"),
     [
         ("dirichlet", {"alpha": 0.0}, "alpha"),
+        ("drawn", {"alpha": 0.0}, "alpha"),
+        ("drawn", {"samples": 0}, "at least 1 a node"),
         ("classes", {"k": 11}, "1 to 10"),
         ("ring", {"k": 0}, "1 to 10"),
         ("ring", {"k": 4, "per_class": 50}, "too few"),

@@ -115,6 +115,19 @@ def test_phi_gives_the_published_numbers_of_sybils_and_attack_edges(
         assert set(counts) == {phi}
 
 
+@pytest.mark.parametrize(
+    ("name", "nodes", "placement", "digest"),
+    [
+        ("random-geometric", 99, "dense", "aabacb6ce188dab9"),
+        ("random-geometric", 99, "spread", "24643ddef940f6b4"),
+        ("regular", 1_000, "spread", "10459debb288e625"),
+    ],
+)
+def test_sybils_stay_where_they_were_placed_before(name: str, nodes: int, placement: str, digest: str) -> None:
+    places = place(graph_of(name, nodes), generator(1, Purpose.PLACEMENT), phi=2, placement=placement)  # type: ignore[arg-type]
+    assert hashlib.sha256(repr(places).encode()).hexdigest()[:16] == digest
+
+
 def test_dense_sybils_sit_among_near_nodes_and_spread_ones_far_apart() -> None:
     graph = graph_of("random-geometric", 99, radius=0.2)
     hops = dict(nx.all_pairs_shortest_path_length(graph))
