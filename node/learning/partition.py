@@ -25,6 +25,8 @@ Shares = list[Rows]
 
 BY_ALPHA = frozenset({"dirichlet", "drawn"})
 """Partitions that a scenario's `alpha` is for."""
+SHARED = frozenset({"drawn"})
+"""Partitions in which two nodes may hold the same row."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
