@@ -21,6 +21,8 @@ with 1. A commit with a + had changes that were not committed.
 - `trio-known`: `hedgerow attack alice --suite all` against README's network of three, who know each other.
 - `trio-join`: the same joined by address alone: nobody is known.
 - `reference`: `benchmarks.scenarios` and `benchmarks.last_line`, by their exit codes.
+- `size`: 10 000 nodes of the array engine beside 99 that are dealt alike, under structured noise, with known peers near
+  and far. `crowd`: 200 honest nodes and 800 Sybils of one attack edge each in the world engine. `benchmarks/size.py`.
 
 """
 _HEAD = "| part | figure | found | aim | | date | commit | conditions |"
