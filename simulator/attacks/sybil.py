@@ -115,9 +115,9 @@ class Sybil:
                 self._sent.append(act.frames[-1])
         return sent
 
-    def connected(self) -> bool:
-        """Whether anybody is."""
-        return bool(self._tap.connected())
+    def connected(self, peer: PeerId) -> bool:
+        """Whether it is linked with us."""
+        return peer in self._tap.connected()
 
     async def close(self) -> None:
         """Say goodbye."""

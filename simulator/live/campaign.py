@@ -228,7 +228,7 @@ class Campaign:
             await self._look(first, target, harm)
             models = await asyncio.to_thread(adversary.act, turn, honest)
             for puppet, model in zip(puppets, models, strict=True):
-                if puppet.connected():
+                if puppet.connected(target):
                     await puppet.send(last + 1, model, faults)
             self._tell(min(1.0, (turn + 1) / (rounds + AROUND)))
 
@@ -237,10 +237,10 @@ class Campaign:
         first = puppets[0]
         while True:
             first.news.clear()  # before anything that waits: what comes meanwhile is looked at again
-            if not first.connected():
+            if not first.connected(target):
                 await first.join(self._target)
             for puppet in puppets[1:]:
-                if not puppet.connected():
+                if not puppet.connected(target):
                     with suppress(RemoteFault):
                         await puppet.join(self._target)
             heard = _newest(first, target, last)

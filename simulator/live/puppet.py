@@ -60,9 +60,9 @@ class Puppet:
         vector = model.detach().contiguous().numpy().astype("<f4", copy=False).tobytes()
         self.sent += await self._sybil.send(round, vector, faults)
 
-    def connected(self) -> bool:
-        """Whether anybody is."""
-        return self._sybil.connected()
+    def connected(self, target: PeerId) -> bool:
+        """Whether it is linked with the target; others may have dialled it meanwhile."""
+        return self._sybil.connected(target)
 
     async def close(self) -> None:
         """Say goodbye."""

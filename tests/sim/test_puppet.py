@@ -26,15 +26,19 @@ def test_whoever_waits_for_news_is_woken_when_the_other_side_hangs_up() -> None:
     async def story() -> None:
         network = MemoryNetwork(1)
         one, other = puppet(network, 1), puppet(network, 2)
-        await one.start()
-        await other.start()
+        third = puppet(network, 3)
+        for each in (one, other, third):
+            await each.start()
         await one.join("puppet-2")
+        await third.join("puppet-1")  # whoever else has dialled us is not the target
         one.news.clear()
-        assert one.connected()
+        assert one.connected(other.key.peer)
         await other.close()
         async with asyncio.timeout(10):  # virtual
             await one.news.wait()
-        assert not one.connected()
+        assert not one.connected(other.key.peer)
+        assert one.connected(third.key.peer)
         await one.close()
+        await third.close()
 
     run(story())
