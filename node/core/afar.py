@@ -3,7 +3,8 @@
 Laws:
 - Whose turn it is says `node.trust.far`; links are made a round ahead, at most twice as many as are heard in a round.
 - Who is not linked is asked for through a neighbour, when our own update is out: so what it relays may be of the round
-  before, and counts all the same.
+  before, and counts all the same. Once an answer has come, however late, the next one is waited for as linked far peers
+  are, until one does not come.
 - Bounded: one relayed update of whoever has a turn in this round or the next.
 """
 
@@ -32,6 +33,8 @@ class Afar:
         self._links: list[PeerId] = []  # latest turn first
         self._wanted: frozenset[PeerId] = frozenset()
         self._relayed: dict[PeerId, Update] = {}
+        self._asked: frozenset[PeerId] = frozenset()  # of this round
+        self._answers: frozenset[PeerId] = frozenset()  # of whom neighbours show headers when they are asked
 
     def reach(self, round: int) -> list[Reach]:
         """Who shall be linked, if that has changed: whose turn is now or next; in what room is left those who had one
@@ -55,6 +58,7 @@ class Afar:
         here = [neighbour.peer for neighbour in self._neighbours.here()]
         known = sorted((self._neighbours.standing.stands_for(here, ()) or frozenset()).difference(lacking))
         turns = enumerate(lacking, start=round) if known else ()
+        self._asked = frozenset(lacking) if known else frozenset()
         return [Ask(author, known[turn % len(known)]) for turn, author in turns]
 
     def wants(self, author: PeerId, round: int, present: int) -> bool:
@@ -63,10 +67,27 @@ class Afar:
             return False
         return author in self._turns(present) and self._lacks(author, round)
 
-    def take(self, update: Update, present: int) -> None:
-        """A neighbour relayed this update, whole."""
-        if self.wants(update.header.author, update.header.round, present):
-            self._relayed[update.header.author] = update
+    def take(self, update: Update, present: int) -> bool:
+        """A neighbour relayed this update, whole; whether it is of use."""
+        author = update.header.author
+        if not self.wants(author, update.header.round, present):
+            return False
+        self._relayed[author] = update
+        return True
+
+    def shown(self, author: PeerId, present: int) -> None:
+        """A neighbour shows a header of somebody else, wanted or too old."""
+        if self._count and author in self._turns(present):
+            self._answers = (self._answers | {author}) & self._neighbours.standing.pool
+
+    def awaited(self, round: int) -> frozenset[PeerId]:
+        """Who was asked for in this round, is not here, and came when it was asked for last."""
+        return (self._asked & self._answers).difference(self.said(round))
+
+    def closed(self, round: int) -> None:
+        """The round was decided with who is here."""
+        self._answers = (self._answers - self.awaited(round)) & self._neighbours.standing.pool
+        self._asked = frozenset()
 
     def said(self, round: int) -> dict[PeerId, Update]:
         """What neighbours relayed that counts in a round, by author."""
@@ -79,14 +100,17 @@ class Afar:
             self._relayed = {who: each for who, each in self._relayed.items() if who in turns}
 
     def forget(self, author: PeerId) -> None:
-        """Nothing of it counts any more."""
+        """Nothing of it counts any more, and it is not waited for."""
         self._relayed.pop(author, None)
+        self._asked -= {author}
+        self._answers -= {author}
 
     def validate(self) -> None:
         """Assert the invariants."""
         assert len(self._links) == len(self._wanted) <= 2 * self._count
         assert all(who == each.header.author for who, each in self._relayed.items())
         assert self._neighbours.standing.distrusted.isdisjoint(self._relayed)
+        assert len(self._asked) <= self._count
 
     @property
     def _count(self) -> int:

@@ -15,7 +15,9 @@ rule decide; relay one known record to each neighbour; next round. Everything th
   round and stretch no deadline; those who are linked may take as long again as the guides took, like others beside.
 - Whom the operator distrusts has no say at all: what it signed is not fetched, from nobody, and what is here goes.
 - Without neighbours a node trains on alone, at its pace. Where most neighbours have published the next round, half a
-  pace will do: else a node that is a step behind, after a restart for example, would be late in every round.
+  pace will do: else a node that is a step behind, after a restart for example, would be late in every round. Where half
+  of the guides are ahead by more than one round it keeps no pace at all until it is with them; where all of them are
+  behind by more than one it takes twice its pace, for whoever is ahead is not heard.
 - When more than half of the guides are ahead by more than one round, the node goes on in the lower median of the rounds
   that they signed (`node.core.neighbour.overtaken`): before it publishes, or after it closes its round
   at once.
@@ -229,6 +231,7 @@ class NodeCore:
             return []
         if author == via:
             return self._announced_own(sender, round, now)
+        self._afar.shown(author, self.round)
         if self._afar.wants(author, round, self.round):
             return [ev.Want()]
         wanted = self._policy.relays and author not in self._neighbours.beside()
@@ -251,8 +254,7 @@ class NodeCore:
         if sender is None or author == self._own or not self.standing.distrusted.isdisjoint((author, via)):
             return []
         if author != via:
-            self._relayed(sender, update, distance)
-            return []
+            return self._relayed(sender, update, distance, now)
         sender.signed, sender.delivered = max(sender.signed, round), max(sender.delivered, round)
         sooner = self._note_lag(sender, round, now)
         if self.round <= round <= self.round + AHEAD:
@@ -263,12 +265,13 @@ class NodeCore:
         update = self._history.find(author, digest)
         return [] if update is None else self._arrived(update, via, distance, now)
 
-    def _relayed(self, sender: Neighbour, update: Update, distance: int) -> None:
+    def _relayed(self, sender: Neighbour, update: Update, distance: int, now: float) -> list[Effect]:
         author, round = update.header.author, update.header.round
-        self._afar.take(update, self.round)
+        useful = self._afar.take(update, self.round)
         ripe = sender.stamps.pop((author, round), sender.signed + 1)
         if self._policy.relays and author not in self._neighbours.beside() and round <= self.round + AHEAD:
             self._history.receive(update, sender.peer, distance, ripe)
+        return self._perhaps_close(now) if useful and self.phase is Phase.WAITING else []
 
     def _note_lag(self, sender: Neighbour, round: int, now: float) -> list[Effect]:
         """How much later than ours this update, or its header, came; a first word may end the round sooner."""
@@ -338,7 +341,7 @@ class NodeCore:
         reason = self._why_close() if self.phase is Phase.WAITING else None
         if reason is None:
             return []
-        if reason == "all" and now <= self._grace and self._neighbours.guests(self.round, self._policy):
+        if reason == "all" and now <= self._grace and self._guests():
             return self._indulge(now)
         return self._close(reason, now)
 
@@ -350,11 +353,16 @@ class NodeCore:
         if self._grace < float("inf"):
             return []
         grace = now + (now - self._opened)
-        guests = frozenset(guest.peer for guest in self._neighbours.guests(self.round, self._policy))
+        guests = self._guests()
         if self.standing.stands_for(guests, guests.intersection(self._neighbours.far(self.round))):
             grace = max(grace, self._opened + self._policy.pace)
         self._grace = min(grace, self._sent[self.round] + self._deadline)
         return [ev.Wake(Timer.DEADLINE, self.round, self._grace)]
+
+    def _guests(self) -> frozenset[PeerId]:
+        """Who may come yet beside those whom the round waits for."""
+        linked = frozenset(guest.peer for guest in self._neighbours.guests(self.round, self._policy))
+        return linked | self._afar.awaited(self.round)
 
     def _why_close(self) -> str | None:
         if not self._neighbours.live():
@@ -374,6 +382,7 @@ class NodeCore:
                 neighbour.judge(self.round, self.round in neighbour.updates)
         beside = self._neighbours.beside()
         self._history.settle(self.round, beside)
+        self._afar.closed(self.round)
         far = frozenset(self._neighbours.far(self.round))
         peers = self._neighbours.asked(self.round)
         voices = self._neighbours.voices(self.round) | far
@@ -407,17 +416,25 @@ class NodeCore:
             self._drop(neighbour)
         if self._over(then):
             return effects + self._linger(then, now)
-        if now - self._opened < self._policy.pace:
+        pace = self._policy.pace * (2 if self._neighbours.leads(round) else 1)
+        if now - self._opened < pace:
             self._enter(then)
             self.phase = Phase.PACING
-            return [*effects, *(self._hurried(now) or [ev.Wake(Timer.PACE, then, self._opened + self._policy.pace)])]
+            return [*effects, *(self._hurried(now) or [ev.Wake(Timer.PACE, then, self._opened + pace)])]
         return effects + self._open(then, now)
 
     def _hurried(self, now: float) -> list[Effect]:
-        """Pace no longer than half where most neighbours have begun: who is a step behind would stay so for ever."""
-        if not self._neighbours.left_behind(self.round) or self._neighbours.led_by_strangers(self.round):
+        """Pace no longer than half where most neighbours have begun: who is a step behind would stay so for ever.
+
+        None where half of them are ahead, too few to be followed: two who fell behind together, and each other's other
+        half, would stay so. Whom a liar hurries is held by the others, for whom it waits.
+        """
+        if self._neighbours.led_by_strangers(self.round):
             return []
-        return [ev.Wake(Timer.PACE, self.round, max(now, self._opened + self._policy.pace / 2))]
+        torn, left = self._neighbours.torn(self.round), self._neighbours.left_behind(self.round)
+        if not torn and not left:
+            return []
+        return [ev.Wake(Timer.PACE, self.round, max(now, self._opened + (0.0 if torn else self._policy.pace / 2)))]
 
     def _relays(self) -> list[ev.Relay]:
         """One record for each live neighbour: what neighbours said themselves this round, or what is stored."""

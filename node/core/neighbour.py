@@ -114,6 +114,17 @@ def left_behind(round: int, guides: Sequence[Neighbour]) -> bool:
     return 2 * sum(n.signed >= round for n in guides) > len(guides)
 
 
+def torn(round: int, guides: Sequence[Neighbour]) -> bool:
+    """Whether half of them are ahead of this round by more than one, and no more than half."""
+    ahead = sum(n.signed > round + 1 for n in guides)
+    return 0 < 2 * ahead == len(guides)
+
+
+def leads(round: int, guides: Sequence[Neighbour]) -> bool:
+    """Whether all of them have published, and are behind this round by more than one."""
+    return bool(guides) and all(0 <= n.signed < round - 1 for n in guides)
+
+
 def overtaken(round: int, guides: Sequence[Neighbour]) -> int | None:
     """The round to jump to: lower median of signed rounds, if more than half are ahead by more than one; else None.
 

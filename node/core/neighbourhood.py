@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 
 from gossip.protocol.messages import Update
 from identity.keys import PeerId
-from node.core.neighbour import Neighbour, deadline, left_behind, overtaken, waited_for
+from node.core.neighbour import Neighbour, deadline, leads, left_behind, overtaken, torn, waited_for
 from node.core.policy import RoundPolicy
 from node.trust.standing import Standing
 
@@ -168,6 +168,14 @@ class Neighbourhood(Collection[PeerId]):
         """Whether most guides of a round have published it."""
         return left_behind(round, self.guides(round))
 
+    def torn(self, round: int) -> bool:
+        """Whether half of the guides of a round are ahead of it by more than one."""
+        return torn(round, self.guides(round))
+
+    def leads(self, round: int) -> bool:
+        """Whether all guides of a round, known by name, are behind it by more than one."""
+        return not self.led_by_strangers(round) and leads(round, self.guides(round))
+
     def waited_for(self, round: int, policy: RoundPolicy) -> list[Neighbour]:
         """Those without whom the round does not close before its deadline.
 
@@ -181,8 +189,18 @@ class Neighbourhood(Collection[PeerId]):
         return waited_for(guides, policy, least=0 if reliable else 1)
 
     def deadline(self, round: int, policy: RoundPolicy) -> float:
-        """Seconds from own publication to the close of the round."""
-        return deadline(self.waited_for(round, policy), policy, policy.most - self._silence)
+        """Seconds from own publication to the close of the round.
+
+        A guide that was not heard yet is waited for long by a node that hears nobody. Where others are heard for whom
+        people vouch, the node would fall behind these.
+        """
+        silence = 0.0 if self._backed_by_vouches(round, policy) else policy.most - self._silence
+        return deadline(self.waited_for(round, policy), policy, silence)
+
+    def _backed_by_vouches(self, round: int, policy: RoundPolicy) -> bool:
+        """Whether somebody known by vouches has a say, was heard before, and is mostly in time."""
+        heard = {each.peer for each in self.heeded(round) if each.lag is not None and each.trusted(policy)}
+        return bool(self.standing.stands_for(heard, heard.intersection(self.far(round))))
 
     def waited(self, round: int, seconds: float, policy: RoundPolicy) -> None:
         """A round closes so long after own publication."""
