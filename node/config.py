@@ -86,8 +86,9 @@ class NetworkConfig(_Section):
     )
     models: Literal["anybody", "known"] = Field(
         default="anybody",
-        description='who is given models: "anybody" who connects, or "known": the peers in `known`, `allow` and those '
-        "that `join` leads to; the others' nodes must name this one too",
+        description='who is given models: "anybody" who connects, or "known": the peers in `known`, `allow`, those '
+        "that `join` leads to, those of `hedgerow trust` and `hedgerow invite`, and whom people vouch for (with "
+        "vouch = false nobody is); the others' nodes must know this one too",
     )
     vouch: bool = Field(
         default=True,

@@ -275,7 +275,7 @@ class Run:
                 round=first,
                 reopen=first,
                 recall=recall,
-                serves=None if config.network.models == "anybody" else lambda peer: peer in known_by_name(),
+                serves=None if config.network.models == "anybody" else lambda peer: known_by_word(peer),
                 invitations=circle,
                 vouching=voucher,
             )
@@ -286,6 +286,11 @@ class Run:
             standing = service.core.standing
             visits = event.peer in standing.pool - standing.near - standing.by_name
             return not event.afar and (event.dialled or not visits)
+
+        def known_by_word(peer: PeerId) -> bool:
+            """Whether a person stands for it, its operator or others by their vouches: it is given models."""
+            standing = service.core.standing
+            return peer in (standing.by_name | standing.near | standing.pool) - standing.distrusted
 
         def known_by_name() -> frozenset[PeerId]:
             return service.core.standing.by_name
