@@ -36,19 +36,19 @@ class Household:
         peer: text form of its peer id.
     """
 
-    def __init__(self, folder: Path, part: int, parts: int) -> None:
-        """Make the folder; nothing runs yet."""
+    def __init__(self, folder: Path, part: int, parts: int, *words: str, listen: str = "127.0.0.1:0") -> None:
+        """Make the folder; nothing runs yet. `words` are more of `hedgerow init`'s."""
         self.folder = folder
-        words = ("init", str(folder), "--listen", "127.0.0.1:0", "--part", f"{part}/{parts}")
-        subprocess.run(command(*words), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        words = ("init", str(folder), "--listen", listen, "--part", f"{part}/{parts}", *words)
+        subprocess.run(command(*words), cwd=ROOT, check=True, capture_output=True)
         self.peer = format_peer(SigningKey.load(folder / KEY).peer)
         self._log = folder.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def say(self, key: str, values: Sequence[str]) -> None:
-        """Write a list into the `[network]` of its node.toml."""
+    def say(self, key: str, value: object) -> None:
+        """Write a number, a word or a list into its node.toml, at the first key of this name that is at its default."""
         path = self.folder / "node.toml"
-        text, found = re.subn(rf"(?m)^# {key} = .*$", f"{key} = {json.dumps(list(values))}", path.read_text(), count=1)
+        text, found = re.subn(rf"(?m)^# {key} = .*$", f"{key} = {json.dumps(value)}", path.read_text(), count=1)
         if not found:
             raise RuntimeError(f"{path} has no line for {key}")
         path.write_text(text)
@@ -63,6 +63,12 @@ class Household:
         """SIGTERM, and SIGKILL where that is not enough."""
         assert self._process is not None
         end(self._process)
+
+    def kill(self) -> None:
+        """kill -9; `__enter__` starts it again."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     def ready(self) -> None:
         """Wait until it says where it is.

@@ -1,9 +1,9 @@
 """`python -m benchmarks.nightly [--only PART ...] [--out FOLDER]`: the long runs that a test suite cannot hold.
 
-Parts: siege, trio-known, trio-join, reference, size, crowd; what they are stands in docs/nightly.md, which is written
-as each part ends, with date, commit and conditions beside every figure. What falls short is printed at the end, and
-then the exit code is 1. Every part is bounded, stays on loopback and ends what it started; one that fails does not keep
-the next from its turn. All of them take some hours.
+Parts: siege, trio-known, trio-join, chain, reference, size, crowd; what they are stands in docs/nightly.md, which is
+written as each part ends, with date, commit and conditions beside every figure. What falls short is printed at the end,
+and then the exit code is 1. Every part is bounded, stays on loopback and ends what it started; one that fails does not
+keep the next from its turn. All of them take some hours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from threading import Timer
 
 import torch
 
-from benchmarks import siege, size, trio
+from benchmarks import chain, siege, size, trio
 from benchmarks.household import ROOT, end
 from benchmarks.nightly_page import Figure, Night, keep
 
@@ -54,6 +54,7 @@ PARTS: Mapping[str, Part] = {
     "siege": lambda asked, say: siege.run(asked.seconds, asked.strangers, asked.share, say),
     "trio-known": lambda asked, say: trio.known(asked.times, asked.busy, say),
     "trio-join": lambda asked, say: trio.joined(say),
+    "chain": lambda asked, say: chain.run(say),
     "reference": reference,
     "size": lambda asked, say: size.sizes(say),
     "crowd": lambda asked, say: size.crowd(say),

@@ -20,6 +20,7 @@ with 1. A commit with a + had changes that were not committed.
   one core together. `benchmarks/siege.py` says how each figure is taken.
 - `trio-known`: `hedgerow attack alice --suite all` against README's network of three, who know each other.
 - `trio-join`: the same joined by address alone: nobody is known.
+- `chain`: five nodes, each invited by the one before, and Sybils beside them; two are killed, a vouch is taken back.
 - `reference`: `benchmarks.scenarios` and `benchmarks.last_line`, by their exit codes.
 - `size`: 10 000 nodes of the array engine beside 99 that are dealt alike, under structured noise, with known peers near
   and far. `crowd`: 200 honest nodes and 800 Sybils of one attack edge each in the world engine. `benchmarks/size.py`.

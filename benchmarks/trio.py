@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from benchmarks.household import ROOT, beside, command, end, three
+from benchmarks.household import ROOT, Household, beside, command, end, three
 from benchmarks.nightly_page import Figure
 
 LIMIT = 5400.0  # seconds that all suites may take: ten times as long as on an idle machine
@@ -25,16 +25,16 @@ def known(times: int, busy: int, say: Callable[[str], None]) -> Iterator[Figure]
     """All know each other: every row is to pass, idle and beside so many busy processes (0: not tried)."""
     rows = [attacked(True, 0, say) for _ in range(times)]
     if times:
-        yield _passes("all suites, idle", rows)
+        yield passes("all suites, idle", rows)
     if busy:
-        yield _passes("all suites, beside busy processes", [attacked(True, busy, say)])
+        yield passes("all suites, beside busy processes", [attacked(True, busy, say)])
 
 
 def joined(say: Callable[[str], None]) -> Iterator[Figure]:
     """Nobody is known: accuracy is to stay, and what is broken on the wire is to be refused."""
     rows = attacked(False, 0, say)
     wire = [row for row in rows if row["suite"] == "wire"]
-    yield _passes("wire", [wire])
+    yield passes("wire", [wire])
     losses = [(loss(row), _name(row)) for row in rows]
     worst, name = max(losses, default=(1.0, "no row"))
     more = [f"{other} {lost:.2f}" for lost, other in losses if lost > LOST]
@@ -43,33 +43,42 @@ def joined(say: Callable[[str], None]) -> Iterator[Figure]:
 
 
 def attacked(known: bool, busy: int, say: Callable[[str], None]) -> Rows:
-    """Rows of `hedgerow attack alice --suite all --json` in a fresh network.
+    """Rows of all suites against alice in a fresh network.
 
     Raises:
-        RuntimeError: it ended without rows.
+        RuntimeError: as `scorecard`.
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         alice = running.enter_context(three(Path(folder), known))[0]
         for _ in range(busy):
             running.enter_context(beside("-c", _BUSY.format(seconds=LIMIT)))
-        answer = Path(folder) / "rows.json"
-        with answer.open("w") as out:
-            words = command("attack", str(alice.folder), "--suite", "all", "--json")
-            process = subprocess.Popen(words, cwd=ROOT, text=True, stdout=out, stderr=subprocess.PIPE)
-            timer = Timer(LIMIT, process.kill)
-            timer.start()
-            try:
-                assert process.stderr is not None
-                for line in process.stderr:
-                    say(line.rstrip())
-                process.wait()
-            finally:
-                timer.cancel()
-                end(process)
+        return scorecard(alice, "all", say)
+
+
+def scorecard(node: Household, suite: str, say: Callable[[str], None]) -> Rows:
+    """Rows of `hedgerow attack NODE --suite SUITE --json`.
+
+    Raises:
+        RuntimeError: it ended without rows.
+    """
+    answer = node.folder.with_suffix(".rows")
+    with answer.open("w") as out:
+        words = command("attack", str(node.folder), "--suite", suite, "--json")
+        process = subprocess.Popen(words, cwd=ROOT, text=True, stdout=out, stderr=subprocess.PIPE)
+        timer = Timer(LIMIT, process.kill)
+        timer.start()
         try:
-            return list(json.loads(answer.read_text())["rows"])
-        except ValueError:
-            raise RuntimeError(f"`hedgerow attack` ended with {process.returncode} and no rows") from None
+            assert process.stderr is not None
+            for line in process.stderr:
+                say(line.rstrip())
+            process.wait()
+        finally:
+            timer.cancel()
+            end(process)
+    try:
+        return list(json.loads(answer.read_text())["rows"])
+    except ValueError:
+        raise RuntimeError(f"`hedgerow attack` ended with {process.returncode} and no rows") from None
 
 
 def loss(row: dict[str, Any]) -> float:
@@ -80,7 +89,7 @@ def loss(row: dict[str, Any]) -> float:
     return float(before - worst)
 
 
-def _passes(name: str, runs: list[Rows]) -> Figure:
+def passes(name: str, runs: list[Rows]) -> Figure:
     """Whether every row of every run passed, and which did not."""
     failed = [
         f"run {number}, {row['suite']}: {_name(row)}: {row['note']}"

@@ -1,4 +1,4 @@
-"""Real daemons in a chain of invitations: both ends hear far peers, and rounds go on when one is killed."""
+"""Real daemons that know each other by vouches: who is heard from afar, over kills, attacks and a word taken back."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from daemons import ROOT, Daemon, until
 from identity.keys import SigningKey, format_peer
 from node.daemon import KEY
 from node.show.status import fetch_status
+from node.society import listed
+from simulator.live.campaign import Bounds
+from simulator.live.harness import assault
+from simulator.live.suites import Trial
 
 NODES = 5
 COMMON = [
@@ -27,6 +31,11 @@ COMMON = [
     "round.evaluate_every=0",
     f"task.parts={NODES}",
 ]
+
+
+def near(daemon: Daemon) -> set[str]:
+    """Whom statements lead to."""
+    return {row["peer"] for row in listed(daemon.folder) if row["standing"] is not None}
 
 
 def hedgerow(*words: str | Path) -> str:
@@ -47,20 +56,31 @@ def name(daemon: Daemon) -> str:
     return format_peer(SigningKey.load(daemon.folder / KEY).peer)
 
 
+def start(started: list[Daemon], folder: Path, *settings: str, by: Daemon | None = None) -> Daemon:
+    """Run a node in a new folder; `by`: who invites it."""
+    ticket = hedgerow("invite", by.folder).strip() if by else None
+    daemon = Daemon(folder, *settings, ticket=ticket)
+    started.append(daemon)
+    daemon.start()
+    daemon.told("status")
+    return daemon
+
+
 @pytest.fixture
-def chain(tmp_path: Path) -> Iterator[list[Daemon]]:
+def started() -> Iterator[list[Daemon]]:
     daemons: list[Daemon] = []
-    try:
-        for number in range(NODES):
-            ticket = hedgerow("invite", daemons[-1].folder).strip() if daemons else None
-            daemons.append(Daemon(tmp_path / f"node{number}", *COMMON, f"task.part={number}", ticket=ticket))
-            daemons[-1].start()
-            daemons[-1].told("status")
-        yield daemons
-    finally:
-        for daemon in daemons:
-            if daemon.process is not None and daemon.process.poll() is None:
-                daemon.kill()
+    yield daemons
+    for daemon in daemons:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.kill()
+
+
+@pytest.fixture
+def chain(started: list[Daemon], tmp_path: Path) -> list[Daemon]:
+    for number in range(NODES):
+        by = started[-1] if started else None
+        start(started, tmp_path / f"node{number}", *COMMON, f"task.part={number}", by=by)
+    return started
 
 
 def heard(daemon: Daemon, since: int = -1, far: bool = False) -> set[str]:
@@ -89,3 +109,42 @@ def test_a_chain_hears_known_peers_from_afar_and_goes_on_when_one_is_killed(chai
         until(lambda daemon=daemon, since=since: daemon.round() >= since + 12)  # type: ignore[misc]
         until(lambda daemon=daemon, since=since, other=other: other in heard(daemon, since + 4))  # type: ignore[misc]
         assert not any(record["alone"] for record in daemon.records() if record["round"] > since + 4)
+
+
+async def test_the_last_of_a_chain_holds_two_unlike_sybils_and_a_vouch_taken_back_is_forgotten_in_ten_rounds(
+    chain: list[Daemon],
+) -> None:
+    *others, inviter, last = chain
+    until(lambda: heard(last) == {name(daemon) for daemon in chain} - {name(last)})
+    sybils = Trial("label-flip+structured-noise", {"of": "update"}, sybils=2, rounds=8)
+    (row,) = await assault(last.folder, trials=[("sybil", sybils)], bounds=Bounds(seed=4))
+    assert row.passed, row
+
+    until(lambda: all(name(last) in near(daemon) for daemon in others))
+    said = {daemon: daemon.round() for daemon in others}
+    hedgerow("distrust", inviter.folder, name(last))
+    for daemon in others:
+        until(lambda daemon=daemon: name(last) not in near(daemon))  # type: ignore[misc]
+    # the command takes rounds of its own to begin, which are no rounds of the network's
+    for daemon in others:
+        until(lambda daemon=daemon: daemon.round() >= said[daemon] + 16)  # type: ignore[misc]
+        assert name(last) not in heard(daemon, daemon.round() - 2, far=True)
+        assert name(last) not in near(daemon)
+
+
+def test_whom_only_one_neighbour_can_reach_is_heard_by_another_through_it_in_rounds_of_50_ms(
+    started: list[Daemon], tmp_path: Path
+) -> None:
+    quick = [setting for setting in COMMON if not setting.startswith(("round.pace", "task.parts"))]
+    quick += ["round.pace=0.05", "task.parts=3", 'network.models="known"']
+    hub = start(started, tmp_path / "hub", *quick, "task.part=0")
+    allow = f'network.allow=["{name(hub)}"]'
+    hidden = start(started, tmp_path / "hidden", *quick, allow, "task.part=1", by=hub)
+    alice = start(started, tmp_path / "alice", *quick, "task.part=2", by=hub)
+    until(lambda: name(hidden) in heard(alice, far=True))
+    since = alice.round()
+    until(lambda: alice.round() >= since + 100)
+    rounds = [record for record in alice.records() if since < record["round"] <= since + 100]
+    spoke = [row for record in rounds for row in record["neighbours"] if row["peer"] == name(hidden)]
+    assert sum(row["verdict"] != "absent" for row in spoke) >= 50
+    assert name(hidden) not in [row["peer"] for row in fetch_status(alice.folder)["neighbours"] if row["connected"]]
