@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ROUNDED = 1e-6  # seconds
+
 
 @dataclass(slots=True)
 class Bucket:
@@ -33,11 +35,15 @@ class Bucket:
         self.tokens -= count
 
     def due(self, now: float, count: float = 1.0) -> float:
-        """Seconds until there are so many tokens; 0 when there are."""
+        """Seconds after which there are so many tokens; 0 when there are.
+
+        A microsecond more than the quotient: whoever waits exactly that long may find a token less some rounding, and
+        would wait a time that no clock shows, again and again.
+        """
         self._gain(now)
         if self.tokens >= count:
             return 0.0
-        return (count - self.tokens) / self.rate if self.rate else 3600.0
+        return (count - self.tokens) / self.rate + ROUNDED if self.rate else 3600.0
 
     def _gain(self, now: float) -> None:
         self.tokens = min(self.burst, self.tokens + self.rate * max(0.0, now - self.at))

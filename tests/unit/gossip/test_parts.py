@@ -40,6 +40,15 @@ def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
     assert [bucket.take(1e9) for _ in range(4)] == [True, True, True, False]
 
 
+@given(rate=st.floats(0.001, 1000), now=st.floats(0, 1e6), spent=st.floats(1, 8), count=st.floats(0.1, 8))
+def test_who_waits_as_long_as_a_bucket_says_finds_its_token(
+    rate: float, now: float, spent: float, count: float
+) -> None:
+    bucket = Bucket.full(rate, 8.0, now)
+    bucket.owe(now, spent)
+    assert bucket.take(now + bucket.due(now, count), count)
+
+
 def test_a_clock_that_goes_back_gives_nothing() -> None:
     bucket = Bucket.full(rate=1.0, burst=1.0, now=100.0)
     assert bucket.take(100.0)
