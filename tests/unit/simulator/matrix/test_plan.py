@@ -117,7 +117,7 @@ def test_presets_hold_together(preset: str) -> None:
         ({"scenario": {"fooled": 0.1}}, "'fooled' is a dimension of the matrix"),
         (
             {"networks": [{"far": 4}]},
-            'far: who is far is known by vouches alone; set vouches = "low", "ring" or "clique"',
+            'far: who is far is known by vouches alone; set vouches = "low", or what Sybils do',
         ),
         ({"attackers": [{"phi": 1.0, "sybils": 3}]}, "give one of share, sybils and phi"),
         ({"rounds": 3}, "key 'rounds' is a setting of every scenario: write it below [scenario]"),
