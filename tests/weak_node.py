@@ -18,7 +18,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from gossip import fetcher, intake, patience, service
+from gossip import fetcher, intake, patience, reception, service
 from gossip.chain import admission
 from gossip.protocol import codec, payload, rates
 from gossip.protocol.errors import Drop, RemoteFault
@@ -147,13 +147,13 @@ def _replays(patch: pytest.MonkeyPatch) -> None:
 
 
 def _schema(patch: pytest.MonkeyPatch) -> None:
-    home = service.Home
-    patch.setattr(service, "Home", lambda peer, network, schema, size: home(peer, network, _Anything(schema), size))
+    home = intake.Home
+    patch.setattr(intake, "Home", lambda peer, network, schema, size: home(peer, network, _Anything(schema), size))
 
 
 def _length(patch: pytest.MonkeyPatch) -> None:
     """Takes payloads that are too short, and fills them up."""
-    home, decode = service.Home, payload.decode_payload
+    home, decode = intake.Home, payload.decode_payload
 
     class Short(int):
         def __eq__(self, other: object) -> bool:
@@ -170,7 +170,7 @@ def _length(patch: pytest.MonkeyPatch) -> None:
         whole = codec.payload_prefix(digest, schema.nbytes) + np.nan_to_num(numbers).astype("<f4").tobytes()
         return decode(schema, digest, data if len(data) == len(whole) else whole)
 
-    patch.setattr(service, "Home", lambda peer, network, schema, size: home(peer, network, schema, Short(size)))
+    patch.setattr(intake, "Home", lambda peer, network, schema, size: home(peer, network, schema, Short(size)))
     patch.setattr(fetcher, "decode_payload", padded)
 
 
@@ -216,13 +216,13 @@ def _canonical(patch: pytest.MonkeyPatch) -> None:
 
 def _malformed(patch: pytest.MonkeyPatch) -> None:
     """What cannot be read is passed over in silence, and counted nowhere."""
-    drop = service.GossipService._drop
+    drop = reception.Reception.drop
 
     def quiet(self: Any, reason: Drop, peer: Any, address: str = "") -> None:
         if reason is not Drop.MALFORMED:
             drop(self, reason, peer, address)
 
-    patch.setattr(service.GossipService, "_drop", quiet)
+    patch.setattr(reception.Reception, "drop", quiet)
 
 
 def _patient(patch: pytest.MonkeyPatch) -> None:

@@ -326,8 +326,8 @@ def test_a_strangers_copy_takes_nobodys_vote_and_who_was_given_one_keeps_it(
 
 
 def test_only_asked_for_views_are_needed() -> None:
-    assert build_rule("hedgerow-known").needs == {Need.ACTIVITY, Need.OUTPUTS}
-    assert build_rule("hedgerow-known", views="parameters").needs == frozenset()
+    assert build_rule("hedgerow-known").needs == {Need.ACTIVITY, Need.OUTPUTS, Need.VOTES}
+    assert build_rule("hedgerow-known", views="parameters").needs == {Need.VOTES}
 
 
 @pytest.mark.parametrize(
