@@ -32,6 +32,7 @@ from gossip.reach.vantage import outward
 from gossip.service import GossipService
 from gossip.transport.files import raise_limit
 from gossip.transport.http import HttpTransport
+from identity.errors import BadPeerId
 from identity.keys import PeerId, SigningKey, format_peer
 from node import draws
 from node.alarms import Alarms
@@ -39,7 +40,7 @@ from node.bulletin import Bulletin
 from node.circle import Circle
 from node.config import NodeConfig
 from node.core.events import Vouched
-from node.errors import StoreError
+from node.errors import ConfigError, StoreError
 from node.fallback import Fallback
 from node.learning.learner import Learner, TrainState
 from node.learning.partition import Shard, hold_out, partition
@@ -354,7 +355,10 @@ class Run:
     def _votes(self, circle: Circle) -> Mapping[PeerId, float]:
         """Unequal votes, as node.toml gives them; says what they cannot do."""
         network = self.config.network
-        votes = votes_of(network.weights, circle.names(), self.key.peer)
+        try:
+            votes = votes_of(network.weights, circle.names(), self.key.peer)
+        except BadPeerId as error:
+            raise ConfigError(str(error)) from None
         if votes and Need.VOTES not in build_rule(self.config.rule.name, **self.config.rule.parameters).needs:
             self.say(f"[network] weights: rule {self.config.rule.name} counts all votes alike; hedgerow-known does not")
         heavy = above_half(votes, self.key.peer, network.named() | circle.said().known) if votes else None

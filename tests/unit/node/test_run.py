@@ -15,7 +15,7 @@ from torch import nn
 import hedgerow
 from identity.keys import SigningKey, format_peer
 from node.daemon import init_node, run_node, run_task
-from node.errors import NodeError
+from node.errors import ConfigError, NodeError
 from node.learning.optimizers import Adam, Sgd
 from node.learning.task import Task
 from node.run import Outcome, Run, memory_there
@@ -76,7 +76,7 @@ def test_unequal_votes_say_what_they_cannot_do_and_a_name_that_nobody_has_is_one
     assert "[network] weights: this node has more than half of all votes; no rule can bound what it says" in said
     hedgerow.run(small_task(), rounds=1, rule="mean", overrides=votes(self=1.0), say=said.append)
     assert "[network] weights: rule mean counts all votes alike; hedgerow-known does not" in said
-    with pytest.raises(NodeError, match="nobody is called 'dave' here"):
+    with pytest.raises(ConfigError, match="nobody is called 'dave' here"):
         hedgerow.run(small_task(), rounds=1, overrides=votes(dave=2.0), say=said.append)
 
 
