@@ -16,8 +16,8 @@ rule decide; relay one known record to each neighbour; next round. Everything th
 - Whom the operator distrusts has no say at all: what it signed is not fetched, from nobody, and what is here goes.
 - Without neighbours a node trains on alone, at its pace. Where most neighbours have published the next round, half a
   pace will do: else a node that is a step behind, after a restart for example, would be late in every round. Where half
-  of the guides are ahead by more than one round it keeps no pace at all until it is with them; where all of them are
-  behind by more than one it takes twice its pace, for whoever is ahead is not heard.
+  of the guides are ahead by more than one round it keeps no pace at all until it is with them; where most of
+  those whom it knows, also by vouches, are behind by more than one it takes twice its pace: they do not hear it.
 - When more than half of the guides are ahead by more than one round, the node goes on in the lower median of the rounds
   that they signed (`node.core.neighbour.overtaken`): before it publishes, or after it closes its round
   at once.

@@ -120,9 +120,10 @@ def torn(round: int, guides: Sequence[Neighbour]) -> bool:
     return 0 < 2 * ahead == len(guides)
 
 
-def leads(round: int, guides: Sequence[Neighbour]) -> bool:
-    """Whether all of them have published, and are behind this round by more than one."""
-    return bool(guides) and all(0 <= n.signed < round - 1 for n in guides)
+def leads(round: int, known: Sequence[Neighbour]) -> bool:
+    """Whether more than half of those who have published are behind this round by more than one."""
+    there = [n.signed for n in known if n.signed >= 0]
+    return 2 * sum(signed < round - 1 for signed in there) > len(there)
 
 
 def overtaken(round: int, guides: Sequence[Neighbour]) -> int | None:

@@ -8,6 +8,7 @@ Laws:
   of those is drawn, though one is here, has no guides: silence costs it nothing, and a claim does not move it. Where
   nobody here has delivered yet (the first node of a network, restarted empty-handed), of all who have a say.
 - Vouches name nobody: who is near by them guides no more than a stranger does, and who is heard from afar not at all.
+  That most of these are behind may double a node's pace, and no more: so two parts of a network find each other again.
 """
 
 from __future__ import annotations
@@ -173,8 +174,11 @@ class Neighbourhood(Collection[PeerId]):
         return torn(round, self.guides(round))
 
     def leads(self, round: int) -> bool:
-        """Whether all guides of a round, known by name, are behind it by more than one."""
-        return not self.led_by_strangers(round) and leads(round, self.guides(round))
+        """Whether most of those who are here and known, by name or by vouches, are behind a round by more than one."""
+        there = {each.peer for each in self.heeded(round)}
+        known = self.standing.stands_for(there, there.intersection(self.far(round)))
+        known = self.standing.by_name.intersection(there) if known is None else known
+        return leads(round, [each for each in self.live() if each.peer in known])
 
     def waited_for(self, round: int, policy: RoundPolicy) -> list[Neighbour]:
         """Those without whom the round does not close before its deadline.

@@ -38,7 +38,7 @@ class RoundPolicy:
         rounds: rounds to play, counted from round 0 of the network; None: for ever.
         more: rounds to play, counted from the start of this run, whatever the network's are; None: for ever.
         pace: least duration of a round; half of it while most neighbours are a round ahead, none of it while half of
-            the guides are further ahead, twice as much while all of them are further behind.
+            the guides are further ahead, twice as much while most known peers are further behind.
         least, most: bounds of the deadline.
         deviations: mean deviations above the mean that a neighbour is allowed.
         stretch: how far above the median allowance the deadline may lie.

@@ -290,7 +290,7 @@ def test_who_is_torn_between_two_names_keeps_no_pace_until_it_is_with_the_one_ah
     assert [effect.at for effect in bench.over() if isinstance(effect, Wake)] == [bench.now + 2.0]
 
 
-def test_who_is_ahead_of_everybody_it_names_waits_for_them() -> None:
+def test_who_is_ahead_of_most_that_it_knows_waits_for_them() -> None:
     bench = Bench(pool=NOBODY, pace=2.0)
     bench.tell(Joined(BOB), Announced(BOB, 0, BOB))
     paces = []
@@ -302,6 +302,16 @@ def test_who_is_ahead_of_everybody_it_names_waits_for_them() -> None:
         bench.now = began + paces[-1]
         bench.tell(Woken(Timer.PACE, bench.core.round))
     assert paces == [2.0, 2.0, 4.0, 4.0]
+    bench = Bench(near=frozenset([CAROL, DAVE]), pool=NOBODY, pace=2.0)
+    bench.tell(Joined(BOB), Joined(CAROL), Joined(DAVE), Announced(CAROL, 0, CAROL), Announced(DAVE, 0, DAVE))
+    for pace in (2.0, 2.0, 4.0):  # of three only Bob, who is named, is with it
+        began = bench.now
+        bench.publish()
+        bench.says(BOB)
+        bench.tell(Woken(Timer.DEADLINE, bench.core.round))
+        assert [effect.at - began for effect in bench.over() if isinstance(effect, Wake)] == [pace]
+        bench.now += pace
+        bench.tell(Woken(Timer.PACE, bench.core.round))
 
 
 def test_relays_of_others_are_not_wanted() -> None:
