@@ -38,6 +38,7 @@ NAMES = ("one", "two", "three", "four", "five")
 SETTINGS = {"degree": 1, "enough": 1, "far": 2, "pace": 0.5}
 UNLIKE = Trial("label-flip+structured-noise", {"of": "update"}, sybils=2, rounds=12)
 KILLED = (1, 2)
+AGAIN = 300.0  # seconds: peers are heard out for up to 40, and a node catches up round by round
 FORGOTTEN = 10  # rounds in which a vouch that was taken back is to be forgotten everywhere
 
 Say = Callable[[str], None]
@@ -106,6 +107,7 @@ def killed(rule: str, nodes: list[Household], victims: list[Household]) -> Itera
         until(
             lambda node=node, others=others: voices(node, since[node]) >= others,  # type: ignore[misc]
             f"{node.folder.name} does not hear all again",
+            AGAIN,
         )
     until(lambda: any(voices(node, since[node], far=True) for node in nodes), "nobody is heard from afar again")
     took = max(_first_full(node, nodes, since[node]) for node in nodes)
@@ -116,8 +118,8 @@ def revoked(rule: str, nodes: list[Household]) -> Iterator[Figure]:
     """The last but one distrusts the last, for whom nobody else has vouched."""
     *others, inviter, last = nodes
     until(lambda: all(last.peer in _near(node) for node in others), "the last is not near everywhere")
-    since = {node: _round(node) for node in others}
     _said("distrust", inviter.folder, last.peer)
+    since = {node: _round(node) for node in others}
     took: dict[Household, int] = {}
 
     def over() -> bool:
