@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -13,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from node.daemon import init_node, parse_values
+from identity.keys import SigningKey, format_peer
+from node.daemon import KEY, init_node, parse_values
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 90.0  # seconds to wait for anything: processes on a busy machine take long to import
@@ -26,6 +28,26 @@ def until(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         assert time.monotonic() < give_up, "waited in vain"
         time.sleep(0.05)
     return value
+
+
+def hedgerow(*words: str | Path) -> str:
+    """What a command prints; it has to end well."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hedgerow", *map(str, words)],
+        cwd=ROOT,
+        env=os.environ | {"NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    return done.stdout
+
+
+def name_of(daemon: Daemon) -> str:
+    """Its peer id, as people write it."""
+    return format_peer(SigningKey.load(daemon.folder / KEY).peer)
 
 
 class Daemon:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import ROOT, Daemon, until
+from daemons import Daemon, hedgerow, name_of, until
 
-from identity.keys import SigningKey, format_peer
-from node.daemon import KEY
 from node.show.status import fetch_status
 from node.society import listed
 from simulator.live.campaign import Bounds
@@ -36,24 +31,6 @@ COMMON = [
 def near(daemon: Daemon) -> set[str]:
     """Whom statements lead to."""
     return {row["peer"] for row in listed(daemon.folder) if row["standing"] is not None}
-
-
-def hedgerow(*words: str | Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "hedgerow", *map(str, words)],
-        cwd=ROOT,
-        env=os.environ | {"NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, (words, done.stdout, done.stderr)
-    return done.stdout
-
-
-def name(daemon: Daemon) -> str:
-    return format_peer(SigningKey.load(daemon.folder / KEY).peer)
 
 
 def start(started: list[Daemon], folder: Path, *settings: str, by: Daemon | None = None) -> Daemon:
@@ -92,9 +69,9 @@ def heard(daemon: Daemon, since: int = -1, far: bool = False) -> set[str]:
 def test_a_chain_hears_known_peers_from_afar_and_goes_on_when_one_is_killed(chain: list[Daemon]) -> None:
     """Who dials for what another says is a near neighbour there; so each end hears all, and the later one from afar."""
     first, *_, last = chain
-    names = [name(daemon) for daemon in chain]
+    names = [name_of(daemon) for daemon in chain]
     for daemon in (first, last):
-        others = set(names) - {name(daemon)}
+        others = set(names) - {name_of(daemon)}
         until(lambda daemon=daemon, others=others: heard(daemon) == others)  # type: ignore[misc]
         assert all(sum(bool(row.get("far")) for row in record["neighbours"]) <= 2 for record in daemon.records())
         shown = fetch_status(daemon.folder)
@@ -115,21 +92,21 @@ async def test_the_last_of_a_chain_holds_two_unlike_sybils_and_a_vouch_taken_bac
     chain: list[Daemon],
 ) -> None:
     *others, inviter, last = chain
-    until(lambda: heard(last) == {name(daemon) for daemon in chain} - {name(last)})
+    until(lambda: heard(last) == {name_of(daemon) for daemon in chain} - {name_of(last)})
     sybils = Trial("label-flip+structured-noise", {"of": "update"}, sybils=2, rounds=8)
     (row,) = await assault(last.folder, trials=[("sybil", sybils)], bounds=Bounds(seed=4))
     assert row.passed, row
 
-    until(lambda: all(name(last) in near(daemon) for daemon in others))
+    until(lambda: all(name_of(last) in near(daemon) for daemon in others))
     said = {daemon: daemon.round() for daemon in others}
-    hedgerow("distrust", inviter.folder, name(last))
+    hedgerow("distrust", inviter.folder, name_of(last))
     for daemon in others:
-        until(lambda daemon=daemon: name(last) not in near(daemon))  # type: ignore[misc]
+        until(lambda daemon=daemon: name_of(last) not in near(daemon))  # type: ignore[misc]
     # the command takes rounds of its own to begin, which are no rounds of the network's
     for daemon in others:
         until(lambda daemon=daemon: daemon.round() >= said[daemon] + 16)  # type: ignore[misc]
-        assert name(last) not in heard(daemon, daemon.round() - 2, far=True)
-        assert name(last) not in near(daemon)
+        assert name_of(last) not in heard(daemon, daemon.round() - 2, far=True)
+        assert name_of(last) not in near(daemon)
 
 
 def test_whom_only_one_neighbour_can_reach_is_heard_by_another_through_it_in_rounds_of_50_ms(
@@ -138,13 +115,13 @@ def test_whom_only_one_neighbour_can_reach_is_heard_by_another_through_it_in_rou
     quick = [setting for setting in COMMON if not setting.startswith(("round.pace", "task.parts"))]
     quick += ["round.pace=0.05", "task.parts=3", 'network.models="known"']
     hub = start(started, tmp_path / "hub", *quick, "task.part=0")
-    allow = f'network.allow=["{name(hub)}"]'
+    allow = f'network.allow=["{name_of(hub)}"]'
     hidden = start(started, tmp_path / "hidden", *quick, allow, "task.part=1", by=hub)
     alice = start(started, tmp_path / "alice", *quick, "task.part=2", by=hub)
-    until(lambda: name(hidden) in heard(alice, far=True))
+    until(lambda: name_of(hidden) in heard(alice, far=True))
     since = alice.round()
     until(lambda: alice.round() >= since + 100)
     rounds = [record for record in alice.records() if since < record["round"] <= since + 100]
-    spoke = [row for record in rounds for row in record["neighbours"] if row["peer"] == name(hidden)]
+    spoke = [row for record in rounds for row in record["neighbours"] if row["peer"] == name_of(hidden)]
     assert sum(row["verdict"] != "absent" for row in spoke) >= 50
-    assert name(hidden) not in [row["peer"] for row in fetch_status(alice.folder)["neighbours"] if row["connected"]]
+    assert name_of(hidden) not in [row["peer"] for row in fetch_status(alice.folder)["neighbours"] if row["connected"]]

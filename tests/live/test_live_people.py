@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from daemons import ROOT, Daemon, until
+from daemons import Daemon, hedgerow, name_of, until
 
 from identity.keys import SigningKey, format_peer
-from node.daemon import KEY
 from node.errors import NodeError
 from node.show.status import fetch_status
 from node.society import listed
@@ -24,28 +20,10 @@ from node.society import listed
 COMMON = ["network.name=people", "round.pace=0.2", "round.evaluate_every=0", "task.parts=4"]
 
 
-def hedgerow(*words: str | Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "hedgerow", *map(str, words)],
-        cwd=ROOT,
-        env=os.environ | {"NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, (words, done.stdout, done.stderr)
-    return done.stdout
-
-
 def listening() -> str:
     """An address that a node can listen on again after it was killed."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return f'network.listen="127.0.0.1:{free.getsockname()[1]}"'
-
-
-def name(daemon: Daemon) -> str:
-    return format_peer(SigningKey.load(daemon.folder / KEY).peer)
 
 
 def people(daemon: Daemon) -> dict[str, tuple[str, str]]:
@@ -62,7 +40,7 @@ def status(daemon: Daemon) -> dict[str, Any]:
 
 def link(daemon: Daemon, other: Daemon) -> tuple[bool, str]:
     """Whether a node is linked with another, and how that stands there."""
-    found = [each for each in status(daemon)["neighbours"] if each["peer"] == name(other)]
+    found = [each for each in status(daemon)["neighbours"] if each["peer"] == name_of(other)]
     return (bool(found[0]["connected"]), str(found[0]["standing"])) if found else (False, "")
 
 
@@ -74,7 +52,7 @@ def beside(daemon: Daemon, other: Daemon, rounds: int) -> None:
     """Wait until so many more rounds have closed with that neighbour there."""
 
     def count() -> int:
-        return sum(name(other) in [each["peer"] for each in record["neighbours"]] for record in daemon.records())
+        return sum(name_of(other) in [each["peer"] for each in record["neighbours"]] for record in daemon.records())
 
     before = count()
     until(lambda: count() >= before + rounds)
@@ -104,8 +82,8 @@ def test_people_come_to_know_each_other_by_a_ticket_or_by_a_word_and_a_word_ends
     line = hedgerow("invite", alice.folder, "--name", "bob").strip()
     bob = start(started, tmp_path / "bob", "task.part=1", ticket=line)
     until(lambda: linked(alice, bob, "named") and linked(bob, alice, "named"))
-    assert people(alice) == {name(bob): ("known", "bob")}
-    until(lambda: people(bob) == {name(alice): ("known", "")})  # it was told that the invitation was taken
+    assert people(alice) == {name_of(bob): ("known", "bob")}
+    until(lambda: people(bob) == {name_of(alice): ("known", "")})  # it was told that the invitation was taken
     assert "redeemed" in hedgerow("invite", alice.folder, "--list")
     assert "redeemed its invitation" in alice.said()
 
@@ -113,7 +91,7 @@ def test_people_come_to_know_each_other_by_a_ticket_or_by_a_word_and_a_word_ends
     carol = start(
         started, tmp_path / "carol", "task.part=2", f'network.join=["{alice.told("join").partition("@")[2]}"]'
     )
-    until(lambda: [ask["peer"] for ask in status(alice)["asks"]] == [name(carol)])
+    until(lambda: [ask["peer"] for ask in status(alice)["asks"]] == [name_of(carol)])
     assert linked(carol, alice, "named")
     assert link(alice, carol)[1].startswith("stranger")
     typed = status(alice)["asks"][0]["type"]
@@ -127,20 +105,20 @@ def test_people_come_to_know_each_other_by_a_ticket_or_by_a_word_and_a_word_ends
     carol.start()
     alice.start()
     until(lambda: linked(alice, bob, "named") and linked(alice, carol, "named") and linked(carol, alice, "named"))
-    assert {each["peer"]: each["name"] for each in status(alice)["neighbours"]}[name(bob)] == "bob"
+    assert {each["peer"]: each["name"] for each in status(alice)["neighbours"]}[name_of(bob)] == "bob"
 
     # distrust ends the link while both run, and nobody gets around it
     hedgerow("distrust", alice.folder, "bob")
     until(lambda: not link(alice, bob)[0])
     beside(alice, carol, 10)
-    assert [each["peer"] for each in alice.records()[-1]["neighbours"]] == [name(carol)]
+    assert [each["peer"] for each in alice.records()[-1]["neighbours"]] == [name_of(carol)]
     alice.kill()
     alice.start()
     until(lambda: linked(alice, carol, "named"))
     until(lambda: status(alice)["dropped"].get("distrusted", 0) > 0)  # it has tried
     beside(alice, carol, 5)
     assert not link(alice, bob)[0]
-    hedgerow("trust", alice.folder, name(bob)[:8])
+    hedgerow("trust", alice.folder, name_of(bob)[:8])
     until(lambda: linked(alice, bob, "named"))
 
 
@@ -161,9 +139,9 @@ def test_an_allow_list_lets_in_whoever_redeems_and_keeps_out_the_others(started:
     until(lambda: linked(alice, bob, "named"))
     beside(alice, bob, 5)
     there = {each["peer"] for record in alice.records() for each in record["neighbours"]}
-    assert there == {name(bob)}
-    assert name(stranger) not in people(alice)
-    assert name(thief) not in people(alice)
+    assert there == {name_of(bob)}
+    assert name_of(stranger) not in people(alice)
+    assert name_of(thief) not in people(alice)
 
 
 def near(daemon: Daemon) -> dict[str, str]:
@@ -186,18 +164,18 @@ def test_a_vouch_reaches_a_friends_friend_survives_kill_9_and_is_forgotten_withi
     carol = start(
         started, tmp_path / "carol", "task.part=2", ticket=hedgerow("invite", bob.folder, "--name", "carol").strip()
     )
-    until(lambda: near(carol).get(name(alice)) == "near by vouches")
-    until(lambda: near(alice) == {name(bob): "known", name(carol): "near by vouches"})
+    until(lambda: near(carol).get(name_of(alice)) == "near by vouches")
+    until(lambda: near(alice) == {name_of(bob): "known", name_of(carol): "near by vouches"})
     for daemon in (alice, carol):
         daemon.kill()
-    assert near(alice) == {name(bob): "known", name(carol): "near by vouches"}  # from its table
+    assert near(alice) == {name_of(bob): "known", name_of(carol): "near by vouches"}  # from its table
     for daemon in (alice, carol):
         daemon.start()
     until(lambda: linked(alice, bob, "named") and linked(carol, bob, "named"))
     until(lambda: abs(newest(alice) - newest(bob)) <= 2)
     hedgerow("distrust", bob.folder, "carol")
     said = max(newest(alice), newest(bob))
-    until(lambda: name(carol) not in near(alice))
+    until(lambda: name_of(carol) not in near(alice))
     assert newest(alice) <= said + 10
-    assert near(alice) == {name(bob): "known"}
-    assert near(bob) == {name(alice): "known"}
+    assert near(alice) == {name_of(bob): "known"}
+    assert near(bob) == {name_of(alice): "known"}
