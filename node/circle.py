@@ -19,9 +19,13 @@ from node.core import events as ev
 from node.errors import NodeError
 from node.store.invitations import Invitations
 from node.store.people import People, Person, State, called
+from node.trust.vouches import near_and_far
 from node.voucher import Voucher
 
+_Pairs = frozenset[tuple[PeerId, PeerId]]
+_Seen = tuple[Mapping[PeerId, float], _Pairs, frozenset[PeerId]]
 _NOBODY: Mapping[PeerId, float] = MappingProxyType({})
+_NOTHING: _Pairs = frozenset()
 FADED = 3600
 """Rounds after which who asked to be known, and went, is forgotten: an hour at the default pace. Who wants to be known
 is there, or dials again, and then asks again."""
@@ -49,6 +53,7 @@ class Circle:
         self._round = people.round()
         self._rows: list[Person] = people.all()
         self._aliases = {person.peer: person.alias for person in self._rows}
+        self._vouched: tuple[_Seen | None, ev.Vouched] = None, ev.Vouched(frozenset(), frozenset())
         self._by_name: Collection[PeerId] = ()  # as the last round ended
         self._here: dict[PeerId, int] = {}  # who is linked -> rounds that ended since
         self._gone: dict[PeerId, int] = {}  # who asked and is not linked -> since which round
@@ -86,9 +91,21 @@ class Circle:
         """
         return _NOBODY if self._voucher is None else self._voucher.standing
 
-    def mutual(self) -> frozenset[tuple[PeerId, PeerId]]:
-        """Statements that standing comes from, each once; the same object as long as nothing has changed."""
-        return frozenset() if self._voucher is None else self._voucher.mutual
+    def vouched(self, by_name: Collection[PeerId], closed: bool = False) -> ev.Vouched:
+        """What standing comes to; found anew only when standing or a name has changed.
+
+        Args:
+            by_name: peers known by name.
+            closed: an allow-list is set: nobody else can be linked, so nobody else is heard from afar.
+        """
+        mutual = _NOTHING if self._voucher is None else self._voucher.mutual
+        standing, names = self.standing(), frozenset(by_name)
+        before, found = self._vouched
+        if before is None or standing is not before[0] or mutual is not before[1] or names != before[2]:
+            near, pool = near_and_far(standing, mutual, names)
+            found = ev.Vouched(near, pool & names if closed else pool, mutual)
+            self._vouched = (standing, mutual, names), found
+        return found
 
     def note(self, event: GossipEvent) -> None:
         """Something happened on the wire; told before the node is."""

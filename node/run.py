@@ -57,7 +57,6 @@ from node.store.record import RoundView
 from node.store.vouches import VouchTable
 from node.trust.last_line import LastLine
 from node.trust.votes import above_half, votes_of
-from node.trust.vouches import near_and_far
 from node.voucher import Voucher
 from node.watch import Watch
 from node.worker import Worker
@@ -297,10 +296,7 @@ class Run:
             return service.core.standing.by_name
 
         def vouched() -> Vouched:
-            mutual = circle.mutual()
-            near, pool = near_and_far(circle.standing(), mutual, known_by_name())
-            # where an allow-list is set, nobody else can be linked
-            return Vouched(near, pool & known_by_name() if config.network.allow else pool, mutual)
+            return circle.vouched(known_by_name(), closed=bool(config.network.allow))
 
         missed: set[PeerId] = set(recall)
         bulletin = Bulletin(self.say, time.monotonic, circle.name)
