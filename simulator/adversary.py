@@ -24,6 +24,7 @@ from node.learning.learner import TrainState
 from simulator.attacks.attack import AttackView, Faced, Knowledge
 from simulator.study.hearing import Hearing
 from simulator.study.setup import Setup
+from simulator.study.standing import Standing
 
 Train = Callable[[Tensor, Tensor, int, int], Tensor]
 """(params (d,), rows (k,) of the setup's data, address in draws, round) -> trained params (d,)."""
@@ -65,6 +66,8 @@ class Adversary:
         self._classes = _classes(setup)
         asked = setup.scenario.tells_apart and Knowledge.RULE in setup.attack.knowledge
         self._hearing = Hearing(setup) if asked else None
+        limit = setup.scenario.limit()
+        self._standing = None if self._hearing is None else Standing(setup, self._hearing.links, limit)
         self._previous: Tensor | None = None
         self._states: dict[int, TrainState] = {}  # moments, for those who learn apart
         self._apart: list[Tensor] | None = None  # each group's model, when the attack hears nobody
@@ -141,13 +144,16 @@ class Adversary:
             clean=setup.share,
             rule=self._rule,
             rounds=setup.scenario.rounds,
-            faced=None if self._hearing is None else self._faced(self._hearing, round),
+            faced=self._faced(round),
         )
 
-    def _faced(self, hearing: Hearing, round: int) -> Faced:
+    def _faced(self, round: int) -> Faced | None:
         """Who hears whom, as far as it follows from the draws: who has become known by serving is not counted."""
-        links = hearing.drawn(round)
-        say = hearing.voices(round)
+        if self._hearing is None or self._standing is None:
+            return None
+        links, say = self._hearing.drawn(round), self._standing.voices(round)
+        if say is None:
+            return Faced(links.receivers, links.senders, links.known)
         return Faced(links.receivers[say], links.senders[say], links.known[say])
 
     def _follow(self, honest: Tensor, models: Tensor) -> None:

@@ -26,12 +26,12 @@ from node.trust.last_line import Memory, hold, unbacked
 from simulator.fast.pairs import Kept, PairGeometry, Surveyed
 from simulator.fast.profile import Profile
 from simulator.fast.rows import Rows
-from simulator.fast.standing import Standing
 from simulator.fast.survey import survey
 from simulator.fast.workers import Workers
-from simulator.study.hearing import Hearing, Links
+from simulator.study.hearing import Links
 from simulator.study.records import Edges
 from simulator.study.setup import Setup
+from simulator.study.standing import Standing
 
 _FLOATS = 1 << 22  # floats of neighbours' models a group may gather (16 MB)
 _PAIRS = 1 << 18  # pairs a group may hold: 2 MB of float64
@@ -55,20 +55,24 @@ class Decisions:
     """One rule at all honest nodes."""
 
     def __init__(
-        self, setup: Setup, rule: Rule, learner: Learner, workers: Workers, compiled: bool, profile: Profile
+        self,
+        setup: Setup,
+        links: Links,
+        rule: Rule,
+        learner: Learner,
+        workers: Workers,
+        compiled: bool,
+        profile: Profile,
     ) -> None:
         self._setup, self._rule, self._device = setup, rule, learner.device
         self._workers, self._compiled, self._profile = workers, compiled, profile
         honest, classes = setup.honest, setup.learner.classes
-        links = Hearing(setup).links
         self._groups = []
         for width in np.unique(links.widths):
             nodes = np.flatnonzero(links.widths == width)
             self._groups.append(_Group(nodes, int(width), links.starts[nodes]))
-        self._beside = np.flatnonzero(~links.far)  # links between neighbours
         self._tells = setup.scenario.tells_apart
-        limit = setup.scenario.limit()
-        self._standing = None if limit is None else Standing(setup, limit)
+        self._standing = Standing(setup, links, setup.scenario.limit())
         trained = torch.zeros(honest + setup.sybils, classes, dtype=torch.bool)
         for node in range(honest):
             trained[node, torch.unique(setup.data.labels[setup.shards[node].train])] = True
@@ -113,10 +117,7 @@ class Decisions:
         weights = np.zeros(len(links.senders), dtype=np.float32)
         verdicts = np.zeros(len(links.senders), dtype=np.int8)
         finite = rows.finite
-        voices = None
-        if self._standing is not None:
-            voices = links.far.copy()
-            voices[self._beside] = self._standing.voices(round)
+        voices = self._standing.voices(round)
         width = 0 if relayed is None else relayed.shape[1]
         if self._kept is not None:
             self._kept.widen(width)
@@ -190,9 +191,8 @@ class Decisions:
                 most = min(most, _FLOATS // ((degree + 1) * rows.values.shape[1]))
             most = max(1, most)
             self._workers.over(len(group.nodes), work, most=most)
-        if self._standing is not None and voices is not None:
-            beside = self._beside
-            self._standing.note(voices[beside] & (heard[links.senders[beside]] >= 0), weights[beside] > 0)
+        if voices is not None:
+            self._standing.note(voices & (heard[links.senders] >= 0), weights > 0)
         return Edges(links.receivers, links.senders, weights, verdicts, links.far if links.far.any() else None)
 
     def _held(

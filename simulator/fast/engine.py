@@ -131,10 +131,12 @@ class FastEngine:
         self._rows.values[self._common[0]] = setup.common
         self._rows.settle(self._common, self._workers, self._compiled)
         self._starts = starts
-        self._decisions = Decisions(setup, rule, learner, self._workers, self._compiled, self.profile)
+        self._hearing = Hearing(setup)
+        self._decisions = Decisions(
+            setup, self._hearing.links, rule, learner, self._workers, self._compiled, self.profile
+        )
         self._diverged = np.zeros(0, dtype=np.int32)
         self._seen: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None] | None = None
-        self._hearing = Hearing(setup)
         degrees = np.array([len(beside) for beside in setup.neighbours[:honest]], dtype=np.int64)
         self._beside = np.full((honest, int(degrees.max(initial=0))), -1, dtype=np.int64)
         for node, beside in enumerate(setup.neighbours[:honest]):

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.trust.far import Web, drawn
-from node.trust.strangers import turns
 from simulator.study.setup import Setup
 
 Ints = NDArray[np.int64]
@@ -85,17 +84,3 @@ class Hearing:
         senders = self.links.senders.copy()
         senders[self.links.far] = self._pool[heard]
         return replace(self.links, senders=senders)
-
-    def voices(self, round: int) -> Bools:
-        """Which links carry a vote in a round, (E,), while nobody is known by having served."""
-        setup, links = self._setup, self.links
-        limit = setup.scenario.limit()
-        say = np.ones(len(links.senders), dtype=bool)
-        beside = np.flatnonzero(~links.far)
-        if limit is None or not len(beside):
-            return say
-        nodes, peers = links.receivers[beside], links.senders[beside]
-        draws = turns(setup.seed, setup.addresses[nodes], round, setup.addresses[peers], setup.origins[peers])
-        afar = np.bincount(links.receivers[links.far], minlength=setup.honest)
-        say[beside] = limit.voices(links.known[beside], draws, nodes.astype(np.int64), afar)
-        return say
