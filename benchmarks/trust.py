@@ -76,6 +76,7 @@ CELLS: Mapping[str, Cell] = {
     "clique-soft": VOUCHES | SOFT | CLIQUE,
     "cells": VOUCHES | NOISE | SMALL,
     "cells-soft": VOUCHES | SOFT | SMALL,
+    "cells-clones": VOUCHES | {"phi": 2.0, "attack": "label-flip"} | SMALL,
     "stars": VOUCHES | NOISE | STARS,
     "tuned": VOUCHES | TUNED,
     "tuned-noise": VOUCHES

@@ -176,14 +176,15 @@ def winsor_bound(m: int, trim: float) -> int:
     return min(max(1, math.floor(trim * m + 1e-9)), (m - 1) // 2)
 
 
-def cosines(rows: list[Vector]) -> list[list[float]]:
-    """Centred over rows and a zero row; rows that are the same give 1."""
-    centre = sum(rows) / (len(rows) + 1)
+def cosines(rows: list[Vector], about: list[Vector] | None = None) -> list[list[float]]:
+    """Centred over rows and a zero row, or over other rows; rows that are the same give 1."""
+    centre = sum(rows) / (len(rows) + 1) if about is None else sum(about) / len(about)
     out = [[0.0] * len(rows) for _ in rows]
     for j, x in enumerate(rows):
         for k, y in enumerate(rows):
             a, b = x - centre, y - centre
-            if norm(x - y) ** 2 <= 1e-4 * (norm(x) ** 2 + norm(y) ** 2):
+            long = (norm(x) ** 2 + norm(y) ** 2) if about is None else (norm(a) ** 2 + norm(b) ** 2)
+            if norm(x - y) ** 2 <= 1e-4 * long + 1e-12 * (norm(x) ** 2 + norm(y) ** 2):
                 out[j][k] = 1.0
             elif norm(a) * norm(b) > 0:
                 out[j][k] = float(a @ b) / norm(a) / norm(b)
@@ -238,7 +239,8 @@ def hedgerow_known(
     said = votes_over(mine, sure, everybody)
     tau = clip_factor * weighted_lower_median([norm(v) for v in apart[1:]], said[1:]) if clip_factor else math.inf
     pulls = [clip(v, tau) for v in apart]
-    tables = [cosines([view(v) for v in pulls[1:]]) for view in views]
+    seen = [[view(v) for v in pulls[1:]] for view in views]
+    tables = [cosines(rows, [row for row, yes in zip(rows, known, strict=True) if yes]) for rows in seen]
     fixed = [votes is not None and yes for yes in sure]
     kept: list[int] = []
     for j in sorted(everybody[1:], key=lambda k: (not sure[k], norm(apart[k]))):

@@ -18,7 +18,8 @@ from aggregation.parts.neighbourhood import Neighbourhood, difference_products
 from hedgerow_registry import UnknownName
 
 View = Callable[[Evidence, Neighbourhood, Tensor], Tensor]
-TWIN = 1e-4  # rows whose squared distance is below this share of their squared lengths are the same row
+TWIN = 1e-4  # rows whose squared distance is below this share of their squared lengths are the same row; where the mean
+# goes over some rows, of their squared distances from it
 
 
 def parameters(evidence: Evidence, around: Neighbourhood, factors: Tensor) -> Tensor:
@@ -75,12 +76,14 @@ def read_views(text: str | Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def centred_cosines(products: Tensor, present: Tensor) -> Tensor:
-    """Cosines of rows less the mean over own (0) and present rows, from inner products about the own row.
+def centred_cosines(products: Tensor, present: Tensor, about: Tensor | None = None) -> Tensor:
+    """Cosines of rows less a mean of rows, from inner products about the own row.
 
     Args:
         products: (..., n, n) inner products; NaN marks rows that cannot be judged.
         present: (..., n) bool.
+        about: (..., n) bool, rows that the mean goes over; where none of these is present, and where None: the own row
+            (0) and all present ones.
 
     Returns:
         (..., n, n) float64 in [-1, 1]; 0 for absent and unjudged rows, and for a row at the centre; 1 for rows that are
@@ -89,16 +92,22 @@ def centred_cosines(products: Tensor, present: Tensor) -> Tensor:
     judged = present & torch.isfinite(torch.diagonal(products, dim1=-2, dim2=-1))
     both = judged.unsqueeze(-1) & judged.unsqueeze(-2)
     inner = torch.where(both, products, torch.zeros_like(products)).double()
-    count = judged.sum(dim=-1)[..., None, None] + 1
-    along = inner.sum(dim=-1, keepdim=True) / count
-    centred = inner - along - along.transpose(-1, -2) + along.sum(dim=-2, keepdim=True) / count
+    chosen = judged if about is None else judged & about
+    some = torch.zeros_like(judged[..., :1]) if about is None else chosen.any(dim=-1, keepdim=True)
+    centre = torch.where(some, chosen, judged).unsqueeze(-2).to(inner.dtype)
+    count = centre.sum(dim=-1, keepdim=True) + (~some).unsqueeze(-1)
+    along = (inner * centre).sum(dim=-1, keepdim=True) / count
+    middle = (along * centre.transpose(-1, -2)).sum(dim=-2, keepdim=True) / count
+    centred = inner - along - along.transpose(-1, -2) + middle
     squares = torch.diagonal(inner, dim1=-2, dim2=-1)
     sums = squares.unsqueeze(-1) + squares.unsqueeze(-2)
-    lengths = torch.diagonal(centred, dim1=-2, dim2=-1).clamp(min=0).sqrt()
+    around = torch.diagonal(centred, dim1=-2, dim2=-1).clamp(min=0)
+    lengths = around.sqrt()
     area = lengths.unsqueeze(-1) * lengths.unsqueeze(-2)
     noise = 1e-12 * sums
     cosines = torch.where(area > noise, centred / torch.where(area > noise, area, 1.0), 0.0).clamp(-1, 1)
-    twins = both & (sums - 2 * inner <= TWIN * sums)
+    spread = around.unsqueeze(-1) + around.unsqueeze(-2)
+    twins = both & (sums - 2 * inner <= torch.where(some.unsqueeze(-1), TWIN * spread + noise, TWIN * sums))
     return torch.where(twins, 1.0, torch.where(both, cosines, 0.0))
 
 

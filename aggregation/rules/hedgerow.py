@@ -111,11 +111,12 @@ def keep_votes(
 ) -> Weights:
     """Who keeps a vote, nearest first, of rows clipped at `bound` (..., 1).
 
-    `known` rows (..., n) come before all others, so that no copy takes their vote; `apart`: they keep theirs however
-    alike they are to each other.
+    `known` rows (..., n) come before all others, so that no copy takes their vote. A node that hears some compares rows
+    about the mean of these, itself left out: else all of them are alike to one that stands apart. `apart`: known rows
+    keep their votes however alike they are.
     """
     factors = shrink(around.lengths, bound)
-    likeness, sound = similarity(evidence, around, factors, views)
+    likeness, sound = similarity(evidence, around, factors, views, known)
     if known is not None and apart:
         likeness = likeness.masked_fill(known.unsqueeze(-1) & known.unsqueeze(-2), -1.0)
     voters = around.heard & sound
@@ -128,9 +129,12 @@ def keep_votes(
 
 
 def similarity(
-    evidence: Evidence, around: Neighbourhood, factors: Tensor, views: Iterable[str]
+    evidence: Evidence, around: Neighbourhood, factors: Tensor, views: Iterable[str], about: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Largest centred cosine over views (..., n, n) float64, and which rows all views could judge, bool (..., n)."""
+    """Largest centred cosine over views (..., n, n) float64, and which rows all views could judge, bool (..., n).
+
+    `about` as `centred_cosines` takes it.
+    """
     shape = (*around.heard.shape, around.heard.shape[-1])
     likeness = torch.full(shape, -1.0, dtype=torch.float64, device=around.squares.device)
     sound = torch.ones_like(around.heard)
@@ -139,5 +143,5 @@ def similarity(
     for name in views:
         products = VIEWS[name][0](evidence, around, factors)
         sound &= torch.isfinite(torch.diagonal(products, dim1=-2, dim2=-1)) | ~around.heard
-        likeness = torch.maximum(likeness, centred_cosines(products, around.heard))
+        likeness = torch.maximum(likeness, centred_cosines(products, around.heard, about))
     return likeness, sound

@@ -34,8 +34,9 @@ def hedgerow_known(
     """Clip, one cluster one vote, leave out who stands far apart, bound strangers: for neighbours j of node i.
 
     1. D_j = clip(x_j - x_i, tau), tau = clip x lower median of |x_j - x_i|.
-    2. s_jk = largest over views of the cosine of D_j and D_k, as in `hedgerow`. Known before strangers, nearest first,
-       j keeps its vote unless s_jk > threshold for a k that kept its own: no copy of a known row takes its vote.
+    2. s_jk = largest over views of the cosine of D_j and D_k, each view centred over the known rows, the node and
+       strangers left out. Known before strangers, nearest first, j keeps its vote unless s_jk > threshold for a k
+       that kept its own: no copy of a known row takes its vote.
     3. Up to two rows leave if the largest distance between models shrinks by the share `gain` for each.
     4. m rows are left, b = min(max(1, floor(trim m)), floor((m - 1) / 2)). Per coordinate [l, h] is the range of all of
        them without the b lowest and the b highest. h_j = 1 for the own and known rows, R_j = D_j; a stranger's h_j is
@@ -45,6 +46,9 @@ def hedgerow_known(
     Exact steps 3 to 5, and what unequal votes (`Evidence.votes`) change: `known_unbounded`. Where votes are given, who
     is known keeps its vote whomever it is like, since the operator has said how much it counts: a step that is much
     longer than others makes those look alike. A stranger loses its vote to any kept row that it is like.
+
+    Why the centre is that of the known: to a node that stands apart from them (it has just joined, or comes back) they
+    lie in one direction, and would share one vote; so they would about a centre that strangers draw away.
 
     Guarantee: if all known are honest and at most b strangers have a say, every coordinate of the result lies within
     the range of own and honest rows. Against known liars nothing is promised but the clip.

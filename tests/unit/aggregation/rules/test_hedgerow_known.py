@@ -325,6 +325,18 @@ def test_a_strangers_copy_takes_nobodys_vote_and_who_was_given_one_keeps_it(
     assert (decision.weights > 0).tolist() == kept
 
 
+@given(seed=seeds, far=st.floats(1, 30))
+def test_a_node_that_stands_apart_goes_where_those_are_whom_it_knows(seed: int, far: float) -> None:
+    rng = np.random.default_rng(seed)
+    there = rng.normal(size=60)
+    known = [far * there + 0.3 * rng.normal(size=60) for _ in range(4)]
+    strangers = [-0.8 * far * there + 0.3 * rng.normal(size=60) for _ in range(2)]
+    evidence = one_node(np.zeros(60), [*known, *strangers], trusted=torch.arange(6) < 4)
+    decision = hedgerow_known(views="parameters").decide(evidence)
+    assert (decision.weights[:4] == 1).all()
+    assert decision.params.numpy() @ there / (far * there @ there) > 0.4
+
+
 def test_only_asked_for_views_are_needed() -> None:
     assert build_rule("hedgerow-known").needs == {Need.ACTIVITY, Need.OUTPUTS, Need.VOTES}
     assert build_rule("hedgerow-known", views="parameters").needs == {Need.VOTES}
