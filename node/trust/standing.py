@@ -7,7 +7,7 @@ Laws:
   a peer of the pool in a round in which it is drawn (`node.trust.far`). These three are the known rows: a person's word
   stands for each, so a round's quorum and its brake count them.
 - What moves a round, and what it waits for, asks for names alone: a liar for whom somebody was fooled into vouching
-  moves no clock.
+  leads nobody. Where most known peers are behind, also by vouches, a node takes up to twice its pace, and no more.
 - Service lifts the limit on turns and nothing else: who is known by it is bounded as strangers are.
 - A link that was made for what somebody says from afar makes no neighbour: it has a say when it is drawn, and always
   if it is named.
