@@ -36,7 +36,8 @@ from simulator.attacks.attack import Stage
 from simulator.attacks.registry import ATTACKS
 from simulator.matrix.dimensions import Attackers, Block, Entry, Named, Network, Part, Split
 from simulator.study.choice import Choice
-from simulator.study.scenario import Scenario, ScenarioError, worded
+from simulator.study.misfit import worded
+from simulator.study.scenario import Scenario, ScenarioError
 
 PRESETS: Mapping[str, str] = {
     "smoke": "digits, eight rules, four attacks, one seed: under two minutes on two cores",

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from aggregation.registry import RULES, build_rule
 from hedgerow_registry import Registry, UnknownName, choose
@@ -31,6 +30,7 @@ from node.trust.strangers import Strangers
 from simulator.attacks.registry import ATTACKS
 from simulator.attacks.spelling import build_attack
 from simulator.study.choice import AttackChoice, Choice, Part, PartitionChoice, RuleChoice, TopologyChoice
+from simulator.study.misfit import worded
 from simulator.study.registry import TOPOLOGIES
 
 _TRIPS = 6  # frames one after the other, see Scenario.asynchronous
@@ -380,38 +380,3 @@ def _sentence(error: ValidationError) -> str:
         return str(UnknownName("key", str(first["loc"][-1]), inside.model_fields))
     text = worded(first)
     return f"{where}: {text[0].lower()}{text[1:]}" if where else text
-
-
-_WANTED = {
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "string_type": "text",
-    "model_type": "a table of keys and values",
-    "model_attributes_type": "a table of keys and values",
-    "dict_type": "a table of keys and values",
-    "string_pattern_mismatch": "letters, digits, dots, dashes, underscores and plus signs, 64 at most",
-    "greater_than_equal": "at least {ge:g}",
-    "greater_than": "a number above {gt:g}",
-    "less_than_equal": "at most {le:g}",
-    "less_than": "a number below {lt:g}",
-    "literal_error": "{expected}",
-}
-"""What is wanted where a value has this fault, in words; fields in braces come from the fault."""
-
-
-def worded(fault: ErrorDetails) -> str:
-    """What is wrong with a value, in words of the file: what is wanted, and how to write it."""
-    if fault["type"] == "tuple_type":
-        inner = json.dumps(fault["input"]) if isinstance(fault["input"], str | int | float) else "..."
-        return f"wanted a list: {fault['loc'][-1]} = [{inner}]"
-    if fault["type"] == "missing":
-        return "it is missing"
-    if fault["type"] in _WANTED:
-        return f"wanted {_WANTED[fault['type']].format(**fault.get('ctx', {}))}, not {fault['input']!r}"
-    return fault["msg"].removeprefix("Value error, ").rstrip(".")
