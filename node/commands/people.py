@@ -38,5 +38,5 @@ def people(
         return
     for row in rows:
         since = "" if row["since"] is None else f"  since round {row['since']}"
-        standing = "" if row["standing"] is None else f"  P {row['standing']:.3f}"
+        standing = "" if row["standing"] is None else f"  trust {row['standing']:.1%}"
         typer.echo(f"{row['peer']}  {row['state']}  {row['name'] or '-'}{since}{standing}")

@@ -33,7 +33,7 @@ def status(
     """
     from rich.table import Table
 
-    from node.show.page import ASKS, afar, called, link_of, others, ranked, remarks_on
+    from node.show.page import ASKS, TRUST, afar, called, link_of, others, ranked, remarks_on
     from node.show.status import fetch_status
     from node.show.terminal import OUT
     from node.trust.opinions import WHY
@@ -78,6 +78,8 @@ def status(
     for verdict, words in WHY.items():
         if verdict != "taken" and any(peer["verdict"] == verdict for peer in shown):
             OUT.print(f"{verdict}: {words}", style="dim", soft_wrap=True)
+    if any(peer.get("vouched") for peer in shown):
+        OUT.print(f"trust: {TRUST}", style="dim", soft_wrap=True)
     if alone:
         raise typer.Exit(ALONE)
 

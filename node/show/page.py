@@ -85,6 +85,10 @@ def render(status: Mapping[str, Any]) -> str:
     )
 
 
+TRUST = "how much of what this node trusts flows to a peer, over what people say of whom they know"
+"""What stands behind `trust` in a table."""
+
+
 def others(status: Mapping[str, Any]) -> list[str]:
     """What whoever runs the node must know, but that it trains alone: that stands at the top."""
     return [alarm for alarm in status.get("alarms", []) if alarm != status.get("alone")]
@@ -122,7 +126,7 @@ def called(peer: Mapping[str, Any]) -> str:
 def link_of(peer: Mapping[str, Any]) -> str:
     """What it is to the node: its standing while it is here, "gone"; "distrusted" wherever it is. Not escaped."""
     here = peer["connected"] or peer.get("standing") == "distrusted"
-    vouched = f", P {peer['vouched']:.3f}" if peer.get("vouched") else ""
+    vouched = f", trust {peer['vouched']:.1%}" if peer.get("vouched") else ""
     return f"{peer['standing']}{vouched}" if here else "gone"
 
 
@@ -226,7 +230,8 @@ def _legend(peers: Sequence[Mapping[str, Any]]) -> str:
         for verdict, words in WHY.items()
         if verdict in seen
     )
-    return f"<h2>why</h2><dl>{rows}</dl>" if rows else ""
+    trust = f'<p class="quiet">trust: {escape(TRUST)}</p>' if any(peer.get("vouched") for peer in peers) else ""
+    return (f"<h2>why</h2><dl>{rows}</dl>" if rows else "") + trust
 
 
 def _dropped(dropped: Mapping[str, int]) -> str:

@@ -195,7 +195,7 @@ def test_who_is_near_by_vouches_stands_with_p_beside_the_named(tmp_path: Path) -
     assert (named["name"], named["state"], named["standing"] > 0.3) == ("bob", "known", True)
     assert (near["peer"], near["state"], near["standing"] > NEAR) == (format_peer(carol.peer), "near by vouches", True)
     said = CliRunner().invoke(app, ["people", str(tmp_path / "alice")]).stdout.splitlines()
-    assert said[1] == f"{format_peer(carol.peer)}  near by vouches  -  P {near['standing']:.3f}"
+    assert said[1] == f"{format_peer(carol.peer)}  near by vouches  -  trust {near['standing']:.1%}"
     say(tmp_path / "alice", "bob", State.DISTRUSTED)
     assert [(row["state"], row["standing"]) for row in listed(tmp_path / "alice")] == [("distrusted", None)]
 

@@ -357,7 +357,9 @@ def test_what_was_heard_from_afar_is_a_sentence_where_there_is_anybody_to_hear(
 
 def test_who_has_standing_by_vouches_is_shown_with_it() -> None:
     peers = [{**status()["neighbours"][0], "vouched": 0.031}]
-    assert "P 0.031" in render(status(neighbours=peers))
+    page = render(status(neighbours=peers))
+    assert "trust 3.1%" in page
+    assert "flows to a peer" in page
 
 
 def test_every_word_of_a_verdict_has_its_colour() -> None:
